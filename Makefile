@@ -1,0 +1,29 @@
+# make train   train GENet on the embedded images, 2 ranks
+# make test    the whole test suite
+# Both set up .venv first, once; PYTHON=python3.12 chooses the interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml setup.py kernels/graph/*.c | cksum | cut -d' ' -f1)
+# mpirun refuses to run as root, or with more ranks than cores, without these.
+export OMPI_ALLOW_RUN_AS_ROOT = 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
+export PRTE_MCA_rmaps_default_mapping_policy = :oversubscribe
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: train test clean
+
+train: $(STAMP)
+	mpirun -n 2 python -m launch.train --net genet
+
+test: $(STAMP)
+	python -m pytest
+
+$(STAMP):
+	@$(PYTHON) launch/preflight.py $(VENV)
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@rm -f $(VENV)/.installed-* && touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info kernels/graph/*.so

@@ -1,0 +1,97 @@
+"""The MPI world of a run: rank, size, reductions on the host; and one rank's failure ending all of them."""
+
+import os
+import sys
+import traceback
+
+import numpy as np
+
+# Set by mpirun, mpiexec and srun for the processes that they start (Open MPI, PMIx, MPICH and Intel MPI).
+_LAUNCHER_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE")
+
+
+def under_mpi(environment=os.environ):
+    """True if this process was started by an MPI launcher."""
+    return any(name in environment for name in _LAUNCHER_VARIABLES)
+
+
+class World:
+    """One rank's view of the run. `World(comm)` wraps an mpi4py communicator, `World()` is a single process without MPI."""
+
+    def __init__(self, comm=None):
+        self.comm = comm
+        self.rank = comm.Get_rank() if comm else 0
+        self.size = comm.Get_size() if comm else 1
+        self.local_rank, self.local_size = self._on_this_host()
+
+    def _on_this_host(self):
+        if not self.comm:
+            return 0, 1
+        from mpi4py import MPI
+
+        host = self.comm.Split_type(MPI.COMM_TYPE_SHARED, self.rank)
+        place = host.Get_rank(), host.Get_size()
+        host.Free()
+        return place
+
+    def allreduce(self, array):
+        """Returns the sum of a numpy array over all ranks, same shape and dtype."""
+        array = np.ascontiguousarray(array)
+        if not self.comm:
+            return array.copy()
+        result = np.empty_like(array)
+        self.comm.Allreduce(array, result)
+        return result
+
+    def broadcast(self, array, root=0):
+        """Returns the root's numpy array on every rank."""
+        return self.broadcast_object(array, root)
+
+    def broadcast_object(self, value, root=0):
+        """Returns the root's picklable value on every rank."""
+        return self.comm.bcast(value, root) if self.comm else value
+
+    def gather_object(self, value):
+        """Returns the list of all ranks' values on rank 0, None elsewhere."""
+        return self.comm.gather(value, 0) if self.comm else [value]
+
+    def barrier(self):
+        """Returns when every rank has called it."""
+        if self.comm:
+            self.comm.Barrier()
+
+    def graph_allreduce(self):
+        """Returns the cell that sums a tensor over ranks inside the graph, or None for a single rank."""
+        if self.size == 1:
+            return None
+        from kernels.graph import MpiAllreduce
+
+        return MpiAllreduce(self.comm)
+
+
+def open_world():
+    """Returns the World of this process: of MPI.COMM_WORLD under mpirun, mpiexec or srun, else a single rank."""
+    if not under_mpi():
+        return World()
+    from mpi4py import MPI
+
+    world = World(MPI.COMM_WORLD)
+    # A library that sees these would start, or wait for, a world of its own.
+    for name in [name for name in os.environ if name.startswith(("OMPI_", "PMIX_", "PRTE_", "PMI_"))]:
+        del os.environ[name]
+    return world
+
+
+def run_or_abort(main, world):
+    """Returns main()'s exit code; an exception on one rank ends the whole world with that rank's traceback, exit code 1."""
+    try:
+        return main()
+    except SystemExit:
+        raise
+    except BaseException:
+        sys.stdout.flush()
+        sys.stderr.write(f"rank {world.rank} of {world.size} failed:\n{traceback.format_exc()}")
+        sys.stderr.flush()
+        if world.size > 1:
+            world.comm.Abort(1)
+        return 1
