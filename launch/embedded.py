@@ -87,3 +87,23 @@ def ridge_accuracy(penalty=10.0):
     gram = train.T @ train + penalty * np.eye(design.shape[1])
     coefficients = np.linalg.solve(gram, train.T @ np.eye(10)[labels[:TRAIN]])
     return float(np.mean((held_back @ coefficients).argmax(1) == labels[TRAIN:]))
+
+
+def embedded_changes(net):
+    """Returns what a recipe changes for the embedded images: 10 classes of 32×32 pixels and minutes instead of days."""
+    return {
+        "num_classes": 10,
+        "image_size": 32,
+        "epochs": 6,
+        "batch_size": 32,
+        "crop_scale": (0.5, 1.0),
+        **_PER_NET[net],
+    }
+
+
+_PER_NET = {
+    "densenet121": {"lr": 0.05},
+    "tinydarknet": {"lr": 0.05},
+    "genet": {"lr": 0.05},
+    "vgg16": {"lr_max": 0.02},
+}

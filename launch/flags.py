@@ -9,6 +9,9 @@ import typing
 class Parser(argparse.ArgumentParser):
     """An argument parser that refuses unknown flags and names the nearest known one; errors are one line, exit code 2."""
 
+    def __init__(self, **settings):
+        super().__init__(allow_abbrev=False, **settings)
+
     def parse_args(self, arguments=None, namespace=None):
         parsed, unknown = self.parse_known_args(arguments, namespace)
         if unknown:

@@ -18,7 +18,7 @@ class Settings:
 
 @pytest.fixture
 def parser():
-    parser = Parser(prog="program", allow_abbrev=False)
+    parser = Parser(prog="program")
     add_flags(parser, Settings, "settings")
     return parser
 

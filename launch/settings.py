@@ -1,0 +1,96 @@
+"""What a person types: the settings of a run, and how defaults, recipe, file and flags come together."""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from launch.embedded import embedded_changes
+from launch.flags import Parser, add_flags
+from launch.run_folder import read_config
+
+NETS = ("densenet121", "tinydarknet", "genet", "vgg16")
+
+
+def _flag(default, help, choices=None):
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The settings of a run that are not part of a net's recipe."""
+
+    net: str = _flag("genet", "the network", NETS)
+    dataset: str | None = _flag(None, "form of the data; cifar10 for vgg16, else imagenet2012", ("imagenet2012", "cifar10"))
+    extra: bool = _flag(True, "genet: gather with depthwise convolutions (theta, theta+)")
+    mlp: bool = _flag(True, "genet: excite through two 1x1 convolutions (theta+)")
+    data_path: str | None = _flag(None, "folder with train/ and val/, or the training split; none: the embedded images")
+    val_data_path: str | None = _flag(None, "folder of the held-back split, where it is not beside the training split")
+    device_target: str = _flag("CPU", "where the graph runs", ("CPU", "GPU", "Ascend"))
+    device_id: int | None = _flag(None, "device of a single process; under mpirun the local rank")
+    workers: int | None = _flag(None, "loader processes of each rank; none: from the rank's cores")
+    seed: int = _flag(1, "of the initial weights, the order of samples and the augmentation")
+    max_steps: int | None = _flag(None, "stop after this many steps")
+    run_dir: str | None = _flag(None, "the run's folder; none: a new one in runs/")
+    pretrained: str | None = _flag(None, "weights to start from")
+    resume: str | None = _flag(None, "run folder to go on with")
+    eval_interval: int = _flag(1, "epochs between evaluations; the last epoch is always evaluated, 0: never")
+    kernels: str = _flag("auto", "auto: the project's own graph kernels where they win; stock: MindSpore's only", ("auto", "stock"))
+    compile_cache: bool = _flag(True, "keep compiled graphs on disk for the next start")
+
+    def __post_init__(self):
+        for name in ("net", "dataset", "device_target", "kernels"):
+            choices = self.__dataclass_fields__[name].metadata["choices"]
+            if getattr(self, name) not in choices and not (name == "dataset" and self.dataset is None):
+                raise ValueError(f"--{name} {getattr(self, name)!r}: allowed are {', '.join(choices)}")
+        for name, least in (("workers", 1), ("max_steps", 1), ("seed", 0), ("eval_interval", 0), ("device_id", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"--{name} {value}: must be at least {least}")
+        if self.val_data_path and not self.data_path:
+            raise ValueError("--val_data_path without --data_path: the embedded images bring their own held-back split")
+
+
+def read_settings(arguments, program):
+    """Returns (RunSettings, Recipe, given) for a command line.
+
+    Weakest first: defaults, the net's recipe, its changes for the embedded images, --config FILE (or the config.yaml of
+    --resume RUN), flags. given: the names that a file or a flag set. Raises ValueError with one line for a bad value.
+    """
+    from nets import Recipe
+
+    parser = Parser(prog=program)
+    parser.add_argument("--config", help="settings from a YAML file such as a run's config.yaml; flags win over it")
+    add_flags(parser, RunSettings, "the run")
+    recipe_names = {item.name for item in dataclasses.fields(Recipe)}
+    run_names = {item.name for item in dataclasses.fields(RunSettings)}
+    add_flags(parser, Recipe, "the recipe (defaults: the net's published training)", skip=run_names)
+    given = vars(parser.parse_args(arguments))
+    file = given.pop("config", None) or given.get("resume")
+    if file:
+        given = {**_from_file(file, run_names, recipe_names), **given}
+    return resolve(given) + (set(given),)
+
+
+def resolve(given):
+    """Returns (RunSettings, Recipe) from a mapping of names to values; what is not in it comes from the recipe."""
+    from nets import Recipe, recipe_for
+
+    run_names = {item.name for item in dataclasses.fields(RunSettings)}
+    settings = RunSettings(**{name: value for name, value in given.items() if name in run_names})
+    if settings.dataset is None:
+        settings = dataclasses.replace(settings, dataset="cifar10" if settings.net == "vgg16" else "imagenet2012")
+    recipe = recipe_for(settings.net, settings.dataset, extra=settings.extra, mlp=settings.mlp)
+    changes = embedded_changes(settings.net) if settings.data_path is None else {}
+    recipe_names = {item.name for item in dataclasses.fields(Recipe)} - run_names
+    changes.update((name, value) for name, value in given.items() if name in recipe_names)
+    return settings, dataclasses.replace(recipe, **changes)
+
+
+def _from_file(file, run_names, recipe_names):
+    config = read_config(file)
+    unknown = [name for section in ("run", "recipe") for name in config.get(section, {}) if name not in run_names | recipe_names]
+    if unknown:
+        raise ValueError(f"{file}: unknown setting {unknown[0]!r}")
+    values = {**config.get("recipe", {}), **config.get("run", {})}
+    for name in ("resume", "run_dir"):
+        values.pop(name, None)
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
