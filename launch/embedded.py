@@ -105,5 +105,5 @@ _PER_NET = {
     "densenet121": {"lr": 0.05},
     "tinydarknet": {"lr": 0.05},
     "genet": {"lr": 0.05},
-    "vgg16": {"lr_max": 0.02},
+    "vgg16": {"lr": 0.02},
 }

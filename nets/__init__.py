@@ -1,5 +1,7 @@
 """The four networks and the recipes of their published training."""
 
 from nets.hub import create_network, network_names, network_settings
+from nets.recipe import Recipe
+from nets.recipes import NORMALISATIONS, recipe_for
 
-__all__ = ["create_network", "network_names", "network_settings"]
+__all__ = ["NORMALISATIONS", "Recipe", "create_network", "network_names", "network_settings", "recipe_for"]
