@@ -1,1 +1,15 @@
-"""."""
+"""Files on disk -> batches in shared memory: many processes, the same bytes every time. Needs neither MindSpore nor MPI."""
+
+from dataloader.cifar import Cifar10
+from dataloader.decode import BadImage
+from dataloader.folder import ImageFolder
+from dataloader.listfile import ListFile
+from dataloader.loader import Batch, Loader
+from dataloader.nursery import start_nursery
+from dataloader.plan import Plan
+from dataloader.source import Source
+from dataloader.transform import EvalTransform, TrainTransform
+
+__all__ = [
+    "BadImage", "Batch", "Cifar10", "EvalTransform", "ImageFolder", "ListFile", "Loader", "Plan", "Source", "TrainTransform", "start_nursery",
+]

@@ -1,0 +1,96 @@
+"""What is done to a picture on its way into the batch."""
+
+import math
+from dataclasses import dataclass
+
+CROPS = ("random_resized", "pad", "none")
+RESIZES = ("shorter", "squash", "direct")
+
+
+def _reject(name, value, allowed):
+    raise ValueError(f"{name}={value!r}: allowed is {allowed}")
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """Random crop, mirror, colour jitter and CutOut for training; the result is (image_size, image_size, 3).
+
+    crop: "random_resized" takes a box of `crop_scale` of the area and an aspect ratio in `crop_ratio`; "pad" shifts the image by up to
+    `pad` pixels with zeros beyond its border; "none" takes it whole. All are then resized (bilinear) to `image_size` where needed.
+    flip: probability of mirroring. jitter: half widths for brightness, contrast, saturation (0-1) and hue (0-0.5).
+    cutout: side in pixels of the square set to `cutout_fill` (0: none). antialias: average over the source when shrinking.
+    """
+
+    image_size: int = 224
+    crop: str = "random_resized"
+    crop_scale: tuple = (0.08, 1.0)
+    crop_ratio: tuple = (3 / 4, 4 / 3)
+    pad: int = 4
+    flip: float = 0.5
+    jitter: tuple = (0.0, 0.0, 0.0, 0.0)
+    cutout: int = 0
+    cutout_fill: tuple = (0, 0, 0)
+    antialias: bool = False
+    train = True
+
+    def __post_init__(self):
+        if self.image_size < 1:
+            _reject("image_size", self.image_size, "1 and more")
+        if self.crop not in CROPS:
+            _reject("crop", self.crop, ", ".join(CROPS))
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            _reject("crop_scale", self.crop_scale, "0 < low <= high <= 1")
+        low, high = self.crop_ratio
+        if not 0 < low <= high < math.inf:
+            _reject("crop_ratio", self.crop_ratio, "0 < low <= high")
+        if not 0 <= self.flip <= 1:
+            _reject("flip", self.flip, "0 to 1")
+        if self.pad < 0:
+            _reject("pad", self.pad, "0 and more")
+        jitter = tuple(float(x) for x in self.jitter) + (0.0,) * (4 - len(self.jitter))
+        if len(jitter) != 4 or min(jitter) < 0 or max(jitter[:3]) > 1 or jitter[3] > 0.5:
+            _reject("jitter", self.jitter, "brightness, contrast, saturation in 0 to 1 and hue in 0 to 0.5")
+        object.__setattr__(self, "jitter", jitter)
+        if not 0 <= self.cutout <= self.image_size:
+            _reject("cutout", self.cutout, f"0 to image_size={self.image_size}")
+        fill = tuple(int(x) for x in self.cutout_fill)
+        if len(fill) != 3 or min(fill) < 0 or max(fill) > 255:
+            _reject("cutout_fill", self.cutout_fill, "three values in 0 to 255")
+
+
+@dataclass(frozen=True)
+class EvalTransform:
+    """Resize and centre crop for evaluation; the result is (image_size, image_size, 3).
+
+    resize: "shorter" brings the shorter side to `resize_size` and keeps the aspect ratio, "squash" brings both sides to it, "direct" both
+    to `image_size` without a crop. antialias: average over the source when shrinking.
+    """
+
+    image_size: int = 224
+    resize: str = "shorter"
+    resize_size: int = 0
+    antialias: bool = False
+    train = False
+
+    def __post_init__(self):
+        if self.image_size < 1:
+            _reject("image_size", self.image_size, "1 and more")
+        if self.resize not in RESIZES:
+            _reject("resize", self.resize, ", ".join(RESIZES))
+        if not self.resize_size:
+            # 256 for 224, as all four nets' originals do.
+            size = self.image_size if self.resize == "direct" else round(self.image_size * 256 / 224)
+            object.__setattr__(self, "resize_size", size)
+        if self.resize != "direct" and self.resize_size < self.image_size:
+            _reject("resize_size", self.resize_size, f"image_size={self.image_size} and more")
+
+    def resized(self, height, width):
+        """(height, width) in pixels after the resize, before the crop."""
+        if self.resize == "direct":
+            return self.image_size, self.image_size
+        if self.resize == "squash":
+            return self.resize_size, self.resize_size
+        if height <= width:
+            return self.resize_size, max(self.resize_size, int(width * self.resize_size / height))
+        return max(self.resize_size, int(height * self.resize_size / width)), self.resize_size

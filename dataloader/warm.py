@@ -1,0 +1,43 @@
+"""Compiles every kernel that a worker calls, for the types with which it calls them, before the first fork."""
+
+import numpy as np
+
+from dataloader.paint import Painter
+from dataloader.source import Source
+from dataloader.transform import EvalTransform, TrainTransform
+from kernels.philox import permutation
+
+
+class _Sample(Source):
+    """One record and its picture as a PNG file."""
+
+    def __init__(self, records):
+        import cv2
+
+        self.labels = np.zeros(2, np.int32)
+        if records:
+            self.records = np.zeros((2, 3073), np.uint8)
+        self.png = cv2.imencode(".png", np.zeros((40, 50, 3), np.uint8))[1].tobytes()
+
+    def read(self, sample):
+        return self.png
+
+
+def warm():
+    """Runs each way through the painter once; some 0.1 s from the cache on disk, some 10 s on the first use of a machine."""
+    permutation(4, 0, 0)
+    ids = np.zeros(1, np.int64)
+    labels, weights, row = np.zeros(1, np.int32), np.zeros(1, np.float32), np.zeros(8, np.int64)
+    normalise = (0, 0, 0), (1, 1, 1)
+    for records in (True, False):
+        for transform in (
+            TrainTransform(32),
+            TrainTransform(32, crop="pad"),
+            TrainTransform(40, crop="pad"),
+            EvalTransform(32, "direct"),
+            EvalTransform(16),
+        ):
+            side = transform.image_size
+            Painter(_Sample(records), transform, 0).paint(0, ids, np.zeros((1, side, side, 3), np.uint8), labels, weights, row)
+            chw = np.zeros((1, 3, side, side), np.float32)
+            Painter(_Sample(records), transform, 0, normalise).paint(0, ids, chw, labels, weights, row)

@@ -1,0 +1,42 @@
+"""The loop of a worker process: take a task, paint its samples into the slot, say so."""
+
+import os
+import signal
+import traceback
+
+import cv2
+
+from dataloader.arena import Arena
+from dataloader.messages import MAX_PACKET, TASK
+from dataloader.paint import Painter
+
+
+def work(spec, arena_fd, sock, index):
+    """Serves tasks until the loader closes its end. A reply is the task's own bytes, followed by the traceback where painting failed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the loader's business
+    cv2.setNumThreads(0)
+    if spec.cores:
+        os.sched_setaffinity(0, {spec.cores[index % len(spec.cores)]})
+    arena = Arena.attach(arena_fd, spec.layout)
+    row = arena.workers[index]
+    painter = Painter(spec.source, spec.transform, spec.seed, spec.normalise)
+    while True:
+        try:
+            packet = sock.recv(TASK.size)
+        except ConnectionResetError:
+            return
+        if not packet:
+            return
+        generation, epoch, slot, first, end, _ = TASK.unpack(packet)
+        reply = packet
+        if generation == arena.generation[0]:  # else the loader has turned to something else meanwhile
+            try:
+                part = slice(first, end)
+                painter.paint(epoch, arena.ids[slot, part], arena.images[slot, part], arena.labels[slot, part],
+                              arena.weights[slot, part], row)
+            except Exception:
+                reply = packet + traceback.format_exc().encode()[-MAX_PACKET // 2 :]
+        try:
+            sock.send(reply)
+        except (BrokenPipeError, ConnectionResetError):
+            return

@@ -1,0 +1,139 @@
+"""The loader: the same bytes for any number of workers and ranks and after any stop; nothing left behind."""
+
+import hashlib
+
+import cv2
+import numpy as np
+import pytest
+
+from dataloader import Cifar10, EvalTransform, ImageFolder, ListFile, Loader, TrainTransform
+
+TRAIN = TrainTransform(24)
+
+
+def digest(batch):
+    h = hashlib.sha1()
+    for array in (*batch, batch.ids):
+        h.update(np.ascontiguousarray(array))
+    return h.hexdigest()
+
+
+def digests(source, transform=TRAIN, epochs=(0, 1), **settings):
+    with Loader(source, 8, transform, seed=3, **settings) as loader:
+        return [[digest(batch) for batch in loader.epoch(e)] for e in epochs]
+
+
+@pytest.fixture(scope="module")
+def images(folder):
+    return ImageFolder(folder)
+
+
+def test_batches_do_not_depend_on_the_number_of_workers(images, cifar):
+    pad = TrainTransform(32, crop="pad")
+    for source, transform in ((images, TRAIN), (Cifar10(cifar), pad), (Cifar10(cifar), TRAIN), (images, pad)):
+        first = digests(source, transform, workers=1)
+        assert first[0] != first[1]
+        for workers in (2, 3, 5):
+            assert digests(source, transform, workers=workers) == first
+
+
+def test_ranks_interleave_to_one_rank(images):
+    one = digests(images, workers=2, tail="wrap")[1]
+    for size in (2, 3):
+        for rank in range(size):
+            mine = digests(images, workers=1, rank=rank, size=size, tail="wrap")[1]
+            assert mine[: len(one) // size] == one[rank::size][: len(one) // size]
+
+
+def test_an_epoch_resumes_at_any_batch_and_again(images):
+    whole = digests(images, workers=2)[0]
+    with Loader(images, 8, TRAIN, seed=3, workers=2) as loader:
+        for start in (1, 3, 2):  # the third start goes back
+            rest = loader.epoch(0, start)
+            assert digest(next(rest)) == whole[start]
+        assert [digest(b) for b in loader.epoch(0, 0)] == whole
+        assert list(loader.epoch(0, len(loader))) == []
+
+
+def test_an_older_iterator_says_that_it_has_ended(images):
+    with Loader(images, 8, TRAIN, workers=1) as loader:
+        old = loader.epoch(0)
+        next(old)
+        next(loader.epoch(1))
+        with pytest.raises(RuntimeError, match="ended by a later call"):
+            next(old)
+
+
+def test_evaluation_yields_every_sample_once_and_masks_the_rest(images):
+    seen = []
+    for rank in range(2):
+        with Loader(images, 8, EvalTransform(24), rank=rank, size=2, workers=2) as loader:
+            for batch in loader.epoch(0):
+                real = batch.ids >= 0
+                assert np.array_equal(batch.weights, real.astype(np.float32))
+                assert not batch.images[~real].any()
+                assert np.array_equal(batch.labels[real], images.labels[batch.ids[real]])
+                seen += batch.ids[real].tolist()
+    assert sorted(seen) == list(range(37))
+
+
+def test_pixels_are_those_of_opencv_step_by_step(folder, tmp_path):
+    """A file without loss, so that only crop, resize and evaluation stand between it and the batch."""
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    (tmp_path / "x").mkdir()
+    cv2.imwrite(str(tmp_path / "x" / "a.png"), image[..., ::-1])
+    source = ImageFolder(tmp_path)
+    with Loader(source, 1, EvalTransform(32, "shorter", 40), workers=1) as loader:
+        got = next(loader.epoch(0)).images[0].astype(int)
+    want = cv2.resize(image, (60, 40))[4:36, 14:46].astype(int)
+    assert np.abs(got - want).max() <= 1
+    with Loader(source, 1, EvalTransform(32, "squash", 40), workers=1) as loader:
+        got = next(loader.epoch(0)).images[0].astype(int)
+    assert np.abs(got - cv2.resize(image, (40, 40))[4:36, 4:36].astype(int)).max() <= 1
+
+
+def test_float_output_is_the_normalised_uint8_output(images):
+    mean, std = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
+    with Loader(images, 8, TRAIN, seed=3, workers=2) as a, \
+            Loader(images, 8, TRAIN, seed=3, workers=2, output="float32", normalise=(mean, std)) as b:
+        for x, y in zip(a.epoch(0), b.epoch(0)):
+            want = ((x.images - np.float64(mean)) / std).transpose(0, 3, 1, 2)
+            assert y.images.dtype == np.float32
+            np.testing.assert_allclose(y.images, want, atol=1e-6)
+
+
+def test_cifar_reads_each_split_and_never_trains_on_the_test_batch(cifar):
+    train, held_out = Cifar10(cifar), Cifar10(cifar, "eval")
+    assert (len(train), len(held_out)) == (101, 23)
+    assert train.path(60).endswith("data_batch_2.bin#0")
+    raw = np.fromfile(cifar / "cifar-10-batches-bin" / "data_batch_2.bin", np.uint8).reshape(-1, 3073)
+    with Loader(train, 101, TrainTransform(32, crop="none", flip=0), shuffle=False, workers=1) as loader:
+        batch = next(loader.epoch(0))
+        assert np.array_equal(batch.images[60], raw[0, 1:].reshape(3, 32, 32).transpose(1, 2, 0))
+        assert batch.labels[60] == raw[0, 0]
+
+
+def test_list_files_stay_below_their_root(folder, tmp_path):
+    lists = tmp_path / "list.txt"
+    lists.write_text("class1/001.jpg 5\n\nclass2/002.jpg 0\n")
+    source = ListFile(lists, folder)
+    assert len(source) == 2 and source.label(0) == 5 and source.path(1) == str(folder / "class2" / "002.jpg")
+    for line in ("../x.jpg 1", "/etc/passwd 1", "a/../../x.jpg 1"):
+        lists.write_text(line)
+        with pytest.raises(ValueError, match="leaves the root"):
+            ListFile(lists, folder)
+    lists.write_text("class1/001.jpg\n")
+    with pytest.raises(ValueError, match=":1: "):
+        ListFile(lists, folder)
+
+
+def test_the_ring_says_what_it_needs_before_the_first_batch(images):
+    with pytest.raises(MemoryError, match=r"needs \d+ MiB of shared memory"):
+        Loader(images, 37, TrainTransform(200_000), workers=1)
+
+
+@pytest.mark.parametrize("wrong", (dict(output="int8"), dict(workers=-1), dict(hold=0), dict(output="float32"), dict(slots=1)))
+def test_wrong_settings_are_named(images, wrong):
+    with pytest.raises(ValueError, match="="):
+        Loader(images, 8, TRAIN, **wrong)
