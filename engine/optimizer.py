@@ -1,0 +1,48 @@
+"""Momentum SGD, with the learning rate as an input of the graph and weight decay by parameter name."""
+
+import mindspore as ms
+from mindspore import ParameterTuple, Tensor, nn, ops
+
+
+def _no_bias_no_norm(name):
+    return not name.endswith((".bias", ".gamma", ".beta"))
+
+
+class Momentum(nn.Cell):
+    """SGD with momentum, as the recipes use it: g' = g + wd * p; v = m * v + g'; p = p - lr * v.
+
+    With nesterov: p = p - lr * (g' + m * v). Moments start at zero and are named `moments.<parameter>`.
+
+    params: the parameters that are trained. weight_decay acts where `decays(name)` is True (by default everywhere but
+    on biases and on BatchNorm's gamma and beta). `construct(gradients, lr)`: gradients in the order of params, already
+    unscaled; lr a float32 scalar tensor.
+    """
+
+    def __init__(self, params, momentum=0.9, weight_decay=0.0, decays=None, nesterov=False):
+        super().__init__(auto_prefix=False)
+        self.params = ParameterTuple(params)
+        if len(self.params) == 0:
+            raise ValueError("params is empty: the optimizer needs at least one parameter")
+        if not 0.0 <= momentum < 1.0:
+            raise ValueError(f"momentum = {momentum}: must be in [0, 1)")
+        if weight_decay < 0.0:
+            raise ValueError(f"weight_decay = {weight_decay}: must be >= 0")
+        if nesterov and momentum == 0.0:
+            raise ValueError("nesterov = True: needs momentum > 0")
+        decays = decays or _no_bias_no_norm
+        self.decayed = tuple(bool(decays(p.name)) and weight_decay > 0.0 for p in self.params)
+        self.weight_decay = float(weight_decay)
+        self.moments = self.params.clone(prefix="moments", init="zeros")
+        for moment in self.moments:
+            moment.requires_grad = False
+        self.momentum = Tensor(momentum, ms.float32)
+        self.apply = ops.ApplyMomentum(use_nesterov=nesterov)
+
+    def construct(self, gradients, lr):
+        done = ()
+        for index in range(len(self.params)):
+            gradient = gradients[index]
+            if self.decayed[index]:
+                gradient = gradient + self.weight_decay * self.params[index]
+            done = done + (self.apply(self.params[index], self.moments[index], lr, gradient, self.momentum),)
+        return done

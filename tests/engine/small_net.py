@@ -1,0 +1,46 @@
+"""A small network and data for the engine's tests."""
+
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+
+class SmallNet(nn.Cell):
+    """Convolution, BatchNorm (unless norm=False), mean, dense: 4x4x3 images or larger, 10 classes."""
+
+    def __init__(self, seed=0, norm=True, channels=6, classes=10):
+        super().__init__()
+        rng = np.random.default_rng(seed)
+        self.conv = nn.Conv2d(3, channels, 3, pad_mode="same", has_bias=False, weight_init="zeros")
+        self.norm = nn.BatchNorm2d(channels, eps=1e-5, momentum=0.9) if norm else None
+        self.head = nn.Dense(channels, classes, weight_init="zeros", bias_init="zeros")
+        for parameter, scale in ((self.conv.weight, 0.3), (self.head.weight, 0.5)):
+            values = rng.normal(0, scale, parameter.shape).astype(np.float32)
+            parameter.set_data(Tensor(values))
+
+    def construct(self, x):
+        x = self.conv(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        return self.head(ops.relu(x).mean((2, 3)))
+
+
+def images_and_labels(count, seed=0, size=8, classes=10):
+    """Returns uint8 images (count, size, size, 3) and int32 labels (count,)."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8), rng.integers(0, classes, count).astype(np.int32)
+
+
+def batches(count, size, seed=0):
+    """Returns a list of `count` batches of `size` samples."""
+    images, labels = images_and_labels(count * size, seed)
+    return [(images[i : i + size], labels[i : i + size]) for i in range(0, count * size, size)]
+
+
+NORMALISE = ((120.0, 115.0, 100.0), (60.0, 61.0, 62.0))
+
+
+class ChannelMeans(nn.Cell):
+    """Logits are the means of the channels: no parameter, so a test can choose the logits."""
+
+    def construct(self, x):
+        return x.mean((2, 3))

@@ -1,0 +1,78 @@
+import json
+
+import numpy as np
+import pytest
+from small_net import NORMALISE, ChannelMeans, SmallNet, images_and_labels
+
+from engine import Evaluator, SoftmaxCrossEntropy
+
+
+class Ranks:
+    """A world whose allreduce adds what the other ranks have left here."""
+
+    rank, size = 0, 1
+
+    def __init__(self, others):
+        self.others = others
+
+    def allreduce(self, array):
+        self.others.append(array)
+        return sum(self.others)
+
+
+def split(images, labels, ranks, size):
+    """This rank's batches, the last one padded with weight 0."""
+    for rank in range(ranks):
+        mine = np.arange(rank, len(labels), ranks)
+        batches = []
+        for start in range(0, len(mine), size):
+            ids = mine[start : start + size]
+            padded = np.concatenate([ids, np.zeros(size - len(ids), int)])
+            batches.append((images[padded], labels[padded], (np.arange(size) < len(ids)).astype(np.float32)))
+        yield batches
+
+
+@pytest.mark.parametrize("ranks, size", [(1, 53), (1, 8), (2, 8), (3, 5), (7, 4)])
+def test_same_counts_for_any_rank_count_and_batch_size(ranks, size):
+    images, labels = images_and_labels(53)
+    net, loss = SmallNet(), SoftmaxCrossEntropy(10, 0.1)
+    net.set_train(False)
+    whole = Evaluator(net, loss, normalise=NORMALISE)([(images, labels)])
+    others = []
+    for batches in split(images, labels, ranks, size):
+        result = Evaluator(net, loss, normalise=NORMALISE, world=Ranks(others))(batches)
+    assert (result.top1_correct, result.top5_correct, result.total) == (
+        whole.top1_correct,
+        whole.top5_correct,
+        53,
+    )
+    assert result.loss == pytest.approx(whole.loss, abs=1e-6)
+    assert 0 < result.top1_correct < result.top5_correct < 53
+
+
+def test_a_short_last_batch_is_padded_not_counted(tmp_path):
+    images, labels = images_and_labels(10)
+    evaluator = Evaluator(SmallNet(), SoftmaxCrossEntropy(10), normalise=NORMALISE)
+    result = evaluator([(images[:6], labels[:6]), (images[6:], labels[6:])])
+    assert result.total == 10
+    result.write(tmp_path / "eval.json")
+    stored = json.loads((tmp_path / "eval.json").read_text())
+    assert list(stored) == ["top1_correct", "top5_correct", "total", "loss"]
+    assert result.zoo_lines()[0] == (
+        f"after allreduce eval: top1_correct={result.top1_correct}, tot=10, acc={10 * result.top1_correct:.2f}%"
+    )
+
+
+def test_a_broken_sample_is_never_correct_and_shows_in_the_loss():
+    images = np.zeros((3, 10, 4, 4), np.float32)
+    images[:, 0] = 1.0
+    images[1, 5] = np.nan
+    result = Evaluator(ChannelMeans(), SoftmaxCrossEntropy(10))([(images, np.zeros(3, np.int32))])
+    assert (result.top1_correct, result.top5_correct, result.total) == (2, 2, 3)
+    assert np.isnan(result.loss)
+
+
+def test_among_equal_logits_the_lower_class_wins():
+    images = np.zeros((10, 10, 2, 2), np.float32)
+    result = Evaluator(ChannelMeans(), SoftmaxCrossEntropy(10))([(images, np.arange(10, dtype=np.int32))])
+    assert (result.top1_correct, result.top5_correct) == (1, 5)

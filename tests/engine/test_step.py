@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from small_net import NORMALISE, SmallNet, batches, images_and_labels
+
+from engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
+
+
+def make_step(net=None, **settings):
+    net = net or SmallNet()
+    optimizer = Momentum(net.trainable_params(), 0.9, 1e-4)
+    return TrainOneStep(net, SoftmaxCrossEntropy(10), optimizer, normalise=NORMALISE, **settings)
+
+
+def everything(step):
+    held = [*step.network.get_parameters(), *step.state_parameters()]
+    return {p.name: p.asnumpy().copy() for p in held}
+
+
+def test_the_loss_falls_on_one_batch():
+    step = make_step()
+    images, labels = images_and_labels(16)
+    losses = [step(images, labels, lr=0.1).loss for _ in range(15)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_overflow_moves_nothing_but_the_scale_and_training_goes_on():
+    step = make_step(loss_scale=LossScale.dynamic(init=1024, window=3))
+    images, labels = images_and_labels(16)
+    for _ in range(2):
+        assert step(images, labels, lr=0.1).finite
+    before = everything(step)
+    bad = np.ones(16, np.float32)
+    bad[3] = np.inf
+    report = step(images, labels, bad, lr=0.1)
+    assert not report.finite and report.loss_scale == 1024
+    after = everything(step)
+    moved = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert moved == {"loss_scale", "good_steps"}
+    assert after["loss_scale"] == 512 and after["good_steps"] == 0
+    for _ in range(3):
+        assert step(images, labels, lr=0.1).finite
+    assert everything(step)["loss_scale"] == 1024
+
+
+def test_scale_stays_within_floor_and_ceiling():
+    step = make_step(loss_scale=LossScale.dynamic(init=2, window=1, floor=2, ceiling=4))
+    images, labels = images_and_labels(4)
+    scales = [step(images, labels, lr=0.01).loss_scale for _ in range(4)]
+    assert scales == [2, 4, 4, 4]
+    bad = np.full(4, np.inf, np.float32)
+    assert [step(images, labels, bad, lr=0.01).loss_scale for _ in range(4)] == [4, 2, 2, 2]
+
+
+def test_fixed_scale_without_dropping_applies_the_overflow():
+    step = make_step(loss_scale=LossScale.fixed(1024, drop_overflow=False))
+    images, labels = images_and_labels(4)
+    assert not step(images, labels, np.full(4, np.inf, np.float32), lr=0.1).finite
+    assert not np.isfinite(step.network.head.weight.asnumpy()).all()
+
+
+def test_a_fixed_scale_of_a_power_of_two_changes_no_bit():
+    results = []
+    for scale in (None, 1024):
+        step = make_step(loss_scale=scale)
+        for images, labels in batches(3, 8):
+            step(images, labels, lr=0.1)
+        results.append(step.network.head.weight.asnumpy())
+    np.testing.assert_array_equal(*results)
+
+
+def test_bad_settings_name_the_value():
+    with pytest.raises(ValueError, match="amp_level = 'O5'"):
+        make_step(amp_level="O5")
+    with pytest.raises(ValueError, match="loss scale = 0"):
+        LossScale.fixed(0)
+    with pytest.raises(ValueError, match="backoff = 1.5"):
+        LossScale.dynamic(backoff=1.5)

@@ -1,0 +1,112 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from small_net import NORMALISE, SmallNet, batches
+
+from engine import Checkpoints, Evaluator, LossScale, Momentum, Position, SoftmaxCrossEntropy, Trainer, TrainOneStep
+
+RATES = np.linspace(0.2, 0.0, 12, endpoint=False)
+
+
+class Data:
+    """Batches by epoch and start, like a loader."""
+
+    def __init__(self, stop_at=None):
+        self.stop_at = stop_at
+
+    def __len__(self):
+        return 4
+
+    def epoch(self, number, start=0):
+        for index, batch in enumerate(batches(4, 8, seed=number)):
+            if (number, index) == self.stop_at:
+                raise KeyboardInterrupt
+            if index >= start:
+                yield batch
+
+
+def make(folder, data=None, recipe=None, **settings):
+    net, loss = SmallNet(), SoftmaxCrossEntropy(10, 0.1)
+    optimizer = Momentum(net.trainable_params(), 0.9, 1e-3)
+    step = TrainOneStep(net, loss, optimizer, normalise=NORMALISE, loss_scale=LossScale.dynamic(window=3))
+    checkpoints = Checkpoints(folder / "checkpoints", recipe=recipe or {"net": "small"}, keep=2)
+    evaluator = Evaluator(net, loss, normalise=NORMALISE)
+    stream = io.StringIO()
+    trainer = Trainer(
+        step,
+        data or Data(),
+        RATES,
+        epochs=3,
+        evaluator=evaluator,
+        eval_batches=batches(2, 5, seed=99),
+        checkpoints=checkpoints,
+        folder=folder,
+        stream=stream,
+        **settings,
+    )
+    return trainer, stream
+
+
+def state_of(step):
+    return {p.name: p.asnumpy() for p in [*step.network.get_parameters(), *step.state_parameters()]}
+
+
+def test_three_epochs_leave_metrics_evaluation_and_checkpoints(tmp_path):
+    trainer, stream = make(tmp_path, log_interval=2)
+    result = trainer.run()
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == list(range(12))
+    assert [record["lr"] for record in records] == pytest.approx(RATES.tolist())
+    assert set(records[0]) == {"step", "epoch", "loss", "lr", "loss_scale", "step_ms", "wait_ms", "images_per_s"}
+    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 13
+    assert json.loads((tmp_path / "eval.json").read_text())["total"] == result.total == 10
+    names = [path.name for path in trainer.checkpoints.paths()]
+    assert names[-2:] == ["e0002_b000000", "e0003_b000000"] and len(names) <= 3
+    assert sum("images/s" in line for line in stream.getvalue().splitlines()) == 6
+
+
+def test_resume_with_two_stops_ends_in_the_same_bits(tmp_path):
+    straight, _ = make(tmp_path / "straight")
+    straight.run()
+
+    stopped, _ = make(tmp_path / "stopped", Data(stop_at=(1, 2)))
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    stopped.save()  # in mid-epoch
+    assert stopped.position == Position(1, 2)
+    second, _ = make(tmp_path / "stopped", Data(stop_at=(2, 1)))
+    with pytest.raises(KeyboardInterrupt):
+        second.run(second.checkpoints.restore(second.step))  # dies one step after the last checkpoint
+    third, _ = make(tmp_path / "stopped")
+    start = third.checkpoints.restore(third.step)
+    assert start == Position(2, 0)
+    third.run(start)
+
+    expected, got = state_of(straight.step), state_of(third.step)
+    assert expected.keys() == got.keys()
+    for name in expected:
+        np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
+    losses = [[json.loads(line)["loss"] for line in open(tmp_path / run / "metrics.jsonl")] for run in ("straight", "stopped")]
+    assert losses[0] == losses[1]
+
+
+def test_another_recipe_is_refused(tmp_path):
+    trainer, _ = make(tmp_path)
+    trainer.save()
+    other, _ = make(tmp_path, recipe={"net": "other"})
+    with pytest.raises(ValueError, match="net = 'other'.*'small'"):
+        other.checkpoints.restore(other.step)
+
+
+def test_the_zoo_format_prints_the_lines_that_old_parsers_know(tmp_path):
+    trainer, stream = make(tmp_path, log_format="zoo")
+    trainer.run()
+    text = stream.getvalue()
+    import re
+
+    assert len(re.findall(r"^epoch: \d+ step: 4, loss is \d+\.\d+$", text, re.M)) == 3
+    found = re.findall(r"^epoch\[(\d+)\], iter\[(\d+)\], loss:\d+\.\d+, mean_fps:\d+\.\d\d imgs/sec$", text, re.M)
+    assert found == [("0", "3"), ("1", "7"), ("2", "11")]
+    assert len(re.findall(r"^after allreduce eval: top1_correct=\d+, tot=10, acc=\d+\.\d\d%$", text, re.M)) == 3
