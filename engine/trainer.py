@@ -31,7 +31,7 @@ class Trainer:
     with `epoch(number, start=0)` that returns such an iterable from batch `start` on. It needs `len()`.
     learning_rates: one number per step. evaluator and eval_batches: evaluate every `eval_interval` epochs.
     checkpoints: a Checkpoints, saved every `checkpoint_interval` epochs and at the end. folder: where metrics.jsonl,
-    metrics.csv and eval.json go. world: `.rank .size .allreduce .broadcast .barrier`; None for one rank.
+    metrics.csv and eval.json go. max_steps ends the run early, counted from its very first step. world: `.rank .size .allreduce .broadcast .barrier`; None for one rank.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Trainer:
         learning_rates,
         *,
         epochs,
+        max_steps=None,
         evaluator=None,
         eval_batches=None,
         eval_interval=1,
@@ -62,6 +63,9 @@ class Trainer:
                 f"learning_rates holds {len(learning_rates)} numbers: {epochs} epochs of {self.steps_per_epoch} steps "
                 f"need {epochs * self.steps_per_epoch}"
             )
+        if max_steps is not None and max_steps < 1:
+            raise ValueError(f"max_steps = {max_steps}: must be >= 1 step")
+        self.total_steps = min(epochs * self.steps_per_epoch, max_steps or epochs * self.steps_per_epoch)
         for name, interval in (("eval_interval", eval_interval), ("checkpoint_interval", checkpoint_interval)):
             if interval < 1:
                 raise ValueError(f"{name} = {interval}: must be >= 1 epoch")
@@ -75,7 +79,7 @@ class Trainer:
         self.progress = None
         if self.rank == 0:
             self.progress = Progress(
-                epochs * self.steps_per_epoch,
+                self.total_steps,
                 self.steps_per_epoch,
                 log_interval=log_interval,
                 log_format=log_format,
@@ -89,7 +93,8 @@ class Trainer:
         if self.rank == 0 and self.folder is not None:
             metrics = Metrics(self.folder, start.epoch * self.steps_per_epoch + start.batch)
         try:
-            for epoch in range(start.epoch, self.epochs):
+            while self._steps_done() < self.total_steps:
+                epoch = self.position.epoch
                 self._epoch(epoch, metrics)
                 self._after_epoch(epoch)
                 if metrics:
@@ -99,12 +104,16 @@ class Trainer:
                 metrics.close()
         return self.evaluation
 
+    def _steps_done(self):
+        return self.position.epoch * self.steps_per_epoch + self.position.batch
+
     def _epoch(self, epoch, metrics):
         first = self.position.batch
+        end = min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch)
         began = time.perf_counter()
         record, images_seen = None, 0
         batches = iter(self._batches_of(epoch, first))
-        for index in range(first, self.steps_per_epoch):
+        for index in range(first, end):
             asked = time.perf_counter()
             try:
                 images, labels, weights = unpack(next(batches))
@@ -134,7 +143,8 @@ class Trainer:
                 self.progress.step(record)
             for callback in self.callbacks:
                 callback.on_step(self, record)
-        self.position = Position(epoch + 1, 0)
+        if end == self.steps_per_epoch:
+            self.position = Position(epoch + 1, 0)
         if self.progress and record:
             self.progress.epoch(record, time.perf_counter() - began, images_seen)
 
@@ -144,7 +154,7 @@ class Trainer:
         return itertools.islice(iter(self.batches), start, None)
 
     def _after_epoch(self, epoch):
-        last = epoch + 1 == self.epochs
+        last = self._steps_done() == self.total_steps
         result = None
         if self.evaluator is not None and ((epoch + 1) % self.eval_interval == 0 or last):
             result = self.evaluate()
