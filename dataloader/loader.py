@@ -1,6 +1,7 @@
 """From a source and a transform to batches in shared memory, the same bytes for any number of workers."""
 
 import os
+import pickle
 import select
 import socket
 import time
@@ -13,6 +14,7 @@ from dataloader.arena import MADE, SAMPLE, Arena
 from dataloader.messages import MAX_PACKET, TASK, pair, receive, to_memory
 from dataloader.nursery import start_nursery
 from dataloader.plan import Plan
+from dataloader.quarantine import Quarantine
 
 MAX_DEATHS = 3
 CLOSE_WAIT_S = 5.0
@@ -27,6 +29,7 @@ class Spec:
     transform: object
     seed: int
     normalise: object
+    mask_bad: bool
     cores: tuple
     layout: tuple
 
@@ -70,10 +73,13 @@ class Loader:
     rank, size: this process's share. tail: what becomes of the last samples, see `Plan`; "pad" is for evaluation. workers: processes (default:
     one a core that this process may run on). cores: core numbers to which the workers are bound in turn. slots: batches in the ring.
     hold: how many batches the consumer may keep at a time. output: "uint8" NHWC or "float32" NCHW, with normalise=(mean, std) in 0-255 units.
+    quarantine: CSV file for the paths of files that cannot be used; max_bad: the share of them that ends the run. In training another
+    sample takes such a file's place, with tail="pad" it gets weight 0. ledger: a `Ledger` that is shown every batch.
     """
 
     def __init__(self, source, batch_size, transform, *, seed=0, rank=0, size=1, workers=None, cores=None, shuffle=None, tail=None,
-                 output="uint8", normalise=None, slots=None, hold=1):
+                 output="uint8", normalise=None, slots=None, hold=1,
+                 quarantine=None, max_bad=0.001, ledger=None):
         if output not in ("uint8", "float32"):
             raise ValueError(f"output={output!r}: allowed are uint8, float32")
         if (output == "float32") != (normalise is not None):
@@ -90,6 +96,8 @@ class Loader:
         self.slots = slots or 2 * self.workers + 1 + hold
         if self.slots <= hold:
             raise ValueError(f"slots={slots}: more than hold={hold} are needed")
+        self.quarantine = Quarantine(len(source), quarantine, max_bad)
+        self.ledger = ledger
         self.wait_s = 0.0
         self._hold = hold
         # Several workers share a batch, so that the first one comes early and the last one does not wait for a single worker;
@@ -102,8 +110,9 @@ class Loader:
         shape = (batch_size, side, side, 3) if output == "uint8" else (batch_size, 3, side, side)
         self._arena = Arena(self.slots, shape, output, self.workers)
         self._arena.workers[:, SAMPLE] = -1
-        spec = Spec(self.source, self.transform, seed, normalise, cores, self._arena.layout)
+        spec = Spec(self.source, self.transform, seed, normalise, self.plan.tail == "pad", cores, self._arena.layout)
         nursery = start_nursery()
+        self.foreman_pid = nursery.pid
         self._control, theirs = pair()
         pairs = [pair() for _ in range(self.workers)]
         self._socks = [ours for ours, _ in pairs]
@@ -119,7 +128,7 @@ class Loader:
         self._poll.register(self._control, select.POLLIN)
         for sock in self._socks:
             self._poll.register(sock, select.POLLIN)
-        self.pids = []
+        self._pids = []
         self._tasks = {}  # number -> (flight, worker, packet)
         self._load = [0] * self.workers
         self._number = 0
@@ -147,6 +156,13 @@ class Loader:
     def nbytes(self):
         """Bytes of shared memory that the ring takes."""
         return self._arena.nbytes
+
+    @property
+    def pids(self):
+        """Process ids of the workers; waits until they are up."""
+        while not self._pids:
+            self._listen()
+        return list(self._pids)
 
     def epoch(self, epoch, start=0):
         """Iterates over the batches of `epoch` from batch `start` on. A new call ends the one before."""
@@ -179,7 +195,10 @@ class Loader:
             self._flights.popleft()
             self._held.append(flight.slot)
             arena, slot = self._arena, flight.slot
-            yield Batch(arena.images[slot], arena.labels[slot], arena.weights[slot], arena.ids[slot], epoch, index)
+            batch = Batch(arena.images[slot], arena.labels[slot], arena.weights[slot], arena.ids[slot], epoch, index)
+            if self.ledger is not None:
+                self.ledger.take(batch)
+            yield batch
 
     def _release_all(self):
         self._free.extend(self._held)
@@ -248,7 +267,10 @@ class Loader:
         self._load[worker] -= 1
         flight.open_tasks -= 1
         if len(packet) > TASK.size:
-            flight.error = packet[TASK.size :].decode(errors="replace")
+            bad, error = pickle.loads(memoryview(packet)[TASK.size :])
+            flight.error = flight.error or error
+            for sample, reason in bad:
+                self.quarantine.add(self.source.path(sample), sample, reason, flight.epoch)
 
     def _hear_foreman(self):
         try:
@@ -256,7 +278,7 @@ class Loader:
         except EOFError:
             raise RuntimeError("the process that starts the loader's workers has ended; was it killed?") from None
         if message[0] == "started":
-            self.pids = list(message[1])
+            self._pids = list(message[1])
         elif message[0] == "failed":
             raise RuntimeError(f"the loader's workers could not be started:\n{message[1]}")
         else:
@@ -279,7 +301,7 @@ class Loader:
         old.close()
         self._socks[index] = socket.socket(fileno=fd)
         self._poll.register(self._socks[index], select.POLLIN)
-        self.pids[index] = new_pid
+        self._pids[index] = new_pid
         self._count_death(index, pid, status)
         for flight, worker, packet in list(self._tasks.values()):
             if worker == index:

@@ -6,17 +6,22 @@ import cv2
 import numpy as np
 
 from dataloader.arena import AUGMENT_NS, DECODE_NS, MADE, READ_NS, SAMPLE
-from dataloader.decode import decode
+from dataloader.decode import BadImage, decode
+from dataloader.quarantine import substitutes
 from kernels.crop import flips, pad_offsets, random_resized_box
 from kernels.layout import normalise_chw, normalise_table
 from kernels.records import SIDE, crop_padded, crop_records, record_to_image
 
 
 class Painter:
-    """Makes the pictures of one loader; every process that has one makes the same bytes of the same (epoch, sample)."""
+    """Makes the pictures of one loader; every process that has one makes the same bytes of the same (epoch, sample).
 
-    def __init__(self, source, transform, seed, normalise=None):
-        self.source, self.transform, self.seed = source, transform, seed
+    In the place of a file that cannot be used comes another sample, or with `mask_bad` (evaluation) an empty picture of weight 0.
+    """
+
+    def __init__(self, source, transform, seed, normalise=None, mask_bad=False):
+        self.source, self.transform, self.seed, self.mask_bad = source, transform, seed, mask_bad
+        self.bad = {}  # sample -> reason
         self.table = None if normalise is None else normalise_table(*normalise)
         side = transform.image_size
         self.canvas = np.zeros((side, side, 3), np.uint8)
@@ -31,7 +36,10 @@ class Painter:
         return not any(self.transform.jitter) and not self.transform.cutout
 
     def paint(self, epoch, ids, images, labels, weights, row):
-        """Fills `images`, `labels` and `weights` for `ids` (-1: a padded place of weight 0); `row` is this worker's row of the arena."""
+        """Fills `images`, `labels` and `weights` for `ids` (-1: a padded place of weight 0); `row` is this worker's row of the arena.
+
+        Returns [(sample, reason)] of the files that could not be used.
+        """
         if self.whole_records and ids.min() >= 0:
             row[SAMPLE] = ids[0]
             began = perf_counter_ns()
@@ -43,25 +51,51 @@ class Painter:
             row[AUGMENT_NS] += perf_counter_ns() - began
             row[MADE] += len(ids)
             row[SAMPLE] = -1
-            return
+            return []
+        found = []
         for n, sample in enumerate(ids.tolist()):
             if sample < 0:
                 images[n], labels[n], weights[n] = 0, 0, 0.0
                 continue
             row[SAMPLE] = sample
-            self._paint_one(epoch, sample, images[n], row)
-            labels[n], weights[n] = self.source.labels[sample], 1.0
+            used = self._paint_good(epoch, sample, images[n], row, found)
+            labels[n], weights[n] = (0, 0.0) if used is None else (self.source.labels[used], 1.0)
             row[MADE] += 1
         row[SAMPLE] = -1
+        return found
 
-    def _paint_one(self, epoch, sample, out, row):
+    def _paint_good(self, epoch, sample, out, row, found):
+        """Paints `sample`, or what stands in for it, and returns the sample whose picture that is."""
+        if self._try(epoch, sample, sample, out, row):
+            return sample
+        found.append((sample, self.bad[sample]))
+        if self.mask_bad:
+            out[:] = 0
+            return None
+        for other in substitutes(sample, len(self.source), self.seed):
+            if self._try(epoch, sample, other, out, row):
+                return other
+            found.append((other, self.bad[other]))
+        raise BadImage(f"{self.source.path(sample)}: {self.bad[sample]}, and no other file could take its place")
+
+    def _try(self, epoch, sample, file, out, row):
+        if file not in self.bad:
+            try:
+                self._paint_one(epoch, sample, file, out, row)
+                return True
+            except (BadImage, OSError) as error:
+                self.bad[file] = " ".join(str(error).split())[:200]
+        return False
+
+    def _paint_one(self, epoch, sample, file, out, row):
+        """Paints the picture of `file` with the random draws of `sample`."""
         t0 = perf_counter_ns()
         if self.source.records is not None:
             t1 = t0
             image = self.record
-            record_to_image(self.source.records[sample], image)
+            record_to_image(self.source.records[file], image)
         else:
-            data = self.source.read(sample)
+            data = self.source.read(file)
             t1 = perf_counter_ns()
             image = decode(data)
         t2 = perf_counter_ns()

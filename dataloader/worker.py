@@ -1,6 +1,7 @@
 """The loop of a worker process: take a task, paint its samples into the slot, say so."""
 
 import os
+import pickle
 import signal
 import traceback
 
@@ -11,15 +12,21 @@ from dataloader.messages import MAX_PACKET, TASK
 from dataloader.paint import Painter
 
 
+MOST_TOLD = 200  # a packet holds 64 KiB
+
+
 def work(spec, arena_fd, sock, index):
-    """Serves tasks until the loader closes its end. A reply is the task's own bytes, followed by the traceback where painting failed."""
+    """Serves tasks until the loader closes its end.
+
+    A reply is the task's own bytes, followed by the pickled ([(sample, reason)], traceback) where there is something to tell.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the loader's business
     cv2.setNumThreads(0)
     if spec.cores:
         os.sched_setaffinity(0, {spec.cores[index % len(spec.cores)]})
     arena = Arena.attach(arena_fd, spec.layout)
     row = arena.workers[index]
-    painter = Painter(spec.source, spec.transform, spec.seed, spec.normalise)
+    painter = Painter(spec.source, spec.transform, spec.seed, spec.normalise, spec.mask_bad)
     while True:
         try:
             packet = sock.recv(TASK.size)
@@ -32,10 +39,12 @@ def work(spec, arena_fd, sock, index):
         if generation == arena.generation[0]:  # else the loader has turned to something else meanwhile
             try:
                 part = slice(first, end)
-                painter.paint(epoch, arena.ids[slot, part], arena.images[slot, part], arena.labels[slot, part],
-                              arena.weights[slot, part], row)
+                bad = painter.paint(epoch, arena.ids[slot, part], arena.images[slot, part], arena.labels[slot, part],
+                                    arena.weights[slot, part], row)
+                if bad:
+                    reply += pickle.dumps((bad[:MOST_TOLD], ""))
             except Exception:
-                reply = packet + traceback.format_exc().encode()[-MAX_PACKET // 2 :]
+                reply = packet + pickle.dumps(([], traceback.format_exc()[-MAX_PACKET // 4 :]))
         try:
             sock.send(reply)
         except (BrokenPipeError, ConnectionResetError):

@@ -1,16 +1,14 @@
 """Small data sets written for the tests of the loader."""
 
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-
-def picture(rng, height, width):
-    """A smooth random RGB picture with a few edges, which JPEG keeps at some bytes a pixel."""
-    coarse = rng.integers(0, 256, (max(2, height // 16), max(2, width // 16), 3), dtype=np.uint8)
-    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    image[height // 3 : height // 2, width // 4 : width // 2] = rng.integers(0, 256, 3)
-    return image
+sys.path.insert(0, str(Path(__file__).parent))
+from loader_cases import picture
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,277 @@
+"""Bad files, dead workers, a dead parent: what is promised for each."""
+
+import csv
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dataloader import EvalTransform, ImageFolder, Loader, TooManyBadFiles, TrainTransform
+from dataloader.decode import BadImage, decode
+from dataloader.nursery import worker_environment
+from loader_cases import digest, picture
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = TrainTransform(24)
+
+
+def jpeg(height=60, width=80, **settings):
+    return cv2.imencode(".jpg", picture(np.random.default_rng(3), height, width), **settings)[1].tobytes()
+
+
+def png_bomb():
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)) + chunk(b"IEND", b"")
+
+
+def jpeg_bomb():
+    data = bytearray(jpeg())
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", 60000, 60000)
+    return bytes(data)
+
+
+BAD = {
+    "empty": b"",
+    "text": b"this is no picture\n" * 20,
+    "truncated": jpeg()[:-300],
+    "without its end": jpeg()[:-2],
+    "cut in its header": jpeg()[:100],
+    "garbled": jpeg()[:700] + b"\xff\xd9\x00\x07" * 30 + jpeg()[900:],
+    "png bomb": png_bomb(),
+    "jpeg bomb": jpeg_bomb(),
+    "one pixel": cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes(),
+    "truncated png": cv2.imencode(".png", np.zeros((40, 40, 3), np.uint8))[1].tobytes()[:-20],
+    "gif": b"GIF89a" + bytes(50),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_usable_picture_is_refused(name):
+    with pytest.raises(BadImage):
+        decode(BAD[name])
+
+
+@pytest.fixture
+def partly_bad(folder, tmp_path):
+    """The folder's files with 4 of 37 replaced by bad ones; returns the source and the bad sample ids."""
+    source = ImageFolder(folder)
+    ids = (3, 8, 20, 36)
+    for k in range(len(source)):
+        path = tmp_path / source.classes[source.label(k)] / Path(source.path(k)).name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(source.read(k) if k not in ids else list(BAD.values())[ids.index(k)])
+    return ImageFolder(tmp_path), ids
+
+
+def test_a_bad_file_is_replaced_alike_for_every_worker_and_rank_count_and_listed(partly_bad, tmp_path):
+    source, ids = partly_bad
+
+    def run(**settings):
+        out = tmp_path / f"{time.monotonic_ns()}.csv"
+        with Loader(source, 8, TRAIN, seed=3, tail="wrap", quarantine=out, max_bad=0.2, **settings) as loader:
+            batches = [(digest(b), b.weights.all()) for b in loader.epoch(0)]
+            assert all(full for _, full in batches)
+            return [d for d, _ in batches], loader.quarantine, out
+
+    one, quarantine, table = run(workers=1)
+    assert {path for path in quarantine.files} == {source.path(k) for k in ids}
+    assert quarantine.epoch_count(0) == 4
+    rows = list(csv.reader(table.open()))
+    assert rows[0] == ["path", "reason", "epoch"]
+    assert {(row[0], row[2]) for row in rows[1:]} == {(source.path(k), "0") for k in ids} and all(row[1] for row in rows)
+    assert run(workers=3)[0] == one
+    halves = [run(workers=2, rank=rank, size=2)[0] for rank in range(2)]
+    assert halves[0][:2] == one[0:4:2] and halves[1][:2] == one[1:4:2]
+
+
+def test_evaluation_gives_a_bad_file_no_weight(partly_bad):
+    source, ids = partly_bad
+    with Loader(source, 8, EvalTransform(24), max_bad=1, workers=2) as loader:
+        seen = np.concatenate([b.ids[b.weights > 0] for b in loader.epoch(0)])
+    assert sorted(seen.tolist()) == [k for k in range(37) if k not in ids]
+
+
+def test_too_many_bad_files_end_the_run(partly_bad):
+    with Loader(partly_bad[0], 8, TRAIN, workers=1, max_bad=0.06) as loader:
+        with pytest.raises(TooManyBadFiles, match="3 of 37 files cannot be used, max_bad=0.06 allows 2"):
+            for _ in loader.epoch(0):
+                pass
+
+
+def stuck_folder(folder, tmp_path):
+    """The folder with sample 5 a pipe that nobody writes to: the worker that reads it waits for ever."""
+    source = ImageFolder(folder)
+    for k in range(len(source)):
+        path = tmp_path / source.classes[source.label(k)] / Path(source.path(k)).name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(source.read(k))
+    stuck = ImageFolder(tmp_path)
+    os.unlink(stuck.path(5))
+    os.mkfifo(stuck.path(5))
+    return source, stuck
+
+
+def wait_until_stuck(loader):
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        loader._listen()
+        hit = np.flatnonzero(loader._arena.workers[:, 0] == 5)
+        if hit.size and loader.pids:
+            time.sleep(0.05)
+            return loader.pids[int(hit[0])]
+    raise AssertionError("no worker came to sample 5")
+
+
+@pytest.mark.parametrize("workers", (1, 2))
+def test_a_killed_worker_is_replaced_and_the_same_batches_come(folder, tmp_path, workers):
+    whole, stuck = stuck_folder(folder, tmp_path)
+    with Loader(whole, 8, TRAIN, seed=3, tail="wrap", workers=1) as loader:
+        want = [digest(batch) for batch in loader.epoch(0)]
+    with Loader(stuck, 8, TRAIN, seed=3, tail="wrap", workers=workers) as loader:
+        batches = loader.epoch(0)
+        loader._send_out()
+        for attempt in range(2):
+            pid = wait_until_stuck(loader)
+            if attempt:  # the next worker shall find the file itself
+                os.unlink(stuck.path(5))
+                Path(stuck.path(5)).write_bytes(Path(whole.path(5)).read_bytes())
+            began = time.monotonic()
+            os.kill(pid, signal.SIGKILL)
+            while pid in loader.pids:
+                loader._listen()
+            assert time.monotonic() - began < 1
+        assert [digest(batch) for batch in batches] == want
+        assert not loader.quarantine.files
+
+
+def test_three_deaths_on_a_sample_name_the_file(folder, tmp_path):
+    _, stuck = stuck_folder(folder, tmp_path)
+    with Loader(stuck, 8, TRAIN, seed=3, tail="wrap", workers=2) as loader:
+        batches = loader.epoch(0)
+        loader._send_out()
+        with pytest.raises(RuntimeError, match="died 3 times on sample 5, " + stuck.path(5)):
+            for _ in range(3):
+                pid = wait_until_stuck(loader)
+                os.kill(pid, signal.SIGKILL)
+                while pid in loader.pids:
+                    loader._listen()
+            list(batches)
+
+
+def test_idle_workers_may_be_killed_at_any_time(folder):
+    with Loader(ImageFolder(folder), 8, TRAIN, seed=3, workers=2) as loader:
+        want = [digest(batch) for batch in loader.epoch(0)]
+        for _ in range(5):
+            for pid in loader.pids:
+                os.kill(pid, signal.SIGKILL)
+            assert [digest(batch) for batch in loader.epoch(0)] == want
+
+
+SCRIPT = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+from dataloader import ImageFolder, Loader, TrainTransform
+
+def main(how):
+    loader = Loader(ImageFolder({folder!r}), 8, TrainTransform(24), workers=2)
+    batches = loader.epoch(0)
+    next(batches)
+    print(loader.foreman_pid, *loader.pids, flush=True)
+    if how == "raise":
+        raise KeyError("training failed")
+    if how == "return":
+        return
+    while True:
+        time.sleep(0.1)
+
+main(sys.argv[1])
+"""
+
+
+def gone(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state == "Z"  # reaped by whoever is init here
+
+
+@pytest.mark.parametrize("how", ("return", "raise", "interrupt", "terminate", "kill", "kill foreman"))
+def test_no_process_and_no_shared_memory_is_left(folder, how):
+    before = set(os.listdir("/dev/shm"))
+    script = SCRIPT.format(root=str(ROOT), folder=str(folder))
+    process = subprocess.Popen([sys.executable, "-c", script, how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pids = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(pids) == 3 and not any(map(gone, pids))
+    signals = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM, "kill": signal.SIGKILL}
+    if how in signals:
+        process.send_signal(signals[how])
+    if how == "kill foreman":
+        os.kill(pids[0], signal.SIGKILL)
+        time.sleep(0.3)
+        assert all(map(gone, pids))
+        process.kill()
+    process.communicate(timeout=20)
+    until = time.monotonic() + 3
+    while not all(map(gone, pids)) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert all(map(gone, pids))
+    assert set(os.listdir("/dev/shm")) <= before
+
+
+def test_close_leaves_no_worker(folder):
+    loader = Loader(ImageFolder(folder), 8, TRAIN, workers=3)
+    next(loader.epoch(0))
+    pids = loader.pids
+    assert len(pids) == 3 and not any(map(gone, pids))
+    loader.close()
+    assert all(map(gone, pids))
+    with pytest.raises(RuntimeError, match="closed"):
+        loader.epoch(0)
+
+
+def test_a_raising_worker_gives_its_whole_traceback(folder):
+    source = ImageFolder(folder)
+    source.root = 5  # os.path.join raises TypeError in the worker
+    with Loader(source, 8, TRAIN, workers=1) as loader:
+        with pytest.raises(RuntimeError, match=r"(?s)epoch 0, batch 0:\nTraceback.*in path.*TypeError"):
+            next(loader.epoch(0))
+
+
+def test_a_worker_knows_neither_mindspore_nor_mpi(folder, monkeypatch):
+    for name in ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PRTE_X", "PMI_RANK", "MPI_LOCALNRANKS", "KEPT"):
+        monkeypatch.setenv(name, "1")
+    names = set(worker_environment(os.environ))
+    assert "KEPT" in names and not [n for n in names if n.startswith(("OMPI_", "PMIX_", "PRTE_", "PMI", "MPI"))]
+    with Loader(ImageFolder(folder), 8, TRAIN, workers=1) as loader:
+        next(loader.epoch(0))
+        maps = Path(f"/proc/{loader.pids[0]}/maps").read_text()
+        assert "numba" in maps or "llvmlite" in maps
+        assert "mindspore" not in maps and "libmpi" not in maps and "mpi4py" not in maps
+        environment = Path(f"/proc/{loader.pids[0]}/environ").read_bytes().split(b"\0")
+        assert not [e for e in environment if e.startswith((b"OMPI_", b"PMIX_", b"PRTE_"))]
+
+
+def test_the_loader_works_where_mindspore_and_mpi_cannot_be_imported(folder):
+    script = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+for name in ("mindspore", "mpi4py", "torch"):
+    sys.modules[name] = None
+from dataloader import ImageFolder, Loader, TrainTransform
+with Loader(ImageFolder({str(folder)!r}), 8, TrainTransform(24), workers=1) as loader:
+    print(sum(len(images) for images, labels, weights in loader.epoch(0)))
+"""
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert out.stdout.strip() == "32", out.stderr
