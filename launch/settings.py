@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from launch.embedded import embedded_changes
 from launch.flags import Parser, add_flags
@@ -50,24 +51,65 @@ class RunSettings:
 
 
 def read_settings(arguments, program):
-    """Returns (RunSettings, Recipe, given) for a command line.
+    """Returns (RunSettings, Recipe, given) for the command line of a training run.
 
     Weakest first: defaults, the net's recipe, its changes for the embedded images, --config FILE (or the config.yaml of
     --resume RUN), flags. given: the names that a file or a flag set. Raises ValueError with one line for a bad value.
     """
-    from nets import Recipe
-
     parser = Parser(prog=program)
     parser.add_argument("--config", help="settings from a YAML file such as a run's config.yaml; flags win over it")
-    add_flags(parser, RunSettings, "the run")
-    recipe_names = {item.name for item in dataclasses.fields(Recipe)}
-    run_names = {item.name for item in dataclasses.fields(RunSettings)}
-    add_flags(parser, Recipe, "the recipe (defaults: the net's published training)", skip=run_names)
+    run_names, recipe_names = _add_all_flags(parser)
     given = vars(parser.parse_args(arguments))
     file = given.pop("config", None) or given.get("resume")
     if file:
         given = {**_from_file(file, run_names, recipe_names), **given}
     return resolve(given) + (set(given),)
+
+
+def read_eval_settings(arguments, program):
+    """Returns (RunSettings, Recipe, given, weights file, where to write eval.json or None) for an evaluation.
+
+    With --ckpt RUN the run's own settings come before the flags, and its best checkpoint is taken (else its newest).
+    """
+    parser = Parser(prog=program)
+    parser.add_argument("--ckpt", required=True, help="a file of weights, a checkpoint folder, or a run folder")
+    parser.add_argument("--json", help="write the result to this file; default with a run folder: its eval.json")
+    run_names, recipe_names = _add_all_flags(parser)
+    given = vars(parser.parse_args(arguments))
+    path, output = Path(given.pop("ckpt")), given.pop("json")
+    weights = _weights_file(path)
+    for folder in (path, weights.parent, *weights.parent.parents):
+        if (folder / "config.yaml").is_file():
+            given = {**_from_file(folder, run_names, recipe_names), **given}
+            output = output or (folder / "eval.json" if folder == path else None)
+            break
+    return resolve(given) + (set(given), str(weights), output)
+
+
+def _weights_file(path):
+    if path.is_file():
+        return path
+    for folder in (path, path / "checkpoints"):
+        if (folder / "weights.ckpt").is_file():
+            return folder / "weights.ckpt"
+        if folder.name == "checkpoints" and folder.is_dir():
+            from engine import Checkpoints
+
+            checkpoints = Checkpoints(folder)
+            found = checkpoints.best() or checkpoints.latest()
+            if found:
+                return found / "weights.ckpt"
+    raise ValueError(f"--ckpt {path}: neither a file of weights nor a folder with a checkpoint")
+
+
+def _add_all_flags(parser):
+    from nets import Recipe
+
+    run_names = {item.name for item in dataclasses.fields(RunSettings)}
+    recipe_names = {item.name for item in dataclasses.fields(Recipe)}
+    add_flags(parser, RunSettings, "the run")
+    add_flags(parser, Recipe, "the recipe (defaults: the net's published training)", skip=run_names)
+    return run_names, recipe_names
 
 
 def resolve(given):

@@ -1,0 +1,49 @@
+"""Evaluates a network exactly:  [mpirun -n N] python -m launch.eval --net genet --ckpt FILE|RUN [--data_path DIR]
+
+Prints and stores what it counted: every held-back image once, whatever the number of ranks and the batch size.
+"""
+
+import dataclasses
+import sys
+
+from launch.data import eval_loader, open_sources
+from launch.job import build_loss, build_network, checking, run, start_device
+from launch.settings import read_eval_settings
+
+PROGRAM = "python -m launch.eval"
+
+
+def read(arguments, program):
+    with checking():
+        return read_eval_settings(arguments, program)
+
+
+def evaluate(world, settings, recipe, given, weights, output):
+    """Evaluates the weights of a file and returns the exit code."""
+    from engine import Evaluator
+
+    with checking():
+        start_device(settings, world)
+        _, source = open_sources(settings, train=False)
+        if "num_classes" not in given:
+            recipe = dataclasses.replace(recipe, num_classes=len(source.classes))
+        network = build_network(settings, recipe, weights)
+        batches = eval_loader(source, recipe, settings, world)
+    with batches:
+        result = Evaluator(network, build_loss(recipe), normalise=(recipe.mean, recipe.std), world=world)(batches)
+    if world.rank == 0:
+        print(f"{weights} on {len(source)} images:")
+        print(f"top-1 {100 * result.top1:.2f} % ({result.top1_correct}/{result.total})")
+        print(f"top-5 {100 * result.top5:.2f} % ({result.top5_correct}/{result.total})  loss {result.loss:.6f}")
+        if output:
+            result.write(output)
+            print(f"written to {output}")
+    return 0
+
+
+def main(arguments=None):
+    return run(evaluate, read, arguments, PROGRAM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Trains a network:  [mpirun -n N] python -m launch.train --net genet [--data_path DIR] ...
+
+Every rank runs this; rank 0 speaks. Without --data_path the embedded images are used.
+"""
+
+import contextlib
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+from launch.data import eval_loader, open_sources, train_loader
+from launch.embedded import ridge_accuracy
+from launch.job import build_loss, build_network, checking, run, start_device
+from launch.run_folder import new_run_folder, prepare, write_config
+from launch.settings import read_settings
+
+PROGRAM = "python -m launch.train"
+
+
+def read(arguments, program):
+    with checking():
+        return read_settings(arguments, program)
+
+
+def train(world, settings, recipe, given):
+    """Trains to the end and returns the exit code."""
+    from engine import Checkpoints, Evaluator, LossScale, Momentum, Position, Trainer, TrainOneStep
+
+    started = time.perf_counter()
+    with checking():
+        folder = _run_folder(settings, world)
+        start_device(settings, world)
+        training, held_back = open_sources(settings, index_folder=folder if world.rank == 0 else None)
+        recipe = _with_classes(recipe, training, given)
+        loader = train_loader(training, recipe, settings, world)
+        network = build_network(settings, recipe, settings.pretrained)
+        loss = build_loss(recipe)
+        amp_level = recipe.amp_level(settings.device_target)
+        rates = recipe.learning_rates(len(loader))
+    normalise = (recipe.mean, recipe.std)
+    optimizer = Momentum(
+        network.trainable_params(), recipe.momentum, recipe.weight_decay, recipe.decays, nesterov=False
+    )
+    step = TrainOneStep(
+        network,
+        loss,
+        optimizer,
+        normalise=normalise,
+        amp_level=amp_level,
+        loss_scale=_loss_scale(recipe, LossScale),
+        allreduce=world.graph_allreduce(),
+    )
+    evaluation = {}
+    if held_back and settings.eval_interval:
+        evaluation = {
+            "evaluator": Evaluator(network, loss, normalise=normalise, world=world),
+            "eval_batches": eval_loader(held_back, recipe, settings, world),
+            "eval_interval": settings.eval_interval,
+        }
+    checkpoints = Checkpoints(
+        folder / "checkpoints",
+        recipe=dataclasses.asdict(recipe),
+        keep=recipe.keep_checkpoint_max,
+        world=world,
+    )
+    trainer = Trainer(
+        step,
+        loader,
+        rates,
+        epochs=recipe.epochs,
+        max_steps=settings.max_steps,
+        checkpoints=checkpoints,
+        checkpoint_interval=recipe.checkpoint_interval_epochs,
+        folder=folder,
+        world=world,
+        log_interval=min(100, len(loader)),
+        **evaluation,
+    )
+    if world.rank == 0:
+        write_config(folder, {"run": dataclasses.asdict(settings), "recipe": _to_file(recipe), "world": {"ranks": world.size}})
+        _say_plan(settings, recipe, world, training, held_back, loader, folder)
+    with contextlib.ExitStack() as loaders:
+        for opened in (loader, evaluation.get("eval_batches")):
+            if opened:
+                loaders.enter_context(opened)
+        position = Position()
+        if settings.resume:
+            with checking():
+                position = checkpoints.restore(step, ignore=("epochs",))
+                if position is None:
+                    raise ValueError(f"--resume {settings.resume}: no checkpoint in {checkpoints.folder}")
+        result = trainer.run(position)
+    if world.rank == 0:
+        _say_end(settings, recipe, folder, result, time.perf_counter() - started)
+    return 0
+
+
+def _run_folder(settings, world):
+    folder = None
+    if world.rank == 0:
+        if settings.resume:
+            folder = Path(settings.resume)
+            if not (folder / "config.yaml").exists():
+                raise ValueError(f"--resume {folder}: not a run folder, it holds no config.yaml")
+        elif settings.run_dir:
+            folder = Path(settings.run_dir)
+            if (folder / "config.yaml").exists():
+                raise ValueError(f"--run_dir {folder} already holds a run: choose another one, or go on with --resume {folder}")
+        else:
+            folder = new_run_folder("runs", settings.net)
+        prepare(folder)
+    return world.broadcast_object(folder)
+
+
+def _with_classes(recipe, source, given):
+    """The recipe with as many classes as the folder has, unless --num_classes says otherwise."""
+    found = len(source.classes)
+    if "num_classes" not in given:
+        return dataclasses.replace(recipe, num_classes=found)
+    if found > recipe.num_classes:
+        raise ValueError(f"--num_classes {recipe.num_classes}: the training images have {found} classes")
+    return recipe
+
+
+def _loss_scale(recipe, LossScale):
+    if recipe.dynamic_loss_scale:
+        return LossScale.dynamic(recipe.dynamic_loss_scale_init, recipe.dynamic_loss_scale_window)
+    return LossScale.fixed(recipe.loss_scale, drop_overflow=False)
+
+
+def _to_file(recipe):
+    return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in ("net", "dataset", "network_settings")}
+
+
+def _say_plan(settings, recipe, world, training, held_back, loader, folder):
+    form = f" (extra {settings.extra}, mlp {settings.mlp})" if settings.net == "genet" else ""
+    print(f"{settings.net}{form}, {recipe.num_classes} classes, {recipe.image_size}x{recipe.image_size} pixels")
+    if settings.data_path is None:
+        print("no --data_path: training on the embedded cut of Fashion-MNIST, with a recipe shortened for it")
+    held = f"{len(held_back)} held back" if held_back else "none held back"
+    print(f"{len(training)} training images, {held}; {recipe.epochs} epochs of {len(loader)} steps")
+    ranks = f"{world.size} rank{'s' if world.size > 1 else ''}"
+    print(f"{ranks} on {settings.device_target}, batch {recipe.batch_size} each; {loader.workers} loader workers each")
+    print(f"run folder: {folder}", flush=True)
+
+
+def _say_end(settings, recipe, folder, result, seconds):
+    if result:
+        print(f"top-1 {100 * result.top1:.1f} % of {result.total} held-back images", end="")
+        print(f" ({100 * ridge_accuracy():.1f} % by ridge regression on the pixels)" if settings.data_path is None else "")
+    print(f"done in {seconds:.0f} s; everything is in {folder}")
+    print("what to type next:")
+    data = f" --data_path {settings.data_path}" if settings.data_path else ""
+    print(f"  python -m launch.eval --net {settings.net} --ckpt {folder}{data}")
+    print(f"  python -m launch.train --resume {folder} --epochs {recipe.epochs + 2}", flush=True)
+
+
+def main(arguments=None):
+    return run(train, read, arguments, PROGRAM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
