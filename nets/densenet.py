@@ -131,6 +131,9 @@ class DenseNet(nn.Cell):
     `blocks` is the number of layers of each block. Every size from 29 pixels works: the last block needs one pixel.
     """
 
+    network_name = "densenet121"
+    head_prefix = "head.fc."
+
     def __init__(self, num_classes=1000, image_size=224, *, transition="max", recompute=False, blocks=_BLOCKS):
         if transition not in ("max", "avg"):
             raise ValueError(f"transition={transition!r} is not one of 'max', 'avg' (setting of densenet121)")

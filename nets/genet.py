@@ -115,6 +115,9 @@ class GENet(nn.Cell):
     The extents of the gathers follow from `image_size`: 56, 28, 14, 7 at 224, and 8, 4, 2, 1 at 32.
     """
 
+    network_name = "genet"
+    head_prefix = "end_point."
+
     def __init__(
         self, num_classes=1000, image_size=224, *, extra=True, mlp=True, gather="downsampled", stages=_STAGES
     ):

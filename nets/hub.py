@@ -4,6 +4,7 @@ import inspect
 
 from nets.densenet import DenseNet
 from nets.genet import GENet
+from nets.pretrained import load_pretrained
 from nets.tinydarknet import TinyDarkNet
 from nets.vgg import VGG
 
@@ -37,5 +38,5 @@ def create_network(name, num_classes=1000, image_size=224, pretrained=None, **se
         raise ValueError(f"num_classes={num_classes!r} cannot work for {name}: give a whole number, 1 or more")
     network = _NETWORKS[name](num_classes, image_size, **settings)
     if pretrained:
-        raise NotImplementedError
+        load_pretrained(network, pretrained)
     return network

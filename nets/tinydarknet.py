@@ -44,6 +44,9 @@ class TinyDarkNet(nn.SequentialCell):
     The last convolution has BN and LeakyReLU too, as in the zoo's networks; Darknet's is linear, with a bias.
     """
 
+    network_name = "tinydarknet"
+    head_prefix = "conv16."
+
     def __init__(self, num_classes=1000, image_size=224):
         at_least(1, image_size, "tinydarknet")
         cells = OrderedDict()

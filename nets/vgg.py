@@ -21,6 +21,9 @@ class VGG(nn.Cell):
     `hidden` is the width of the two hidden dense layers.
     """
 
+    network_name = "vgg16"
+    head_prefix = "classifier.6."
+
     def __init__(
         self,
         num_classes=1000,

@@ -1,0 +1,75 @@
+"""Turns the state dicts of torchvision and timm into this project's parameter names."""
+
+import re
+
+import numpy as np
+
+_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+
+# For each network: rules from a torch module's name to ours, tried one after the other on every name.
+_MODULES = {
+    "densenet121": (
+        # The first files of torchvision have norm.1 where the later ones have norm1.
+        (r"\.(norm|conv)\.([12])$", r".\1\2"),
+        (r"\.denselayer(\d+)\.", lambda match: f".cell_list.{int(match[1]) - 1}."),
+        (r"^features\.(transition\d)\.", r"features.\1.features."),
+        (r"^features\.", "backbone.features."),
+        (r"^classifier$", "head.fc"),
+    ),
+    "vgg16": (
+        (r"^features\.", "layers."),
+        (r"^pre_logits\.fc1$", "classifier.0"),
+        (r"^pre_logits\.fc2$", "classifier.3"),
+        (r"^head\.fc$", "classifier.6"),
+    ),
+    "genet": (
+        (r"^(layer\d\.\d+\.conv\d)$", r"\1.conv"),
+        (r"^(layer\d\.\d+)\.bn(\d)$", r"\1.conv\2.batchnorm"),
+        (r"\.downsample\.0$", ".down_layer.conv"),
+        (r"\.downsample\.1$", ".down_layer.batchnorm"),
+        (r"^fc$", "end_point"),
+    ),
+}
+
+
+def is_torch_dict(arrays):
+    """Returns whether the names of these weights are PyTorch's."""
+    return any(name.endswith(".running_mean") or name.startswith(("module.", "features.")) for name in arrays)
+
+
+def from_torch(arrays, network_name):
+    """Returns the weights with this project's names and shapes, for one of the networks that torchvision and timm have.
+
+    VGG16-BN: a convolution's bias in front of a batch normalisation is taken off the moving mean, which comes to the same, as our
+    form has none there. timm's VGG16 holds its dense layers as convolutions: their weights are laid flat.
+    """
+    if network_name not in _MODULES:
+        raise ValueError(f"there are no PyTorch weights for {network_name}")
+    arrays = {re.sub(r"^module\.", "", name): value for name, value in arrays.items()}
+    norms = {name.rpartition(".")[0] for name in arrays if name.endswith(".running_mean")}
+    translated = {}
+    for name, value in arrays.items():
+        module, _, kind = name.rpartition(".")
+        if kind == "num_batches_tracked":
+            continue
+        kind = _NORM.get(kind, kind) if module in norms else kind
+        for pattern, replacement in _MODULES[network_name]:
+            module = re.sub(pattern, replacement, module)
+        translated[f"{module}.{kind}"] = value
+    if network_name == "vgg16":
+        _flatten_classifier(translated)
+    return translated
+
+
+def fold_vgg_biases(arrays):
+    """Takes the biases of convolutions in front of a batch normalisation off its moving mean, and out of the dict."""
+    for name in [name for name in arrays if re.fullmatch(r"layers\.\d+\.bias", name)]:
+        mean = f"layers.{int(name.split('.')[1]) + 1}.moving_mean"
+        if mean in arrays:
+            arrays[mean] = arrays[mean] - arrays.pop(name)
+
+
+def _flatten_classifier(arrays):
+    for name, value in arrays.items():
+        if name.startswith("classifier.") and value.ndim == 4:
+            arrays[name] = np.reshape(value, (len(value), -1))
