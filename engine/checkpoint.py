@@ -133,7 +133,7 @@ class Checkpoints:
         _load(step.state_parameters(), state, path)
         statistics = Statistics(step.statistics)
         statistics.load(rows[self.rank] if len(rows) == self.size else Statistics.mean(rows))
-        step.statistics_were_set()
+        step.state_was_set()
         return Position(meta["epoch"], meta["batch"])
 
     def _agreed_latest(self):

@@ -4,7 +4,8 @@ import mindspore as ms
 from mindspore import ParameterTuple, Tensor, nn, ops
 
 
-def _no_bias_no_norm(name):
+def decayed_by_default(name):
+    """Returns whether weight decay acts on a parameter of this name if the user does not say: not on biases and norms."""
     return not name.endswith((".bias", ".gamma", ".beta"))
 
 
@@ -29,7 +30,7 @@ class Momentum(nn.Cell):
             raise ValueError(f"weight_decay = {weight_decay}: must be >= 0")
         if nesterov and momentum == 0.0:
             raise ValueError("nesterov = True: needs momentum > 0")
-        decays = decays or _no_bias_no_norm
+        decays = decays or decayed_by_default
         self.decayed = tuple(bool(decays(p.name)) and weight_decay > 0.0 for p in self.params)
         self.weight_decay = float(weight_decay)
         self.moments = self.params.clone(prefix="moments", init="zeros")
@@ -43,6 +44,10 @@ class Momentum(nn.Cell):
         for index in range(len(self.params)):
             gradient = gradients[index]
             if self.decayed[index]:
-                gradient = gradient + self.weight_decay * self.params[index]
+                gradient = self.decayed_gradient(gradient, self.params[index])
             done = done + (self.apply(self.params[index], self.moments[index], lr, gradient, self.momentum),)
         return done
+
+    def decayed_gradient(self, gradient, parameter):
+        """Returns the gradient of a parameter on which weight decay acts."""
+        return gradient + self.weight_decay * parameter

@@ -7,49 +7,48 @@ LEVELS = ("O0", "O2", "O3")
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.SyncBatchNorm)
 
 
-class Float32Island(nn.Cell):
-    """Runs a cell in float32 within a float16 network: float16 in, float32 inside, float16 out."""
+class Island(nn.Cell):
+    """Runs a cell in one float type within a network of another: casts what goes in and what comes out."""
 
-    def __init__(self, cell):
+    def __init__(self, cell, inside, outside):
         super().__init__(auto_prefix=False)
-        self.inner = cell.to_float(ms.float32)
+        self.inner = cell.to_float(inside)
+        self.inside, self.outside = inside, outside
 
     def construct(self, x):
-        return ops.cast(self.inner(ops.cast(x, ms.float32)), ms.float16)
+        return ops.cast(self.inner(ops.cast(x, self.inside)), self.outside)
 
 
-def _island_names(network, kinds):
-    for name, cell in network.name_cells().items():
-        if isinstance(cell, kinds):
-            yield name, cell
-
-
-def _wrap_islands(network, kinds):
-    count = 0
-    for name, cell in list(_island_names(network, kinds)):
-        network._cells[name] = Float32Island(cell)
-        count += 1
-    for cell in network.name_cells().values():
-        if not isinstance(cell, Float32Island):
-            count += _wrap_islands(cell, kinds)
-    if isinstance(network, nn.SequentialCell):
-        network.cell_list = tuple(network._cells.values())
-    return count
-
-
-def apply_precision(network, level, float32_cells=()):
+def apply_precision(network, level, float32_cells=(), float16_cells=()):
     """Casts the network in place to an AMP level and returns it; its parameters stay float32.
 
-    level: O0 float32. O2 float16, but normalisation cells and `float32_cells` in float32. O3 all float16, but
-    `float32_cells`. The loss is float32 at every level. float32_cells: cell classes.
+    level: O0 float32. O2 float16, but normalisation in float32. O3 all float16. The loss is float32 at every level.
+    float32_cells: cell classes that stay float32 at O2 and O3; float16_cells: classes that compute in float16 at O0.
     """
     if level not in LEVELS:
         raise ValueError(f"amp_level = {level!r}: must be one of {', '.join(LEVELS)}")
-    if level == "O0" or getattr(network, "precision_level", None) == level:
+    if float16_cells and level != "O0":
+        raise ValueError(f"float16_cells with amp_level = {level!r}: a list of float16 cells needs O0")
+    if getattr(network, "precision", None) is not None:
+        if network.precision != (level, float32_cells, float16_cells):
+            raise ValueError(f"amp_level = {level!r}: the network was cast to {network.precision[0]} before")
         return network
-    network.to_float(ms.float16)
-    kinds = tuple(float32_cells) + (_NORMS if level == "O2" else ())
-    if kinds:
-        _wrap_islands(network, kinds)
-    network.precision_level = level
+    if level == "O0":
+        wrap_cells(network, float16_cells, lambda cell: Island(cell, ms.float16, ms.float32))
+    else:
+        network.to_float(ms.float16)
+        kinds = tuple(float32_cells) + (_NORMS if level == "O2" else ())
+        wrap_cells(network, kinds, lambda cell: Island(cell, ms.float32, ms.float16))
+    network.precision = (level, float32_cells, float16_cells)
     return network
+
+
+def wrap_cells(network, kinds, wrap):
+    """Replaces every cell of these classes within a network by wrap(cell), in place; parameters keep their names."""
+    for name, cell in list(network.name_cells().items()):
+        if isinstance(cell, tuple(kinds)):
+            network._cells[name] = wrap(cell)
+        else:
+            wrap_cells(cell, kinds, wrap)
+    if isinstance(network, nn.SequentialCell):
+        network.cell_list = tuple(network._cells.values())

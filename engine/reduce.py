@@ -6,11 +6,11 @@ from engine.bucket import DEFAULT_BUCKET_BYTES, plan_buckets
 
 
 class Reduce(nn.Cell):
-    """Sums float32 gradients and the loss over ranks.
+    """Sums float32 gradients, the loss and a vote over ranks.
 
-    `construct(gradients, loss)` returns the flat sums, one tensor per bucket; `split(flat)` cuts them into
-    (gradients, loss) again. Between the two a check can run on the few flat tensors. The loss rides in the last bucket,
-    so that every rank reports the same number at no extra message.
+    `construct(gradients, loss, vote)` returns the flat sums, one tensor per bucket; `split(sums)` cuts them into
+    (gradients, loss, vote) again. Between the two a check can run on the few flat tensors. Loss and vote ride in the
+    last bucket, so that every rank learns the same numbers at no extra message.
 
     allreduce: a cell or function, flat float32 tensor -> its sum over ranks, with the rank count in `.size`.
     """
@@ -34,7 +34,7 @@ class Reduce(nn.Cell):
         places = {index: (b, k) for b, bucket in enumerate(self.plan) for k, index in enumerate(bucket.indices)}
         self.places = tuple(places[index] for index in range(len(sizes)))
 
-    def construct(self, gradients, loss):
+    def construct(self, gradients, loss, vote):
         sums = ()
         last = len(self.indices) - 1
         for number in range(len(self.indices)):
@@ -42,7 +42,7 @@ class Reduce(nn.Cell):
             for index in self.indices[number]:
                 parts = parts + (ops.reshape(gradients[index], (-1,)),)
             if number == last:
-                parts = parts + (ops.reshape(loss, (1,)),)
+                parts = parts + (ops.reshape(loss, (1,)), ops.reshape(vote, (1,)))
             flat = parts[0] if len(parts) == 1 else ops.concat(parts)
             if number > 0:
                 # The runtime may start independent kernels in any order; a collective needs the same on all ranks.
@@ -58,4 +58,5 @@ class Reduce(nn.Cell):
             part = sums[bucket][starts[k] : starts[k + 1]]
             gradients = gradients + (ops.reshape(part, self.shapes[index]),)
         last = len(self.starts) - 1
-        return gradients, ops.reshape(sums[last][self.starts[last][-1] :], ())
+        end = self.starts[last][-1]
+        return gradients, sums[last][end], sums[last][end + 1]

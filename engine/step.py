@@ -1,116 +1,88 @@
 """One training step as one compiled graph, put together from small cells."""
 
+import logging
+import time
 from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import ParameterTuple, Tensor, nn, ops
+from mindspore import Tensor, nn
 
 from engine.bucket import DEFAULT_BUCKET_BYTES
-from engine.finite import all_finite
-from engine.normalise import Normalise
+from engine.dropout import StepCounter, make_dropout_resumable
+from engine.ema import MovingAverage
+from engine.gradients import Accumulator, Gradients
 from engine.precision import apply_precision
-from engine.reduce import Reduce
-from engine.scale import LossScale, Scale
+from engine.scale import LossScale
+from engine.update import Update
+
+_log = logging.getLogger("cellwright")
 
 
 class StepReport(NamedTuple):
     """What one update did. loss: mean over ranks and micro-batches, unscaled. finite: False if the step overflowed.
-    loss_scale: the factor that this step used."""
+    loss_scale: the factor that this step used. gradient_norm: global, before clipping; None unless gradients are
+    clipped. votes: sum over ranks of `vote`."""
 
     loss: float
     finite: bool
     loss_scale: float
+    gradient_norm: float | None = None
+    votes: float = 0.0
 
 
-class Gradients(nn.Cell):
-    """Returns (loss, gradients of loss * scale) of one micro-batch; gradients are float32, in the order of `params`."""
+class Compilation(NamedTuple):
+    """A call that had to compile: seconds, the first step included, and what was new about its arguments."""
 
-    def __init__(self, network, loss, params, normalise):
-        super().__init__(auto_prefix=False)
-        self.network, self.loss = network, loss
-        self.normalise = Normalise(*normalise) if normalise is not None else None
-        self.value_and_grad = ms.value_and_grad(self.forward, None, weights=ParameterTuple(params), has_aux=True)
-
-    def forward(self, images, labels, weights, scale):
-        if self.normalise is not None:
-            images = self.normalise(images)
-        loss = self.loss(ops.cast(self.network(images), ms.float32), labels, weights)
-        return loss * scale, loss
-
-    def construct(self, images, labels, weights, scale):
-        (_, loss), gradients = self.value_and_grad(images, labels, weights, scale)
-        return loss, gradients
-
-
-class Update(nn.Cell):
-    """Reduces, checks, unscales and applies gradients; returns float32 [loss, finite, scale used].
-
-    `count` is the number of micro-batches in the sum, a float32 scalar tensor. On overflow, if the settings drop it,
-    nothing moves but the scale: the network's statistics are set back to what the last good step left.
-    """
-
-    def __init__(self, optimizer, statistics, settings, allreduce, bucket_bytes):
-        super().__init__(auto_prefix=False)
-        self.optimizer = optimizer
-        self.scale = Scale(settings)
-        self.drop = settings.drop_overflow
-        self.reduce = Reduce([p.shape for p in optimizer.params], allreduce, bucket_bytes) if allreduce else None
-        self.ranks = allreduce.size if allreduce else 1
-        self.statistics = ParameterTuple(statistics)
-        self.kept = self.statistics.clone(prefix="kept") if self.drop else ()
-
-    def construct(self, loss, gradients, lr, count):
-        scale = self.scale.value + 0.0
-        if self.reduce is not None:
-            sums = self.reduce(gradients, loss)
-            finite = all_finite(sums) if self.drop else ops.isfinite(sums[-1][-1])
-            gradients, loss = self.reduce.split(sums)
-        else:
-            finite = ops.logical_and(ops.isfinite(loss), all_finite(gradients)) if self.drop else ops.isfinite(loss)
-        parts = count * self.ranks
-        factor = 1.0 / (scale * parts)
-        if self.drop:
-            if finite:
-                self.apply(gradients, factor, lr)
-                for index in range(len(self.statistics)):
-                    ops.assign(self.kept[index], self.statistics[index])
-            else:
-                for index in range(len(self.statistics)):
-                    ops.assign(self.statistics[index], self.kept[index])
-        else:
-            self.apply(gradients, factor, lr)
-        if self.scale.is_dynamic:
-            self.scale(finite)
-        return ops.stack((loss / parts, ops.cast(finite, ms.float32), scale))
-
-    def apply(self, gradients, factor, lr):
-        unscaled = ()
-        for gradient in gradients:
-            unscaled = unscaled + (gradient * factor,)
-        return self.optimizer(unscaled, lr)
+    seconds: float
+    changed: str
 
 
 class Whole(nn.Cell):
     """Forward, backward and update in one graph."""
 
-    def __init__(self, gradients, update):
+    def __init__(self, gradients, update, counter):
         super().__init__(auto_prefix=False)
-        self.gradients, self.update = gradients, update
+        self.gradients, self.update, self.counter = gradients, update, counter
 
     @ms.jit
-    def construct(self, images, labels, weights, lr, count):
+    def construct(self, images, labels, weights, lr, count, vote):
         loss, gradients = self.gradients(images, labels, weights, self.update.scale.value)
-        return self.update(loss, gradients, lr, count)
+        report = self.update(loss, gradients, lr, count, vote)
+        self.counter(report)
+        return report
+
+
+class Flush(nn.Cell):
+    """The update from accumulated sums."""
+
+    def __init__(self, accumulator, update, counter):
+        super().__init__(auto_prefix=False)
+        self.accumulator, self.update, self.counter = accumulator, update, counter
+
+    @ms.jit
+    def construct(self, lr, count, vote):
+        sums = ()
+        for parameter in self.accumulator.sums:
+            sums = sums + (parameter + 0.0,)
+        report = self.update(self.accumulator.loss + 0.0, sums, lr, count, vote)
+        self.counter(report)
+        return report
 
 
 class TrainOneStep:
-    """Trains a network by one batch per call.
+    """Trains a network by one batch per call: `step(images, labels, lr=0.1)` -> StepReport.
 
-    network: images -> logits; its trainable parameters must be those of the optimizer. loss(logits, labels, weights)
-    -> scalar mean. normalise: (mean, std) in units of 0 to 255: images are then uint8 (N, H, W, C), else float32
-    (N, C, H, W). loss_scale: a LossScale or a number. allreduce: a cell, flat float32 tensor -> its sum over ranks,
-    with `.size`; None for one rank. Everything that changes from step to step enters as a tensor: nothing recompiles.
+    network: images -> logits. loss(logits, labels, weights) -> scalar mean. optimizer: a Momentum or another cell with
+    `params`, `moments` and `construct(gradients, lr)`. normalise: (mean, std) in units of 0 to 255: images are then
+    uint8 (N, H, W, C), else float32 (N, C, H, W). amp_level, float32_cells, float16_cells: see engine.precision.
+    loss_scale: a LossScale or a number. allreduce: a cell, flat float32 tensor -> its sum over ranks, with `.size`;
+    None for one rank. accumulate: micro-batches per update; the gradients are reduced once. clip_norm: limit of the
+    global gradient norm. ema: decay of a moving average of the weights. seed: of dropout, another one on each rank.
+
+    Everything that changes from step to step enters as a tensor, so that nothing recompiles; if a call has to compile
+    after the first one, `compilations` tells why, and so does the log. The network is changed in place: its cells are
+    cast, and its dropout is replaced by one that can be resumed.
     """
 
     def __init__(
@@ -121,46 +93,123 @@ class TrainOneStep:
         *,
         normalise=None,
         amp_level="O0",
+        float32_cells=(),
+        float16_cells=(),
         loss_scale=None,
         allreduce=None,
         bucket_bytes=DEFAULT_BUCKET_BYTES,
+        accumulate=1,
+        clip_norm=None,
+        ema=None,
+        seed=0,
     ):
         if loss_scale is None:
             loss_scale = LossScale.none()
         elif not isinstance(loss_scale, LossScale):
             loss_scale = LossScale.fixed(loss_scale)
-        self.network = apply_precision(network, amp_level)
-        self.optimizer = optimizer
+        if accumulate < 1:
+            raise ValueError(f"accumulate = {accumulate}: must be >= 1 micro-batch")
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm = {clip_norm}: must be > 0")
         self.statistics = [p for p in network.get_parameters() if not p.requires_grad]
-        gradients = Gradients(self.network, loss, optimizer.params, normalise)
-        self.update = Update(optimizer, self.statistics, loss_scale, allreduce, bucket_bytes)
-        self.graph = Whole(gradients, self.update)
+        self.counter = StepCounter()
+        self.dropouts = make_dropout_resumable(network, self.counter, seed)
+        self.network = apply_precision(network, amp_level, float32_cells, float16_cells)
+        self.loss, self.optimizer = loss, optimizer
+        self.normalise, self.amp_level, self.accumulate = normalise, amp_level, accumulate
+        self.ema = MovingAverage(optimizer.params, ema) if ema is not None else None
+        self.gradients = Gradients(self.network, loss, optimizer.params, normalise)
+        self.update = Update(
+            optimizer,
+            self.statistics,
+            loss_scale,
+            allreduce=allreduce,
+            bucket_bytes=bucket_bytes,
+            clip_norm=clip_norm,
+            average=self.ema,
+        )
+        if accumulate == 1:
+            self.graph = Whole(self.gradients, self.update, self.counter)
+        else:
+            self.graph = Accumulator(self.gradients, self.update.scale, optimizer.params)
+            self.flush = Flush(self.graph, self.update, self.counter)
         self.graph.set_train(True)
+        self.pending = 0  # micro-batches added since the last update
+        self.compilations = []
+        self._signature = None
+        self._signatures = set()
         self._ones = {}
-        self._one = Tensor(1.0, ms.float32)
 
-    def __call__(self, images, labels, weights=None, *, lr):
-        """Trains by one batch and returns a StepReport. numpy arrays; lr a number; weights (N,) float32, default one."""
+    def __call__(self, images, labels, weights=None, *, lr, vote=0.0):
+        """Trains by one batch and returns a StepReport; with accumulation, None until the update's last micro-batch.
+
+        numpy arrays or tensors; weights (N,) float32, all one if absent; lr a number. vote: a number that is summed
+        over ranks and reported, for a decision that all must take alike.
+        """
         if weights is None:
             weights = self._ones.setdefault(len(labels), np.ones(len(labels), np.float32))
-        if not self.graph.training:
-            self.graph.set_train(True)
-        out = self.graph(
-            _tensor(images), _tensor(labels, np.int32), _tensor(weights, np.float32), Tensor(lr, ms.float32), self._one
-        )
-        loss, finite, scale = out.asnumpy().tolist()
-        return StepReport(loss, finite != 0.0, scale)
+        batch = (_tensor(images), _tensor(labels, np.int32), _tensor(weights, np.float32))
+        if self.accumulate == 1:
+            return self._report(self._run(self.graph, *batch, _scalar(lr), _scalar(1.0), _scalar(vote)))
+        if self.pending == 0:
+            self.graph.clear()
+        self._run(self.graph, *batch)
+        self.pending += 1
+        return self.apply(lr, vote) if self.pending == self.accumulate else None
+
+    def apply(self, lr, vote=0.0):
+        """Updates from the micro-batches added so far (fewer than `accumulate` at the end of an epoch); a StepReport."""
+        count, self.pending = self.pending, 0
+        return self._report(self.flush(_scalar(lr), _scalar(count), _scalar(vote)).asnumpy())
+
+    @staticmethod
+    def _report(numbers):
+        loss, finite, scale, norm, votes = numbers.tolist()
+        return StepReport(loss, finite != 0.0, scale, norm if norm >= 0 else None, votes)
+
+    def _run(self, graph, images, labels, weights, *scalars):
+        if not graph.training:
+            graph.set_train(True)
+        signature = tuple((t.shape, str(t.dtype)) for t in (images, labels, weights))
+        if signature in self._signatures:
+            self._signature = signature
+            return graph(images, labels, weights, *scalars).asnumpy()
+        began = time.perf_counter()
+        out = graph(images, labels, weights, *scalars).asnumpy()
+        compilation = Compilation(time.perf_counter() - began, _difference(self._signature, signature))
+        self._signatures.add(signature)
+        self._signature = signature
+        self.compilations.append(compilation)
+        if len(self.compilations) > 1:
+            _log.warning("the train step was compiled again in %.1f s: %s", *compilation)
+        return out
 
     def state_parameters(self):
-        """Returns the parameters that a resume needs beside the network's: moments, scale and its counter."""
-        return [*self.optimizer.moments, self.update.scale.value, self.update.scale.good_steps]
+        """Returns the parameters that a resume needs beside the network's: moments, scale, counters, average."""
+        state = [*self.optimizer.moments, self.update.scale.value, self.update.scale.good_steps, self.counter.steps]
+        return state + ([*self.ema.average, self.ema.updates] if self.ema is not None else [])
 
-    def statistics_were_set(self):
-        """To be called after the network's statistics were set from outside: an overflow falls back to what they are now."""
+    def state_was_set(self):
+        """To be called after parameters were set from outside: an overflow falls back to them; no micro-batch is pending."""
+        self.pending = 0
         for kept, parameter in zip(self.update.kept, self.statistics):
             kept.set_data(Tensor(parameter.asnumpy()))
+
+
+def _difference(old, new):
+    if old is None:
+        return "first step"
+    parts = []
+    for name, before, after in zip(("images", "labels", "weights"), old, new):
+        if before != after:
+            parts.append(f"{name} {before[1]}{list(before[0])} -> {after[1]}{list(after[0])}")
+    return ", ".join(parts)
 
 
 def _tensor(array, dtype=None):
     # Shares memory with the array: the loader's batch is not copied, and the call returns only after its last use.
     return array if isinstance(array, Tensor) else Tensor.from_numpy(np.ascontiguousarray(array, dtype))
+
+
+def _scalar(number):
+    return Tensor(number, ms.float32)
