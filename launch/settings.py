@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launch.embedded import embedded_changes
+from launch.embedded import embedded_recipe
 from launch.flags import Parser, add_flags
 from launch.run_folder import read_config
 
@@ -121,10 +121,10 @@ def resolve(given):
     if settings.dataset is None:
         settings = dataclasses.replace(settings, dataset="cifar10" if settings.net == "vgg16" else "imagenet2012")
     recipe = recipe_for(settings.net, settings.dataset, extra=settings.extra, mlp=settings.mlp)
-    changes = embedded_changes(settings.net) if settings.data_path is None else {}
+    if settings.data_path is None:
+        recipe = embedded_recipe(recipe)
     recipe_names = {item.name for item in dataclasses.fields(Recipe)} - run_names
-    changes.update((name, value) for name, value in given.items() if name in recipe_names)
-    return settings, dataclasses.replace(recipe, **changes)
+    return settings, dataclasses.replace(recipe, **{name: value for name, value in given.items() if name in recipe_names})
 
 
 def _from_file(file, run_names, recipe_names):
