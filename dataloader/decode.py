@@ -62,18 +62,10 @@ def _webp_size(data):
     raise ValueError(f"WebP of unknown form {form!r}")
 
 
-def decode(data):
-    """(H, W, 3) uint8 RGB, contiguous, from the bytes of a JPEG, PNG, WebP or BMP file. Raises BadImage.
-
-    Gray is spread to three channels, alpha dropped, 16 bits cut to 8, CMYK converted; EXIF rotation is ignored, as the originals of the
-    four networks do. A JPEG is refused at the decoder's first complaint, but for stray bytes between its segments.
-    """
-    _, _, kind = picture_size(data)
-    return decode_jpeg(data) if kind == "jpeg" else _decode_by_opencv(data)
-
-
 def decode_jpeg(data, **settings):
-    """The same for what is known to be a JPEG in gray or colour; `settings` go to simplejpeg."""
+    """(H, W, 3) uint8 RGB of a JPEG in gray or colour; `settings` go to simplejpeg. Raises BadImage at the decoder's first complaint, but
+    for stray bytes between segments.
+    """
     try:
         return simplejpeg.decode_jpeg(data, **settings)
     except ValueError as error:
@@ -82,7 +74,11 @@ def decode_jpeg(data, **settings):
     return simplejpeg.decode_jpeg(data, strict=False, **settings)
 
 
-def _decode_by_opencv(data):
+def decode_other(data):
+    """(H, W, 3) uint8 RGB of a PNG, WebP, BMP or CMYK JPEG. Raises BadImage.
+
+    Gray is spread to three channels, alpha dropped, 16 bits cut to 8; EXIF rotation is ignored, as the originals of the four networks do.
+    """
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:

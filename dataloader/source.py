@@ -4,6 +4,8 @@ import os
 
 import numpy as np
 
+from dataloader.picture import Encoded, Record
+
 
 class PathList:
     """N relative paths as one run of bytes and N + 1 offsets: 1.28 million take some 50 MB, a list of str takes 150 MB."""
@@ -51,6 +53,10 @@ class Source:
     def read(self, sample):
         """The bytes of a sample's image file."""
         raise NotImplementedError
+
+    def open(self, sample):
+        """The sample's picture, see `dataloader.picture`. Raises BadImage or OSError."""
+        return Encoded(self.read(sample)) if self.encoded else Record(self.records[sample])
 
     def prepare(self):
         """Called once where the workers are forked from, before they are: what is loaded here is shared by all of them."""

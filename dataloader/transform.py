@@ -58,6 +58,10 @@ class TrainTransform:
         if len(fill) != 3 or min(fill) < 0 or max(fill) > 255:
             _reject("cutout_fill", self.cutout_fill, "three values in 0 to 255")
 
+    def keeps_pixels(self, side):
+        """True where pictures of `side` x `side` are at most moved and mirrored."""
+        return self.crop != "random_resized" and self.image_size == side and not any(self.jitter) and not self.cutout
+
 
 @dataclass(frozen=True)
 class EvalTransform:
@@ -94,3 +98,7 @@ class EvalTransform:
         if height <= width:
             return self.resize_size, max(self.resize_size, int(width * self.resize_size / height))
         return max(self.resize_size, int(height * self.resize_size / width)), self.resize_size
+
+    def keeps_pixels(self, side):
+        """True where pictures of `side` x `side` stay as they are."""
+        return self.resize == "direct" and self.image_size == side

@@ -33,7 +33,8 @@ def warm():
         for transform in (
             TrainTransform(32),
             TrainTransform(32, crop="pad"),
-            TrainTransform(40, crop="pad"),
+            TrainTransform(40, crop="pad", jitter=(0.1, 0.1, 0.1, 0.1), cutout=4),
+            TrainTransform(16, crop="none", antialias=True),
             EvalTransform(32, "direct"),
             EvalTransform(16),
         ):

@@ -11,6 +11,7 @@ from kernels.philox import below, philox4, uniform
 BLOCK_FLIP_AND_PAD = 0
 BLOCK_JITTER = 1
 BLOCK_CUTOUT = 2
+BLOCK_JITTER_ORDER = 3
 BLOCK_CROP = 16
 CROP_TRIES = 10
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from dataloader import EvalTransform, ImageFolder, Loader, TooManyBadFiles, TrainTransform
-from dataloader.decode import BadImage, decode
+from dataloader.decode import BadImage
 from dataloader.nursery import worker_environment
+from dataloader.picture import Encoded
 from loader_cases import digest, picture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +60,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_usable_picture_is_refused(name):
     with pytest.raises(BadImage):
-        decode(BAD[name])
+        Encoded(BAD[name]).pixels()
 
 
 @pytest.fixture
