@@ -57,6 +57,6 @@ def _lines_before(path, first_step):
 
 
 def _rewrite(path, lines):
-    file = open(path, "w", encoding="utf-8", buffering=1 << 16)
+    file = open(path, "w", encoding="utf-8", buffering=1)  # a line reaches the file at once: people watch it
     file.writelines(line + "\n" for line in lines)
     return file
