@@ -1,0 +1,134 @@
+"""The real thing: launch.train and launch.eval, alone and under mpirun, on the embedded images."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+
+from runs import command, metrics
+
+STEP_FIELDS = {"step", "epoch", "loss", "lr", "loss_scale", "step_ms", "wait_ms", "images_per_s"}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def train(cache, folder, *flags, ranks=None, **options):
+    line = ("--run_dir", folder, *flags)
+    return command("launch.train", *line, ranks=ranks, XDG_CACHE_HOME=str(cache), **options)
+
+
+def counts(cache, run, ranks, tmp_path, *flags):
+    output = tmp_path / f"eval-{ranks}.json"
+    command("launch.eval", "--ckpt", run, "--json", output, *flags, ranks=ranks, XDG_CACHE_HOME=str(cache))
+    return json.loads(output.read_text())
+
+
+@pytest.mark.parametrize("ranks", [None, 1, 2, 3])
+def test_a_run_leaves_what_it_promises(cache, tmp_path, ranks):
+    run = tmp_path / "run"
+    done = train(cache, run, "--net", "tinydarknet", "--max_steps", 4, "--batch_size", 16, ranks=ranks)
+    assert "embedded cut of Fashion-MNIST" in done.stdout
+    assert f"run folder: {run}" in done.stdout and "python -m launch.eval" in done.stdout
+    assert done.stderr.strip() == ""
+    records = metrics(run)
+    assert [record["step"] for record in records] == [0, 1, 2, 3]
+    assert all(set(record) == STEP_FIELDS for record in records)
+    assert all(np.isfinite(record["loss"]) for record in records)
+    result = json.loads((run / "eval.json").read_text())
+    assert set(result) == {"top1_correct", "top5_correct", "total", "loss"}
+    assert result["total"] == 1000
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["run"]["net"] == "tinydarknet" and config["recipe"]["batch_size"] == 16
+    assert config["world"]["ranks"] == (ranks or 1)
+    assert (run / "logs").is_dir() and list((run / "checkpoints").iterdir())
+
+
+@pytest.fixture(scope="module")
+def tiny_run(cache, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    train(cache, run, "--net", "tinydarknet", "--max_steps", 60)
+    return run
+
+
+def test_every_rank_count_and_batch_size_evaluates_to_the_same_counts(cache, tiny_run, tmp_path):
+    alone = counts(cache, tiny_run, None, tmp_path)
+    assert alone == json.loads((tiny_run / "eval.json").read_text())
+    assert alone["total"] == 1000
+    for ranks, flags in ((2, ()), (3, ("--batch_size", "17")), (7, ("--batch_size", "64"))):
+        other = counts(cache, tiny_run, ranks, tmp_path, *flags)
+        assert {name: other[name] for name in other if name != "loss"} == {
+            name: alone[name] for name in alone if name != "loss"
+        }
+        assert other["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+
+
+def test_a_resumed_run_takes_the_very_steps_of_a_straight_one(cache, tmp_path):
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    flags = ("--net", "tinydarknet", "--batch_size", 16, "--eval_interval", 0)
+    train(cache, straight, *flags, "--max_steps", 6)
+    train(cache, stopped, *flags, "--max_steps", 2)
+    for steps, workers in ((4, 1), (6, 3)):
+        command(
+            "launch.train", "--resume", stopped, "--max_steps", steps, "--workers", workers, XDG_CACHE_HOME=str(cache)
+        )
+    losses = [[record["loss"] for record in metrics(run)] for run in (straight, stopped)]
+    assert len(losses[0]) == 6 and losses[0] == losses[1]
+    ends = [(run / "checkpoints" / "e0000_b000006" / "weights.ckpt").read_bytes() for run in (straight, stopped)]
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("net, steps", [("densenet121", 30), ("tinydarknet", 60), ("genet", 30), ("vgg16", 30)])
+def test_the_loss_of_every_net_falls(cache, tmp_path, net, steps):
+    train(cache, tmp_path / "run", "--net", net, "--max_steps", steps, "--eval_interval", 0)
+    losses = [record["loss"] for record in metrics(tmp_path / "run")]
+    assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:4])
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (("--net", "resnet"), "invalid choice: 'resnet'"),
+        (("--epoch", "3"), "unknown flag --epoch; did you mean --epochs?"),
+        (("--net", "genet", "--lr", "-1"), "lr=-1.0"),
+        (("--data_path", "/nowhere"), "--data_path /nowhere: no such folder"),
+        (("--batch_size", "4000"), "do not fill one batch of --batch_size 4000 on 2 ranks"),
+        (("--resume", "/nowhere"), "/nowhere"),
+        (("--device_target", "GPU"), "--device_target GPU: MindSpore cannot use it here"),
+        (("--val_data_path", "/tmp"), "--val_data_path without --data_path"),
+        (("--workers", "0"), "--workers 0: must be at least 1"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_exit_code_2(cache, tmp_path, flags, message):
+    ranks = 2 if "--batch_size" in flags else None
+    done = train(cache, tmp_path / "run", *flags, ranks=ranks, check=False)
+    assert done.returncode == 2, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("python -m launch.train")]
+    assert len(errors) == 1 and message in errors[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_of_ones_own_sets_the_class_count(cache, tmp_path):
+    from launch.embedded import embedded_dataset
+
+    source = embedded_dataset(cache / "cellwright")
+    for split in ("train", "val"):
+        for name in ("0-t-shirt", "1-trouser", "7-sneaker"):
+            target = tmp_path / "data" / split / name
+            target.mkdir(parents=True)
+            for path in sorted((source / split / name).iterdir())[:40]:
+                shutil.copy(path, target)
+    run = tmp_path / "run"
+    flags = ("--net", "tinydarknet", "--data_path", tmp_path / "data", "--image_size", 32, "--batch_size", 16)
+    train(cache, run, *flags, "--max_steps", 3, "--lr", 0.01)
+    assert json.loads((run / "eval.json").read_text())["total"] == 120
+    assert yaml.safe_load((run / "config.yaml").read_text())["run"]["data_path"] == str(tmp_path / "data")
+
+
+def test_one_run_folder_is_never_used_twice(cache, tiny_run):
+    done = train(cache, tiny_run, "--net", "tinydarknet", check=False)
+    assert done.returncode == 2 and "already holds a run" in done.stderr
