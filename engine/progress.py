@@ -1,5 +1,6 @@
 """What a person sees: a progress bar on a terminal, plain lines elsewhere, or the zoo's lines."""
 
+import os
 import sys
 import time
 
@@ -21,7 +22,7 @@ class Progress:
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self.log_interval, self.log_format = log_interval, log_format
         self.stream = stream or sys.stdout
-        self.bar = log_format == "plain" and self.stream.isatty()
+        self.bar = log_format == "plain" and _is_terminal(self.stream)
         self._recent = []
         self._drawn = 0.0
 
@@ -80,6 +81,14 @@ class Progress:
                 f"after epoch {epoch}: top-1 {100 * result.top1:.2f}% ({result.top1_correct}/{result.total})  "
                 f"top-5 {100 * result.top5:.2f}% ({result.top5_correct}/{result.total})  loss {result.loss:.4f}"
             )
+
+
+def _is_terminal(stream):
+    # mpirun gives its ranks a terminal without a width, wherever its own output goes.
+    try:
+        return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
+    except OSError:
+        return False
 
 
 def _clock(seconds):
