@@ -4,12 +4,16 @@ import mindspore as ms
 from mindspore import ops
 
 
+_map = ops.HyperMap()
+
+
+def _square_sum(tensor):
+    return ops.square(tensor).sum()
+
+
 def global_norm(tensors):
     """Returns the Euclidean norm over all elements of a tuple of float32 tensors, a float32 scalar tensor."""
-    total = ops.square(tensors[0]).sum()
-    for tensor in tensors[1:]:
-        total = total + ops.square(tensor).sum()
-    return ops.sqrt(total)
+    return ops.sqrt(ops.stack(_map(_square_sum, tensors)).sum())
 
 
 def clip_factor(norm, limit):

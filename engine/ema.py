@@ -6,6 +6,10 @@ import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 
+def _approach(rest, average, parameter):
+    return ops.assign_add(average, rest * (parameter - average))
+
+
 class MovingAverage(nn.Cell):
     """Keeps `ema.<parameter>` = d * ema + (1 - d) * parameter for each trained parameter.
 
@@ -18,6 +22,7 @@ class MovingAverage(nn.Cell):
         if not 0.0 < decay < 1.0:
             raise ValueError(f"ema = {decay}: the decay must be in (0, 1)")
         self.decay = decay
+        self.map = ops.HyperMap()
         self.params = ParameterTuple(params)
         self.average = self.params.clone(prefix="ema")
         for parameter in self.average:
@@ -28,11 +33,7 @@ class MovingAverage(nn.Cell):
         updates = self.updates + 1.0
         ops.assign(self.updates, updates)
         rest = 1.0 - ops.minimum(ops.cast(self.decay, ms.float32), (1.0 + updates) / (10.0 + updates))
-        done = ()
-        for index in range(len(self.params)):
-            average = self.average[index]
-            done = done + (ops.assign_add(average, rest * (self.params[index] - average)),)
-        return done
+        return self.map(ops.partial(_approach, rest), self.average, self.params)
 
     @contextlib.contextmanager
     def swapped_in(self):

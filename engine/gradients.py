@@ -26,12 +26,17 @@ class Gradients(nn.Cell):
         return loss, gradients
 
 
+def _zero(parameter):
+    return ops.assign(parameter, ops.zeros_like(parameter))
+
+
 class Accumulator(nn.Cell):
     """The sums of gradients and losses over micro-batches: `construct` adds one, `clear` sets them to zero."""
 
     def __init__(self, gradients, scale, params):
         super().__init__(auto_prefix=False)
         self.gradients, self.scale = gradients, scale
+        self.map = ops.HyperMap()
         self.sums = ParameterTuple(params).clone(prefix="accumulated", init="zeros")
         for parameter in self.sums:
             parameter.requires_grad = False
@@ -40,12 +45,10 @@ class Accumulator(nn.Cell):
     @ms.jit
     def construct(self, images, labels, weights):
         loss, gradients = self.gradients(images, labels, weights, self.scale.value)
-        for index in range(len(self.sums)):
-            ops.assign_add(self.sums[index], gradients[index])
+        self.map(ops.assign_add, self.sums, gradients)
         return ops.assign_add(self.loss, loss) + 0.0
 
+    @ms.jit
     def clear(self):
-        done = (ops.assign(self.loss, ops.zeros_like(self.loss)),)
-        for parameter in self.sums:
-            done = done + (ops.assign(parameter, ops.zeros_like(parameter)),)
-        return done
+        self.map(_zero, self.sums)
+        return ops.assign(self.loss, ops.zeros_like(self.loss))

@@ -37,16 +37,24 @@ class Momentum(nn.Cell):
         for moment in self.moments:
             moment.requires_grad = False
         self.momentum = Tensor(momentum, ms.float32)
-        self.apply = ops.ApplyMomentum(use_nesterov=nesterov)
+        self.map = ops.HyperMap()
+        self.nesterov = nesterov
+        self.apply = ops.ApplyMomentum()
 
     def construct(self, gradients, lr):
-        done = ()
-        for index in range(len(self.params)):
-            gradient = gradients[index]
-            if self.decayed[index]:
-                gradient = self.decayed_gradient(gradient, self.params[index])
-            done = done + (self.apply(self.params[index], self.moments[index], lr, gradient, self.momentum),)
-        return done
+        return self.map(
+            ops.partial(self.move, lr), self.params, self.moments, gradients, self.decayed
+        )
+
+    def move(self, lr, parameter, moment, gradient, decayed):
+        """Updates one parameter and its moment."""
+        if decayed:
+            gradient = self.decayed_gradient(gradient, parameter)
+        if self.nesterov:
+            # By hand: on CPU ApplyMomentum takes use_nesterov=True and leaves it out (MindSpore 2.10).
+            moment = ops.depend(moment, ops.assign(moment, self.momentum * moment + gradient))
+            return ops.assign_sub(parameter, lr * (gradient + self.momentum * moment))
+        return self.apply(parameter, moment, lr, gradient, self.momentum)
 
     def decayed_gradient(self, gradient, parameter):
         """Returns the gradient of a parameter on which weight decay acts."""

@@ -1,8 +1,19 @@
 """Sums gradients over ranks in flat buckets, in the same order on every rank."""
 
-from mindspore import nn, ops
+import itertools
+import math
+
+from mindspore import ParameterTuple, nn, ops
 
 from engine.bucket import DEFAULT_BUCKET_BYTES, plan_buckets
+
+
+def _flatten(tensor):
+    return ops.reshape(tensor, (-1,))
+
+
+def _cut(flat, start, parameter):
+    return ops.reshape(ops.slice(flat, (start,), (parameter.size,)), parameter.shape)
 
 
 class Reduce(nn.Cell):
@@ -15,48 +26,40 @@ class Reduce(nn.Cell):
     allreduce: a cell or function, flat float32 tensor -> its sum over ranks, with the rank count in `.size`.
     """
 
-    def __init__(self, shapes, allreduce, bucket_bytes=DEFAULT_BUCKET_BYTES):
+    def __init__(self, params, allreduce, bucket_bytes=DEFAULT_BUCKET_BYTES):
         super().__init__(auto_prefix=False)
         self.allreduce = allreduce
-        self.shapes = tuple(tuple(shape) for shape in shapes)
-        sizes = []
-        for shape in self.shapes:
-            size = 1
-            for extent in shape:
-                size *= extent
-            sizes.append(size)
-        self.plan = plan_buckets(sizes, bucket_bytes)
-        self.indices = tuple(bucket.indices for bucket in self.plan)
-        self.starts = tuple(
-            tuple(sum(bucket.sizes[:k]) for k in range(len(bucket.sizes) + 1)) for bucket in self.plan
-        )
-        # (bucket, place in it) of every gradient, in parameter order
-        places = {index: (b, k) for b, bucket in enumerate(self.plan) for k, index in enumerate(bucket.indices)}
-        self.places = tuple(places[index] for index in range(len(sizes)))
+        self.params = ParameterTuple(params)
+        # Buckets are consecutive runs of the reversed parameter list: (from, to) in that list.
+        plan = plan_buckets([math.prod(parameter.shape) for parameter in self.params], bucket_bytes)
+        counts = [len(bucket.indices) for bucket in plan]
+        self.bounds = tuple((sum(counts[:k]), sum(counts[: k + 1])) for k in range(len(counts)))
+        self.starts = tuple(tuple(itertools.accumulate(bucket.sizes[:-1], initial=0)) for bucket in plan)
+        self.reversed_params = tuple(self.params)[::-1]
+        self.map = ops.HyperMap()
 
     def construct(self, gradients, loss, vote):
+        flat = self.map(_flatten, gradients)[::-1]
         sums = ()
-        last = len(self.indices) - 1
-        for number in range(len(self.indices)):
-            parts = ()
-            for index in self.indices[number]:
-                parts = parts + (ops.reshape(gradients[index], (-1,)),)
-            if number == last:
-                parts = parts + (ops.reshape(loss, (1,)), ops.reshape(vote, (1,)))
-            flat = parts[0] if len(parts) == 1 else ops.concat(parts)
+        for number in range(len(self.bounds)):
+            first, end = self.bounds[number]
+            parts = flat[first:end]
+            if number == len(self.bounds) - 1:
+                parts = parts + (_flatten(loss), _flatten(vote))
+            bucket = parts[0] if len(parts) == 1 else ops.concat(parts)
             if number > 0:
                 # The runtime may start independent kernels in any order; a collective needs the same on all ranks.
-                flat = ops.depend(flat, sums[number - 1])
-            sums = sums + (self.allreduce(flat),)
+                bucket = ops.depend(bucket, sums[number - 1])
+            sums = sums + (self.allreduce(bucket),)
         return sums
 
     def split(self, sums):
+        # A slice for each, mapped: ops.split and loops nest the compiler's calls once a tensor, and it gives up at 1,000.
         gradients = ()
-        for index in range(len(self.shapes)):
-            bucket, k = self.places[index]
-            starts = self.starts[bucket]
-            part = sums[bucket][starts[k] : starts[k + 1]]
-            gradients = gradients + (ops.reshape(part, self.shapes[index]),)
-        last = len(self.starts) - 1
-        end = self.starts[last][-1]
-        return gradients, sums[last][end], sums[last][end + 1]
+        for number in range(len(self.bounds)):
+            first, end = self.bounds[number]
+            cut = ops.partial(_cut, sums[number])
+            gradients = gradients + self.map(cut, self.starts[number], self.reversed_params[first:end])
+        last = sums[-1]
+        end = last.shape[0]
+        return gradients[::-1], ops.reshape(last[end - 2], ()), ops.reshape(last[end - 1], ())

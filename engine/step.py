@@ -62,10 +62,7 @@ class Flush(nn.Cell):
 
     @ms.jit
     def construct(self, lr, count, vote):
-        sums = ()
-        for parameter in self.accumulator.sums:
-            sums = sums + (parameter + 0.0,)
-        report = self.update(self.accumulator.loss + 0.0, sums, lr, count, vote)
+        report = self.update(self.accumulator.loss + 0.0, self.accumulator.sums, lr, count, vote)
         self.counter(report)
         return report
 

@@ -9,6 +9,10 @@ from engine.reduce import Reduce
 from engine.scale import Scale
 
 
+def _unscale(factor, gradient):
+    return gradient * factor
+
+
 class Update(nn.Cell):
     """Reduces, checks, unscales, clips and applies gradients; keeps the scale, the average and the statistics.
 
@@ -24,8 +28,8 @@ class Update(nn.Cell):
         self.scale = Scale(settings)
         self.drop = settings.drop_overflow
         self.clip_norm = clip_norm
-        shapes = [parameter.shape for parameter in optimizer.params]
-        self.reduce = Reduce(shapes, allreduce, bucket_bytes) if allreduce is not None else None
+        self.map = ops.HyperMap()
+        self.reduce = Reduce(optimizer.params, allreduce, bucket_bytes) if allreduce is not None else None
         self.ranks = allreduce.size if allreduce is not None else 1
         self.statistics = ParameterTuple(statistics)
         self.kept = self.statistics.clone(prefix="kept") if self.drop else ()
@@ -48,11 +52,9 @@ class Update(nn.Cell):
             # Control flow and not a select per tensor: on 512 MB of weights it costs half as much (200 against 290 ms).
             if finite:
                 self.apply(gradients, factor, lr)
-                for index in range(len(self.statistics)):
-                    ops.assign(self.kept[index], self.statistics[index])
+                self.map(ops.assign, self.kept, self.statistics)
             else:
-                for index in range(len(self.statistics)):
-                    ops.assign(self.statistics[index], self.kept[index])
+                self.map(ops.assign, self.statistics, self.kept)
         else:
             self.apply(gradients, factor, lr)
         if self.scale.is_dynamic:
@@ -60,10 +62,7 @@ class Update(nn.Cell):
         return ops.stack((loss / parts, ops.cast(finite, ms.float32), scale, norm, vote))
 
     def apply(self, gradients, factor, lr):
-        unscaled = ()
-        for gradient in gradients:
-            unscaled = unscaled + (gradient * factor,)
-        done = self.optimizer(unscaled, lr)
+        done = self.optimizer(self.map(ops.partial(_unscale, factor), gradients), lr)
         if self.average is not None:
             done = ops.depend(self.average(), done)
         return done
