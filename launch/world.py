@@ -22,17 +22,16 @@ class World:
         self.comm = comm
         self.rank = comm.Get_rank() if comm else 0
         self.size = comm.Get_size() if comm else 1
-        self.local_rank, self.local_size = self._on_this_host()
+        self.local_rank, self.local_size = 0, 1
+        if comm:
+            from mpi4py import MPI
 
-    def _on_this_host(self):
-        if not self.comm:
-            return 0, 1
-        from mpi4py import MPI
+            self._host = comm.Split_type(MPI.COMM_TYPE_SHARED, self.rank)
+            self.local_rank, self.local_size = self._host.Get_rank(), self._host.Get_size()
 
-        host = self.comm.Split_type(MPI.COMM_TYPE_SHARED, self.rank)
-        place = host.Get_rank(), host.Get_size()
-        host.Free()
-        return place
+    def on_this_host(self, value):
+        """Returns the list of this picklable value from every rank of this host, by local rank. Collective."""
+        return self._host.allgather(value) if self.comm else [value]
 
     def allreduce(self, array):
         """Returns the sum of a numpy array over all ranks, same shape and dtype."""
@@ -51,9 +50,9 @@ class World:
         """Returns the root's picklable value on every rank."""
         return self.comm.bcast(value, root) if self.comm else value
 
-    def gather_object(self, value):
-        """Returns the list of all ranks' values on rank 0, None elsewhere."""
-        return self.comm.gather(value, 0) if self.comm else [value]
+    def allgather_object(self, value):
+        """Returns the list of all ranks' picklable values, by rank, on every rank."""
+        return self.comm.allgather(value) if self.comm else [value]
 
     def barrier(self):
         """Returns when every rank has called it."""

@@ -1,0 +1,169 @@
+"""The rank table that HCCL wants on Ascend, built from the MPI world:  mpirun -n 8 python -m launch.ranktable [--output FILE]
+
+Prints the table, or writes it. With --rank_table FILE a table that exists is checked against the world instead. Not run on
+hardware: tried with simulated hosts and hccn.conf files.
+"""
+
+import json
+import os
+import re
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+HCCN_CONF = "/etc/hccn.conf"
+_ADDRESS = re.compile(r"address_(\d+)\s*=\s*(\S+)$")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One rank's place: the address of its server, its device there and that device's address."""
+
+    server: str
+    device: int
+    address: str
+
+
+def read_hccn(text, source=HCCN_CONF):
+    """Returns {device: address} from the text of an hccn.conf; ValueError where it holds none, or one twice."""
+    found = {}
+    for line in text.splitlines():
+        match = _ADDRESS.match(line.strip())
+        if match:
+            device = int(match[1])
+            if device in found:
+                raise ValueError(f"{source}: address_{device} stands there twice")
+            found[device] = match[2]
+    if not found:
+        raise ValueError(f"{source}: no line address_<device>=<address>; is this an Ascend server?")
+    return found
+
+
+def visible_devices(environment, present):
+    """Returns the devices that a server's ranks may use, in order: ASCEND_RT_VISIBLE_DEVICES, else all that are present."""
+    listed = environment.get("ASCEND_RT_VISIBLE_DEVICES", "").strip()
+    if not listed:
+        return sorted(present)
+    try:
+        devices = [int(part) for part in listed.split(",")]
+    except ValueError:
+        raise ValueError(f"ASCEND_RT_VISIBLE_DEVICES={listed}: must be device numbers such as 0,1,2") from None
+    missing = [device for device in devices if device not in present]
+    if missing:
+        raise ValueError(f"ASCEND_RT_VISIBLE_DEVICES={listed}: device {missing[0]} has no address_{missing[0]}")
+    return devices
+
+
+def place(local_rank, local_size, devices, server, addresses):
+    """Returns the Member for a local rank; ValueError where the server has more ranks than devices."""
+    if local_size > len(devices):
+        raise ValueError(f"{local_size} ranks on {server}, which has {len(devices)} devices: start at most as many as devices")
+    device = devices[local_rank]
+    return Member(server, device, addresses[device])
+
+
+def build_table(members):
+    """Returns the rank table, a dict for JSON, of the Members in the order of their ranks."""
+    servers = {}
+    for rank, member in enumerate(members):
+        entry = {"device_id": str(member.device), "device_ip": member.address, "rank_id": str(rank)}
+        servers.setdefault(member.server, []).append(entry)
+    seen = {}
+    for rank, member in enumerate(members):
+        other = seen.setdefault((member.server, member.device), rank)
+        if other != rank:
+            raise ValueError(f"ranks {other} and {rank} both have device {member.device} of {member.server}")
+    return {
+        "version": "1.0",
+        "server_count": str(len(servers)),
+        "server_list": [
+            {"server_id": server, "device": devices, "host_nic_ip": "reserve"} for server, devices in servers.items()
+        ],
+        "status": "completed",
+    }
+
+
+def check_table(table, members, source):
+    """Returns a list of lines, empty if none, on where a given table does not fit the world."""
+    try:
+        given = {
+            int(device["rank_id"]): Member(server["server_id"], int(device["device_id"]), device["device_ip"])
+            for server in table["server_list"]
+            for device in server["device"]
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        return [f"{source}: not a rank table of version 1.0 ({type(error).__name__}: {error})"]
+    complaints = []
+    if table.get("status") != "completed":
+        complaints.append(f"{source}: status is {table.get('status')!r}, must be 'completed'")
+    if len(given) != len(members):
+        complaints.append(f"{source}: it has {len(given)} ranks, the world {len(members)}")
+    for rank, member in enumerate(members):
+        if rank in given and given[rank] != member:
+            complaints.append(f"{source}: rank {rank} is {given[rank]}, in this world it is {member}")
+    return complaints
+
+
+def gather_members(world, hccn_conf=HCCN_CONF, environment=os.environ, server=None):
+    """Returns the Members of all ranks, by rank. Collective. ValueError on every rank if one server cannot be read."""
+    try:
+        try:
+            text = Path(hccn_conf).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ValueError(f"{hccn_conf}: {error.strerror}; is this an Ascend server?") from None
+        addresses = read_hccn(text, hccn_conf)
+        devices = visible_devices(environment, addresses)
+        mine = place(world.local_rank, world.local_size, devices, server or _own_address(), addresses)
+    except ValueError as error:
+        mine = str(error)
+    members = world.allgather_object(mine)
+    for rank, member in enumerate(members):
+        if isinstance(member, str):
+            raise ValueError(f"rank {rank}: {member}")
+    return members
+
+
+def _own_address():
+    """The address of this host that others reach it by: no packet is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # TEST-NET-1: nobody's address
+            return probe.getsockname()[0]
+        except OSError:
+            return socket.gethostbyname(socket.gethostname())
+
+
+def main(arguments=None):
+    from launch.flags import Parser
+    from launch.world import open_world
+
+    parser = Parser(prog="python -m launch.ranktable", description=__doc__.splitlines()[0])
+    parser.add_argument("--output", help="write the table to this file")
+    parser.add_argument("--rank_table", default=os.environ.get("RANK_TABLE_FILE"), help="check this table instead")
+    parser.add_argument("--hccn_conf", default=HCCN_CONF, help="where each server keeps its devices' addresses")
+    given = parser.parse_args(arguments)
+    world = open_world()
+    try:
+        members = gather_members(world, given.hccn_conf)
+        complaints, table = [], None
+        if given.rank_table:
+            complaints = check_table(json.loads(Path(given.rank_table).read_text()), members, given.rank_table)
+        else:
+            table = json.dumps(build_table(members), indent=2)
+    except (OSError, ValueError) as error:
+        complaints, table = [str(error)], None
+    if world.rank == 0:
+        for line in complaints:
+            sys.stderr.write(f"python -m launch.ranktable: {line}\n")
+        if table and given.output:
+            Path(given.output).write_text(table + "\n", encoding="utf-8")
+        elif table:
+            print(table)
+        elif not complaints:
+            print(f"{given.rank_table} fits this world of {world.size} ranks")
+    return 2 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
