@@ -31,14 +31,18 @@ class DenseLayer(nn.Cell):
     grow with the square of the depth (Pleiss et al., 2017, arXiv:1707.06990).
     """
 
-    def __init__(self, in_channels):
+    def __init__(self, in_channels, recompute):
         super().__init__()
-        self.norm1 = layer.batch_norm(in_channels)
+        # A recomputed BN moves its statistics twice a step, by the same batch: twice the root is once the whole.
+        momentum = 0.9**0.5 if recompute else 0.9
+        self.norm1 = layer.batch_norm(in_channels, momentum=momentum)
         self.relu1 = layer.relu()
         self.conv1 = _conv(in_channels, _BOTTLENECK, 1)
-        self.norm2 = layer.batch_norm(_BOTTLENECK)
+        self.norm2 = layer.batch_norm(_BOTTLENECK, momentum=momentum)
         self.relu2 = layer.relu()
         self.conv2 = _conv(_BOTTLENECK, _GROWTH, 3)
+        if recompute:
+            self.recompute()
 
     def construct(self, features):
         x = features[0] if len(features) == 1 else ops.concat(features, 1)
@@ -52,10 +56,7 @@ class DenseBlock(nn.Cell):
     def __init__(self, in_channels, layers, recompute):
         super().__init__()
         self.join_inside = recompute
-        self.cell_list = nn.CellList([DenseLayer(in_channels + i * _GROWTH) for i in range(layers)])
-        if recompute:
-            for cell in self.cell_list:
-                cell.recompute()
+        self.cell_list = nn.CellList([DenseLayer(in_channels + i * _GROWTH, recompute) for i in range(layers)])
 
     def construct(self, x):
         if self.join_inside:
