@@ -7,7 +7,7 @@ import dataclasses
 import sys
 
 from launch.data import eval_loader, open_sources
-from launch.job import build_loss, build_network, checking, run, start_device
+from launch.job import build_loss, build_network, checking, run
 from launch.settings import read_eval_settings
 
 PROGRAM = "python -m launch.eval"
@@ -18,17 +18,18 @@ def read(arguments, program):
         return read_eval_settings(arguments, program)
 
 
-def evaluate(world, settings, recipe, given, weights, output):
+def evaluate(job, settings, recipe, given, weights, output):
     """Evaluates the weights of a file and returns the exit code."""
     from engine import Evaluator
 
+    world = job.world
     with checking():
-        start_device(settings, world)
+        job.start_device(settings)
         _, source = open_sources(settings, train=False)
         if "num_classes" not in given:
             recipe = dataclasses.replace(recipe, num_classes=len(source.classes))
-        network = build_network(settings, recipe, weights)
-        batches = eval_loader(source, recipe, settings, world)
+        network = build_network(recipe, weights)
+        batches = eval_loader(source, recipe, settings, world, **job.loader_options)
     with batches:
         result = Evaluator(network, build_loss(recipe), normalise=(recipe.mean, recipe.std), world=world)(batches)
     if world.rank == 0:

@@ -1,65 +1,79 @@
-"""What training and evaluation have in common: the start of a process, the network, the loss."""
+"""One process of a job: its start in the right order, and an end that takes all ranks along."""
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
-from launch.runtime import cores_of_this_rank, quiet_environment, start_mindspore
-from launch.world import open_world, run_or_abort
+from launch.cores import this_host
+from launch.rank_log import RankLog
+from launch.runtime import quiet_environment, start_mindspore
+from launch.world import open_world
 
 
-def run(job, read, arguments, program):
-    """Runs `job(world, *read(arguments, program))` in this process and returns its exit code.
+class BadSetting(ValueError):
+    """A setting that cannot work, found before the work started: one line for the user, exit code 2."""
 
-    The order matters: the loader's nursery, MPI, then MindSpore. A ValueError of `read` or of `job` before the work
-    starts is a wrong setting: rank 0 prints its one line, exit code 2.
+
+class checking:
+    """Context manager: a ValueError inside is a BadSetting, on all ranks alike."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is ValueError:
+            raise BadSetting(str(error)) from error
+
+
+class Job:
+    """What a command's work is given: its world, this rank's log, and the cores of this rank."""
+
+    def __init__(self, world, log):
+        self.world, self.log = world, log
+        self.cores = None
+
+    def start_device(self, settings):
+        """Binds this process to its cores and starts MindSpore with them, for RunSettings. Collective."""
+        plans = this_host(self.world, settings.device_target)
+        self.cores = plans[self.world.local_rank]
+        if settings.bind == "auto":
+            os.sched_setaffinity(0, self.cores.graph)
+        cache = _cache_folder(self.world) if settings.compile_cache else None
+        device = self.world.local_rank if settings.device_id is None else settings.device_id
+        start_mindspore(settings.device_target, device, self.cores.threads, settings.seed, cache)
+
+    @property
+    def loader_options(self):
+        """The loader's share of this rank: as many workers as it has cores, each bound to one."""
+        return {"cores": self.cores.workers}
+
+
+def run(work, read, arguments, program):
+    """Runs `work(job, *read(arguments, program))` in this process and returns its exit code.
+
+    The order matters: the loader's nursery, MPI, MindSpore. A BadSetting is told by rank 0 in one line, exit code 2. Any other
+    exception on any rank ends the whole world with that rank's traceback, exit code 1.
     """
     from dataloader import start_nursery
 
     start_nursery()
     world = open_world()
-    quiet_environment(len(cores_of_this_rank()))
-    if world.rank:
-        sys.stdout = open(os.devnull, "w")
-    return run_or_abort(lambda: _checked(job, read, world, arguments, program), world)
-
-
-class BadSetting(ValueError):
-    """A setting that cannot work, found before the work started."""
-
-
-def _checked(job, read, world, arguments, program):
+    quiet_environment(len(os.sched_getaffinity(0)))
+    log = RankLog(world.rank)
     try:
-        if world.rank:
-            sys.stderr, stderr = open(os.devnull, "w"), sys.stderr
-        try:
-            values = read(arguments, program)
-        finally:
-            if world.rank:
-                sys.stderr = stderr
-        return job(world, *values)
+        return work(Job(world, log), *read(arguments, program))
     except BadSetting as error:
         if world.rank == 0:
             sys.stderr.write(f"{program}: {error}\n")
         return 2
-
-
-class checking:
-    """Context manager: a ValueError inside is a wrong setting, on all ranks alike."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if kind is ValueError:
-            raise BadSetting(str(error)) from error
-
-
-def start_device(settings, world):
-    """Starts MindSpore for RunSettings on this rank."""
-    cache = _cache_folder(world) if settings.compile_cache else None
-    device = world.local_rank if settings.device_id is None else settings.device_id
-    start_mindspore(settings.device_target, device, len(cores_of_this_rank()), settings.seed, cache)
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        log.failed(f"rank {world.rank} of {world.size} failed:\n{traceback.format_exc()}")
+        if world.size > 1:
+            world.comm.Abort(1)
+        return 1
 
 
 def _cache_folder(world):
@@ -67,7 +81,7 @@ def _cache_folder(world):
     return home / "cellwright" / "graphs" / f"{world.rank}of{world.size}"
 
 
-def build_network(settings, recipe, pretrained=None):
+def build_network(recipe, pretrained=None):
     """Returns the recipe's network; `pretrained` is a file of weights."""
     from nets import create_network
 

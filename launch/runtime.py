@@ -4,11 +4,6 @@ import os
 from pathlib import Path
 
 
-def cores_of_this_rank():
-    """Returns the sorted list of the cores that this process may use (affinity: taskset, mpirun's binding, cpusets)."""
-    return sorted(os.sched_getaffinity(0))
-
-
 def quiet_environment(threads):
     """Sets the environment variables that MindSpore and its math libraries read when they are loaded.
 

@@ -35,14 +35,16 @@ class RunSettings:
     resume: str | None = _flag(None, "run folder to go on with")
     eval_interval: int = _flag(1, "epochs between evaluations; the last epoch is always evaluated, 0: never")
     kernels: str = _flag("auto", "auto: the project's own graph kernels where they win; stock: MindSpore's only", ("auto", "stock"))
+    bind: str = _flag("auto", "auto: each rank and loader worker on cores of its own; none: leave it to the system", ("auto", "none"))
+    timeout: float = _flag(1800.0, "seconds without a step after which a rank counts as hung and ends the job")
     compile_cache: bool = _flag(True, "keep compiled graphs on disk for the next start")
 
     def __post_init__(self):
-        for name in ("net", "dataset", "device_target", "kernels"):
+        for name in ("net", "dataset", "device_target", "kernels", "bind"):
             choices = self.__dataclass_fields__[name].metadata["choices"]
             if getattr(self, name) not in choices and not (name == "dataset" and self.dataset is None):
                 raise ValueError(f"--{name} {getattr(self, name)!r}: allowed are {', '.join(choices)}")
-        for name, least in (("workers", 1), ("max_steps", 1), ("seed", 0), ("eval_interval", 0), ("device_id", 0)):
+        for name, least in (("workers", 1), ("max_steps", 1), ("seed", 0), ("eval_interval", 0), ("device_id", 0), ("timeout", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"--{name} {value}: must be at least {least}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from launch.data import eval_loader, open_sources, train_loader
 from launch.embedded import ridge_accuracy
-from launch.job import build_loss, build_network, checking, run, start_device
+from launch.job import build_loss, build_network, checking, run
 from launch.run_folder import new_run_folder, prepare, write_config
 from launch.settings import read_settings
 
@@ -23,18 +23,19 @@ def read(arguments, program):
         return read_settings(arguments, program)
 
 
-def train(world, settings, recipe, given):
+def train(job, settings, recipe, given):
     """Trains to the end and returns the exit code."""
     from engine import Checkpoints, Evaluator, LossScale, Momentum, Position, Trainer, TrainOneStep
 
-    started = time.perf_counter()
+    started, world = time.perf_counter(), job.world
     with checking():
         folder = _run_folder(settings, world)
-        start_device(settings, world)
+        job.log.open(folder)
+        job.start_device(settings)
         training, held_back = open_sources(settings, index_folder=folder if world.rank == 0 else None)
         recipe = _with_classes(recipe, training, given)
-        loader = train_loader(training, recipe, settings, world)
-        network = build_network(settings, recipe, settings.pretrained)
+        loader = train_loader(training, recipe, settings, world, **job.loader_options)
+        network = build_network(recipe, settings.pretrained)
         loss = build_loss(recipe)
         amp_level = recipe.amp_level(settings.device_target)
         rates = recipe.learning_rates(len(loader))
@@ -55,7 +56,7 @@ def train(world, settings, recipe, given):
     if held_back and settings.eval_interval:
         evaluation = {
             "evaluator": Evaluator(network, loss, normalise=normalise, world=world),
-            "eval_batches": eval_loader(held_back, recipe, settings, world),
+            "eval_batches": eval_loader(held_back, recipe, settings, world, **job.loader_options),
             "eval_interval": settings.eval_interval,
         }
     checkpoints = Checkpoints(

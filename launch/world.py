@@ -1,8 +1,6 @@
-"""The MPI world of a run: rank, size, reductions on the host; and one rank's failure ending all of them."""
+"""The MPI world of a run: rank, size, reductions on the host and in the graph."""
 
 import os
-import sys
-import traceback
 
 import numpy as np
 
@@ -79,18 +77,3 @@ def open_world():
     for name in [name for name in os.environ if name.startswith(("OMPI_", "PMIX_", "PRTE_", "PMI_"))]:
         del os.environ[name]
     return world
-
-
-def run_or_abort(main, world):
-    """Returns main()'s exit code; an exception on one rank ends the whole world with that rank's traceback, exit code 1."""
-    try:
-        return main()
-    except SystemExit:
-        raise
-    except BaseException:
-        sys.stdout.flush()
-        sys.stderr.write(f"rank {world.rank} of {world.size} failed:\n{traceback.format_exc()}")
-        sys.stderr.flush()
-        if world.size > 1:
-            world.comm.Abort(1)
-        return 1

@@ -1,0 +1,66 @@
+"""Where each rank writes: rank 0 to the console and its log, the others to their logs alone."""
+
+import os
+import sys
+
+
+class RankLog:
+    """The log file of one rank, RUN/logs/rank_<r>.log.
+
+    Until `open` is called the ranks above 0 are silent. What fails is told on the console by the first rank that fails; the ranks
+    that fail because of it write to their logs alone.
+    """
+
+    def __init__(self, rank):
+        self.rank, self.path = rank, None
+        self._console = os.fdopen(os.dup(2), "w")
+        if rank:
+            sys.stdout = sys.stderr = open(os.devnull, "w")
+
+    def open(self, folder):
+        """Goes on in the logs of the run folder `folder`."""
+        self.path = folder / "logs" / f"rank_{self.rank}.log"
+        file = open(self.path, "a", buffering=1, encoding="utf-8")
+        if self.rank:
+            # The descriptors too: what the libraries beneath Python write belongs there as well.
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            sys.stdout = sys.stderr = file
+        else:
+            self._first_failure().unlink(missing_ok=True)
+            sys.stdout, sys.stderr = Tee(sys.stdout, file), Tee(sys.stderr, file)
+
+    def failed(self, text):
+        """Writes what went wrong to the log, and to the console if no other rank has failed before."""
+        if self.path is None:
+            self._console.write(text)
+        else:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(text)
+            try:
+                self._first_failure().touch(exist_ok=False)
+                self._console.write(f"{text}log of this rank: {self.path}\n")
+            except FileExistsError:
+                pass
+        self._console.flush()
+
+    def _first_failure(self):
+        return self.path.with_name(".first_failure")
+
+
+class Tee:
+    """A text stream that writes to two; it has the terminal, the descriptor and the encoding of the first."""
+
+    def __init__(self, first, second):
+        self._first, self._second = first, second
+
+    def write(self, text):
+        self._second.write(text)
+        return self._first.write(text)
+
+    def flush(self):
+        self._first.flush()
+        self._second.flush()
+
+    def __getattr__(self, name):
+        return getattr(self._first, name)
