@@ -1,0 +1,135 @@
+"""Run by test_ranks.py under mpirun: `python ranks.py SCENARIO FOLDER`; rank 0 writes FOLDER/result.json."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+import mindspore as ms
+from mindspore import nn
+from small_net import NORMALISE, SmallNet, batches, images_and_labels
+
+from engine import Checkpoints, Evaluator, LossScale, Momentum, Position, SoftmaxCrossEntropy, Trainer, TrainOneStep
+from kernels.graph import MpiAllreduce
+from launch.world import World
+
+LOSS = SoftmaxCrossEntropy(10, 0.1)
+
+
+def digest(step):
+    """A number for all weights and optimizer state, different if a bit is."""
+    import zlib
+
+    held = [*step.network.get_parameters(), *step.state_parameters()]
+    return zlib.crc32(b"".join(p.asnumpy().tobytes() for p in held))
+
+
+def make_step(world, net=None, **settings):
+    net = net or SmallNet(norm=settings.pop("norm", True))
+    allreduce = MpiAllreduce(world.comm) if world.size > 1 else None
+    optimizer = Momentum(net.trainable_params(), 0.9, 1e-3)
+    return TrainOneStep(net, LOSS, optimizer, normalise=NORMALISE, allreduce=allreduce, **settings)
+
+
+def overflow_on_one(world, folder):
+    """Three steps, the middle one with an infinite loss on rank 1 alone."""
+    step = make_step(world, loss_scale=LossScale.dynamic(init=1024), bucket_bytes=64)
+    images, labels = images_and_labels(8, seed=world.rank)
+    reports = []
+    for number in range(3):
+        weights = np.full(8, np.inf if number == 1 and world.rank == 1 else 1.0, np.float32)
+        before = {p.name: p.asnumpy().copy() for p in [*step.network.get_parameters(), *step.optimizer.moments]}
+        report = step(images, labels, weights, lr=0.1)
+        unmoved = all(np.array_equal(before[p.name], p.asnumpy()) for p in [*step.network.get_parameters(), *step.optimizer.moments])
+        reports.append([report.finite, report.loss_scale, unmoved])
+    weights = [p.asnumpy().tobytes() for p in step.network.trainable_params()]
+    import zlib
+
+    return {"reports": reports, "scale": float(step.update.scale.value.asnumpy()), "weights": zlib.crc32(b"".join(weights))}
+
+
+def share(world, folder):
+    """Five steps of a network without BatchNorm, the same 12 images per step dealt to the ranks; returns the weights."""
+    step = make_step(world, norm=False, bucket_bytes=200)
+    for number in range(5):
+        images, labels = images_and_labels(12, seed=number)
+        report = step(images[world.rank :: world.size], labels[world.rank :: world.size], lr=0.1, vote=world.rank)
+    return {
+        "weights": np.concatenate([p.asnumpy().ravel() for p in step.network.get_parameters()]).tolist(),
+        "loss": report.loss,
+        "votes": report.votes,
+    }
+
+
+def evaluate(world, folder):
+    """Counts over 53 images, this rank's share padded."""
+    images, labels = images_and_labels(53)
+    mine = np.arange(world.rank, 53, world.size)
+    shares = []
+    for start in range(0, len(mine), 6):
+        ids = mine[start : start + 6]
+        padded = np.concatenate([ids, np.zeros(6 - len(ids), int)])
+        shares.append((images[padded], labels[padded], (np.arange(6) < len(ids)).astype(np.float32)))
+    result = Evaluator(SmallNet(), LOSS, normalise=NORMALISE, world=world)(shares)
+    return {"counts": [result.top1_correct, result.top5_correct, result.total], "loss": result.loss}
+
+
+class Share:
+    """This rank's batches of an epoch, like a loader; raises at a chosen batch."""
+
+    def __init__(self, world, stop_at=None):
+        self.world, self.stop_at = world, stop_at
+
+    def __len__(self):
+        return 4
+
+    def epoch(self, number, start=0):
+        for index, batch in enumerate(batches(4, 8, seed=100 * number + self.world.rank)):
+            if (number, index) == self.stop_at:
+                raise KeyboardInterrupt
+            if index >= start:
+                yield batch
+
+
+def resume(world, folder):
+    """Two epochs straight, and with a stop in the middle: digests of every rank's whole state."""
+
+    def make(name, stop_at=None):
+        step = make_step(world, loss_scale=LossScale.dynamic(window=3), ema=0.9)
+        checkpoints = Checkpoints(folder / name, recipe={"net": "small"}, world=world)
+        evaluation = {"evaluator": Evaluator(step.network, LOSS, normalise=NORMALISE, world=world), "eval_batches": batches(1, 8)}
+        return Trainer(
+            step, Share(world, stop_at), np.full(8, 0.1), epochs=2, world=world, checkpoints=checkpoints, **evaluation
+        )
+
+    straight = make("straight")
+    straight.run()
+    stopped = make("stopped", (1, 2))
+    try:
+        stopped.run()
+    except KeyboardInterrupt:
+        stopped.save()
+    resumed = make("stopped")
+    start = resumed.checkpoints.restore(resumed.step)
+    resumed.run(start)
+    pairs = (start, digest(straight.step), digest(resumed.step), straight.evaluation == resumed.evaluation)
+    everyone = world.comm.allgather(pairs)
+    rows = np.array([[a == b, evaluated] for _, a, b, evaluated in everyone])
+    local = len({pair[1] for pair in everyone})  # each rank has its own BatchNorm statistics
+    return {"start": [start.epoch, start.batch], "equal": bool(rows.all()), "different_ranks": local}
+
+
+def main():
+    ms.set_context(mode=ms.GRAPH_MODE)
+    world = World(MPI.COMM_WORLD)
+    folder = Path(sys.argv[2])
+    result = globals()[sys.argv[1]](world, folder)
+    everyone = world.comm.gather(result)
+    if world.rank == 0:
+        (folder / "result.json").write_text(json.dumps(everyone))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The step, evaluation and resume under a real mpirun."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+MPIRUN = Path(sys.executable).parent / "mpirun"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs a scenario of ranks.py on so many ranks; returns the list of the ranks' results."""
+
+    def run(scenario, ranks):
+        folder = tmp_path / f"{scenario}{ranks}"
+        folder.mkdir()
+        environment = {
+            **os.environ,
+            "OMPI_ALLOW_RUN_AS_ROOT": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(HERE.parent.parent),
+        }
+        command = [MPIRUN, "-n", str(ranks), "--oversubscribe", "--bind-to", "none", sys.executable, HERE / "ranks.py"]
+        done = subprocess.run(
+            [*map(str, command), scenario, str(folder)], env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        return json.loads((folder / "result.json").read_text())
+
+    return run
+
+
+def test_an_infinity_on_one_rank_of_three_is_skipped_by_all(run):
+    results = run("overflow_on_one", 3)
+    for result in results:
+        assert result["reports"] == [[True, 1024, False], [False, 1024, True], [True, 512, False]]
+        assert result["scale"] == 512
+    assert len({result["weights"] for result in results}) == 1
+
+
+def test_ranks_that_share_a_batch_make_the_step_of_one(run):
+    (whole,) = run("share", 1)
+    for ranks in (2, 3):
+        results = run("share", ranks)
+        for result in results:
+            assert result["weights"] == results[0]["weights"], "ranks disagree"
+            assert result["votes"] == sum(range(ranks))
+            assert result["loss"] == pytest.approx(whole["loss"], rel=1e-6)
+        error = np.abs(np.subtract(results[0]["weights"], whole["weights"])).max() / np.abs(whole["weights"]).max()
+        assert error <= 1e-6
+
+
+def test_evaluation_counts_are_the_same_on_any_number_of_ranks(run):
+    results = run("evaluate", 1) + run("evaluate", 3)
+    for result in results:
+        assert result["counts"] == results[0]["counts"]
+        # A sample's own loss can differ in its last bit with its place in the batch, where vector code meets the tail.
+        assert result["loss"] == pytest.approx(results[0]["loss"], rel=1e-6)
+    assert results[1:] == results[1:2] * 3 and results[0]["counts"][2] == 53
+
+
+def test_resume_on_two_ranks_is_exact_to_the_bit(run):
+    results = run("resume", 2)
+    assert all(result == {"start": [1, 2], "equal": True, "different_ranks": 2} for result in results)
