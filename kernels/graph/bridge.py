@@ -37,7 +37,7 @@ class BridgeMissing(RuntimeError):
 
 
 @functools.lru_cache(maxsize=1)
-def _shim():
+def shim():
     path = Path(__file__).with_name("_shim" + sysconfig.get_config_var("EXT_SUFFIX"))
     if not path.exists():
         raise BridgeMissing(
@@ -49,7 +49,7 @@ def _shim():
 def bridge_available():
     """True if the C shim was built, so that numba kernels can run inside a graph."""
     try:
-        _shim()
+        shim()
     except BridgeMissing:
         return False
     return True
@@ -62,7 +62,7 @@ def custom_op(kernel, out_shape, out_dtype):
     outputs; a non-zero result ends the graph with an error. out_shape, out_dtype: functions of the inputs' shapes and
     dtypes, as `mindspore.ops.Custom` takes them. The same function object is compiled and bound once per process.
     """
-    path, library = _shim()
+    path, library = shim()
     if kernel not in _bound:
         slot = len(_bound)
         compiled = cfunc(SIGNATURE)(kernel)

@@ -1,0 +1,241 @@
+"""Replaces the parts of a network that programs can run by nodes of the graph that run them."""
+
+import ctypes
+import functools
+import hashlib
+import logging
+
+import mindspore
+import numpy as np
+from mindspore import nn, ops
+
+from kernels.graph import native
+from kernels.graph.backward import Backward
+from kernels.graph.bridge import BridgeMissing, shim
+from kernels.graph.plan import Forward
+from kernels.graph.shapes import Tensors
+from kernels.graph.stages import packed
+from kernels.graph.trace import Untraceable, read
+
+_VERSION = 1  # of what a key stands for
+_EVALUATION, _FORWARD, _BACKWARD, _INPUT_GRADIENT = range(4)
+_TRIAL_SIZES = (224, 32, 64, 96, 128, 160, 192, 256, 288, 320, 384, 448, 512, 16, 8, 7, 14, 28, 56, 112, 1)
+
+logger = logging.getLogger("cellwright.kernels")
+
+
+class Family:
+    """The programs of one traced network: four directions, each for any number of input shapes, found by key and shape."""
+
+    def __init__(self, trace):
+        self.trace = trace
+        self.trainable = trace.parameters(("weight", "bias", "gamma", "beta"))
+        self.statistics = trace.parameters(("moving_mean", "moving_variance"))
+        text = f"{_VERSION} {native.lanes()} {trace.signature()}"
+        self.keys = [
+            int.from_bytes(hashlib.sha256(f"{direction} {text}".encode()).digest()[:8], "little") >> 1
+            for direction in range(4)
+        ]
+        self.built = {}
+        for direction, key in enumerate(self.keys):
+            _builders[key] = functools.partial(self.build, direction)
+
+    @functools.lru_cache(maxsize=64)
+    def tensors(self, shape):
+        """Returns the tensors for inputs of this shape (C, H, W)."""
+        return Tensors(self.trace, shape, native.lanes())
+
+    def output_shape(self, shape):
+        """Returns the shape of the result for inputs (N, C, H, W)."""
+        tensors = self.tensors(tuple(shape[1:]))
+        stored = tensors.output.stored
+        return [shape[0], stored.channels] + ([] if tensors.flat else [stored.height, stored.width])
+
+    def plan(self, direction, shape, **settings):
+        """Returns the planned program of a direction for inputs (N, C, H, W)."""
+        tensors, images, threads = self.tensors(tuple(shape[1:])), shape[0], native.set_threads(0)
+        parameters = self.trainable + self.statistics
+        if direction in (_EVALUATION, _FORWARD):
+            return Forward(tensors, images, threads, parameters, direction == _FORWARD, **settings).plan()
+        arguments = (self.trainable, self.trainable, direction == _INPUT_GRADIENT)
+        return Backward(tensors, images, threads, *arguments, **settings).plan()
+
+    def sizes(self, direction, shape, tape):
+        """Returns the floats of all tensors of the node, and the number of the tape among them."""
+        numbers = [int(np.prod(parameter.shape)) for parameter in self.trainable]
+        image, result = int(np.prod(shape)), int(np.prod(self.output_shape(shape)))
+        if direction in (_EVALUATION, _FORWARD):
+            sizes = [0, image, *numbers, *(int(np.prod(p.shape)) for p in self.statistics), result]
+            return (sizes, -1) if direction == _EVALUATION else (sizes + [tape], len(sizes))
+        return [0, image, result, tape, *numbers] + (numbers if direction == _BACKWARD else [image]), 3
+
+    def tape(self, shape):
+        """Returns the floats of the tape with room for aligning it."""
+        return self.plan(_FORWARD, shape, dry=True).tape + 16
+
+    def build(self, direction, shape):
+        """Makes a program and lets nodes find it."""
+        if (direction, shape) in self.built:
+            return
+        lib, node = native.library(), self.plan(direction, shape)
+        tape = 0 if direction == _EVALUATION else node.tape + 16
+        sizes, tape_index = self.sizes(direction, shape, tape)
+        program = lib.cellwright_program_new(
+            self.keys[direction], native.integers(shape), native.lanes(), tape_index, len(sizes), native.integers(sizes)
+        )
+        for capacity, operations, jobs in node.stages.closed:
+            lists = [packed(entries) for entries in jobs]
+            pointers = (ctypes.POINTER(native.Operation) * 3)(
+                *(ctypes.cast(array, ctypes.POINTER(native.Operation)) for array in lists)
+            )
+            lib.cellwright_program_stage(
+                program, capacity, packed(operations), len(operations), pointers, native.integers(map(len, jobs))
+            )
+        lib.cellwright_program_publish(program, node.stages.work.size, node.stages.scratch)
+        self.built[direction, shape] = program
+
+
+_builders = {}
+
+
+@native.Builder
+def _build(key, *shape):
+    """Called by a node that finds no program, on a thread of the runtime; 0 if there is one now."""
+    try:
+        _builders[key](shape)
+        return 0
+    except Exception:  # nothing may pass through the C code that called
+        logger.exception("no program for inputs of %s", shape)
+        return 1
+
+
+def _node(family, direction, out_shape, outputs):
+    """The operator that runs one direction of a family."""
+    path, _ = shim()
+    dtypes = lambda *inputs: inputs[1] if outputs == 1 else (inputs[1],) * outputs  # noqa: E731
+    return ops.Custom(f"{path}:cellwright_program", out_shape, dtypes, func_type="aot")
+
+
+class _Evaluation(nn.Cell):
+    def __init__(self, family):
+        super().__init__()
+        self.key = mindspore.Tensor([family.keys[_EVALUATION]], mindspore.int64)
+
+        def out_shape(*shapes):
+            return family.output_shape(tuple(shapes[1]))
+
+        self.node = _node(family, _EVALUATION, out_shape, 1)
+
+    def construct(self, x, trainable, statistics):
+        return self.node(self.key, x, *trainable, *statistics)
+
+
+class _Training(nn.Cell):
+    """Returns the result and the tape; the gradient of the input is another node, which is dropped where nobody asks for it."""
+
+    def __init__(self, family):
+        super().__init__()
+        self.keys = [mindspore.Tensor([key], mindspore.int64) for key in family.keys]
+
+        def forward_shape(*shapes):
+            shape = tuple(shapes[1])
+            return family.output_shape(shape), [family.tape(shape)]
+
+        def backward_shape(*shapes):
+            return tuple(list(shape) for shape in shapes[4:]) if len(shapes) > 5 else list(shapes[4])
+
+        def input_shape(*shapes):
+            return list(shapes[1])
+
+        self.forward_key, self.backward_key, self.input_key = self.keys[1:]
+        self.single = len(family.trainable) == 1
+        self.forward = _node(family, _FORWARD, forward_shape, 2)
+        self.backward = _node(family, _BACKWARD, backward_shape, len(family.trainable))
+        self.input_gradient = _node(family, _INPUT_GRADIENT, input_shape, 1)
+
+    def construct(self, x, trainable, statistics):
+        return self.forward(self.forward_key, x, *trainable, *statistics)
+
+    def bprop(self, x, trainable, statistics, out, dout):
+        gradients = self.backward(self.backward_key, x, dout[0], out[1], *trainable)
+        if self.single:
+            gradients = (gradients,)
+        input_gradient = self.input_gradient(self.input_key, x, dout[0], out[1], *trainable)
+        return input_gradient, gradients, statistics
+
+
+class _Accelerated(nn.Cell):
+    """Takes the place of a cell's class: the same parameters and cells, another `construct`."""
+
+    def construct(self, x):
+        if self.training:
+            return self.program_training(x, self.program_trainable, self.program_statistics)[0]
+        return self.program_evaluation(x, self.program_trainable, self.program_statistics)
+
+
+def accelerate(network):
+    """Returns the network, with all parts that it can run on the CPU by programs of its own replaced by these.
+
+    A program runs a whole subnetwork (convolutions by oneDNN in its own layout; norms, activations, pools and sums between
+    them while their operands are in the cache) as one node forward and one backward. Parameters, their names and the cells
+    stay what they are; only the class of the replaced cells changes. Whatever cannot be replaced stays: cells of types that
+    programs do not know, networks that are not float32, machines without the shim or without AVX2.
+    """
+    try:
+        native.library().cellwright_builder(_build)
+    except BridgeMissing as missing:
+        logger.warning("%s", missing)
+        return network
+    _replace(network)
+    return network
+
+
+def accelerated(network):
+    """Returns the cells inside `network` (itself included) that programs run."""
+    return [cell for _, cell in network.cells_and_names() if isinstance(cell, _Accelerated)]
+
+
+def restore(network):
+    """Returns the network with the cells that programs ran as they were, for exporting it."""
+    for cell in accelerated(network):
+        cell.__class__ = cell.__class__.__mro__[2]
+        for name in ("program_training", "program_evaluation", "program_trainable", "program_statistics"):
+            del cell.__dict__[name]
+    return network
+
+
+def _replace(cell):
+    if isinstance(cell, _Accelerated):
+        return
+    try:
+        family = Family(read(cell))
+        _try(family)
+    except Untraceable as reason:
+        logger.debug("%s is not replaced: %s", type(cell).__name__, reason)
+        for child in cell.cells():
+            _replace(child)
+        return
+    cell.__dict__.update(
+        program_training=_Training(family),
+        program_evaluation=_Evaluation(family),
+        program_trainable=tuple(family.trainable),
+        program_statistics=tuple(family.statistics),
+    )
+    cell.__class__ = type(type(cell).__name__, (_Accelerated, type(cell)), {"__module__": type(cell).__module__})
+
+
+def _try(family):
+    """Plans all directions for some size of image; raises Untraceable if no size can be planned."""
+    if not any(layer.kind == "conv" for layer in family.trace.layers):
+        raise Untraceable("it has no convolution")
+    first = next(layer for layer in family.trace.layers if "weight" in layer.parameters or "gamma" in layer.parameters)
+    channels = first.parameters["weight"].shape[1] if first.kind == "conv" else first.parameters["gamma"].shape[0]
+    reasons = []
+    for size in _TRIAL_SIZES:
+        try:
+            for direction in range(4):
+                family.plan(direction, (2, channels, size, size), dry=True)
+            return
+        except Untraceable as reason:
+            reasons.append(reason)
+    raise reasons[0]

@@ -1,0 +1,207 @@
+"""Collects the operations of a program into stages, and gives out the memory that they use."""
+
+import dataclasses
+
+from kernels.graph import native
+
+ALIGN = 16  # floats: a cache line
+
+# A chunk is as many images as keep a convolution's source and target within this many bytes: measured on DenseNet-121,
+# GENet and VGG-16, see docs/kernels.md.
+CHUNK_BYTES = 2 << 20
+# Weight gradients are added up over the threads when this many numbers wait for it: one at a time would leave threads idle.
+PENDING = 8 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Ref:
+    """Where an operand lies: a base of program.h (or the number of a tensor of the node), offset and stride in floats."""
+
+    base: int
+    offset: int = 0
+    stride: int = 0
+
+    def at(self, offset):
+        return dataclasses.replace(self, offset=self.offset + offset)
+
+
+NONE = Ref(native.BASE_NONE)
+
+
+class Arena:
+    """Offsets in one memory. What is released can be given out again after the next barrier."""
+
+    def __init__(self):
+        self.size = 0
+        self._free, self._released = [], []
+        self._length = {}
+
+    def take(self, floats):
+        floats = -(-floats // ALIGN) * ALIGN
+        for k, (start, length) in enumerate(self._free):
+            if length >= floats:
+                self._free[k] = (start + floats, length - floats)
+                self._length[start] = floats
+                return start
+        start = self.size
+        self.size += floats
+        self._length[start] = floats
+        return start
+
+    def take_fresh(self, floats):
+        """As take, of memory that no stage has used: what is written there before the first stage stays."""
+        start = self.size
+        self.size += -(-floats // ALIGN) * ALIGN
+        return start
+
+    def release(self, start):
+        self._released.append((start, self._length.pop(start)))
+
+    def barrier(self):
+        spans = sorted(span for span in self._free + self._released if span[1])
+        self._released, self._free = [], []
+        for start, length in spans:
+            if self._free and sum(self._free[-1]) == start:
+                self._free[-1] = (self._free[-1][0], self._free[-1][1] + length)
+            else:
+                self._free.append((start, length))
+
+
+@dataclasses.dataclass
+class Entry:
+    """One operation or job. `convolution`: direction and shape, from which the handle is made when the stage is closed."""
+
+    kind: int
+    refs: list
+    ints: list
+    floats: list
+    handle: int = None
+    convolution: tuple = None
+
+
+class Stages:
+    """The stages of one program. `operation` and `job` add to the open stage, `close` begins another one."""
+
+    def __init__(self, images, threads, lanes, chunk_bytes=CHUNK_BYTES, dry=False):
+        self.dry = dry
+        self.images, self.lanes, self.chunk_bytes = images, lanes, chunk_bytes
+        self.threads = min(threads, images)
+        self.shares = {images * (t + 1) // self.threads - images * t // self.threads for t in range(self.threads)}
+        self.most = max(self.shares)
+        self.work = Arena()
+        self.closed, self.scratch = [], 0
+        self._weights, self._pending = [], []
+        self._begin([])
+
+    def _begin(self, jobs):
+        self.operations, self.jobs, self.wishes = [], [jobs, [], []], []
+        self._scratch = 0
+        self._next_jobs = []
+
+    @property
+    def number(self):
+        return len(self.closed)
+
+    def close(self, last=False):
+        """Ends the stage: all threads meet here."""
+        if self._scratch and not self.wishes:
+            self.wishes.append(self.wish(self._scratch))
+        capacity = max(1, min([self.most, *self.wishes]))
+        for entry in self.operations:
+            if entry.convolution and not self.dry:
+                self._make_convolution(entry, capacity)
+        if last or sum(length for _, _, length in self._pending) > PENDING:
+            self._flush()
+        self.closed.append((capacity, self.operations, self.jobs))
+        self.scratch = max(self.scratch, self._scratch * capacity)
+        self.work.barrier()
+        self._begin(self._next_jobs)
+
+    def finish(self):
+        """Ends the last stage and sees to what was put off."""
+        self.close(last=True)
+        if self.jobs[0]:
+            self.close(last=True)
+        self.closed[0][2][1].extend(self._weights)
+
+    def operation(self, kind, refs, ints=(), floats=(), convolution=None):
+        entry = Entry(native.OP[kind], list(refs), list(ints), list(floats), None, convolution)
+        self.operations.append(entry)
+        return entry
+
+    def job(self, phase, kind, refs, ints=(), floats=(), handle=None):
+        self.jobs[phase].append(Entry(native.JOB[kind], list(refs), list(ints), list(floats), handle))
+
+    def job_after(self, kind, refs, ints=(), floats=()):
+        """A job at the beginning of the next stage."""
+        self._next_jobs.append(Entry(native.JOB[kind], list(refs), list(ints), list(floats)))
+
+    def weights_job(self, kind, refs, ints=(), floats=(), handle=None):
+        """A job before the first stage: what depends on the parameters alone."""
+        self._weights.append(Entry(native.JOB[kind], list(refs), list(ints), list(floats), handle))
+
+    def gradient_job(self, kind, refs, ints, handle=None):
+        """A job that adds up what the threads have in refs[0], and writes it out; several are done at a time."""
+        entry = Entry(native.JOB[kind], list(refs), list(ints), [], handle)
+        self._pending.append((entry, refs[0].offset, refs[0].stride * self.threads))
+
+    def _flush(self):
+        self.jobs[2].extend(entry for entry, _, _ in self._pending)
+        for _, start, _ in self._pending:
+            self.work.release(start)
+        self._pending = []
+
+    def _make_convolution(self, entry, capacity):
+        direction, shape, weights, gradients = entry.convolution
+        entry.handle, floats = native.convolution(direction, shape, self._sizes(capacity))
+        if direction != native.WEIGHT_GRADIENT:
+            entry.refs[1] = Ref(native.BASE_WORK, self.work.take_fresh(floats))
+            self.weights_job("reorder", [weights, entry.refs[1]], handle=native.reorder(entry.handle, False))
+            return
+        entry.refs[1] = self.take_per_thread(floats)
+        entry.ints[:] = [floats, shape[3]]
+        parts = [self.take_per_thread(floats)]
+        self.gradient_job("weight_gradient", [entry.refs[1], gradients[0]], [floats], native.reorder(entry.handle, True))
+        if gradients[1] is not None:
+            entry.refs[2] = self.take_per_thread(shape[3])
+            parts.append(self.take_per_thread(shape[3]))
+            self.gradient_job("bias_gradient", [entry.refs[2], gradients[1]], [shape[3], shape[3]])
+        entry.refs[4 : 4 + len(parts)] = parts
+        for part in parts:
+            self.work.release(part.offset)
+
+    def take_scratch(self, floats):
+        """Memory for `floats` numbers of each image of a chunk, until the stage ends."""
+        start = self._scratch
+        self._scratch += -(-floats // ALIGN) * ALIGN
+        return Ref(native.BASE_SCRATCH, start, floats)
+
+    def take_per_thread(self, floats):
+        floats = -(-floats // ALIGN) * ALIGN
+        return Ref(native.BASE_PER_THREAD, self.work.take(floats * self.threads), floats)
+
+    def take_work(self, floats):
+        """Memory for `floats` numbers of each image, until it is released."""
+        return Ref(native.BASE_WORK, self.work.take(floats * self.images), floats)
+
+    def wish(self, floats):
+        """The most images of a chunk, from the numbers of an image that have to stay in the cache."""
+        return max(1, min(self.most, self.chunk_bytes // (4 * floats)))
+
+    def _sizes(self, capacity):
+        """Returns all sizes of chunks that occur for this capacity, the most frequent one first."""
+        sizes = [capacity] if any(share >= capacity for share in self.shares) else []
+        return sizes + sorted({share % capacity for share in self.shares} - {0, *sizes})
+
+
+def packed(entries):
+    """Returns the entries of a stage as an array of native.Operation."""
+    array = (native.Operation * max(1, len(entries)))()
+    for slot, entry in zip(array, entries):
+        slot.kind, slot.handle = entry.kind, entry.handle
+        for k in range(native.REFS):
+            ref = entry.refs[k] if k < len(entry.refs) and entry.refs[k] is not None else NONE
+            slot.r[k] = native.Reference(ref.base, ref.offset, ref.stride)
+        slot.i[: len(entry.ints)] = [int(value) for value in entry.ints]
+        slot.f[: len(entry.floats)] = entry.floats
+    return array
