@@ -75,6 +75,7 @@ class Trainer:
         self.world, self.callbacks = world, tuple(callbacks)
         self.rank, self.size = (world.rank, world.size) if world is not None else (0, 1)
         self.position = Position()
+        self.stopped = self._stop_wanted = False
         self.evaluation = None
         self.progress = None
         if self.rank == 0:
@@ -96,6 +97,9 @@ class Trainer:
             while self._steps_done() < self.total_steps:
                 epoch = self.position.epoch
                 self._epoch(epoch, metrics)
+                if self.stopped:
+                    self.save()
+                    break
                 self._after_epoch(epoch)
                 if metrics:
                     metrics.flush()
@@ -103,6 +107,10 @@ class Trainer:
             if metrics:
                 metrics.close()
         return self.evaluation
+
+    def request_stop(self):
+        """Ends the run after the next step with a checkpoint, `stopped` set: on all ranks, whichever of them asks. Signal-safe."""
+        self._stop_wanted = True
 
     def _steps_done(self):
         return self.position.epoch * self.steps_per_epoch + self.position.batch
@@ -122,7 +130,7 @@ class Trainer:
             got = time.perf_counter()
             number = epoch * self.steps_per_epoch + index
             lr = float(self.learning_rates[number])
-            report = self.step(images, labels, weights, lr=lr)
+            report = self.step(images, labels, weights, lr=lr, vote=float(self._stop_wanted))
             done = time.perf_counter()
             count = len(labels) * self.size
             images_seen += count
@@ -143,7 +151,10 @@ class Trainer:
                 self.progress.step(record)
             for callback in self.callbacks:
                 callback.on_step(self, record)
-        if end == self.steps_per_epoch:
+            if report.votes:
+                self.stopped = True
+                break
+        if self.position.batch == self.steps_per_epoch:
             self.position = Position(epoch + 1, 0)
         if self.progress and record:
             self.progress.epoch(record, time.perf_counter() - began, images_seen)

@@ -14,6 +14,8 @@ from launch.embedded import ridge_accuracy
 from launch.job import build_loss, build_network, checking, run
 from launch.run_folder import new_run_folder, prepare, write_config
 from launch.settings import read_settings
+from launch.signals import STOPPED_EXIT_CODE, stopping_on_signals
+from launch.watchdog import Watchdog
 
 PROGRAM = "python -m launch.train"
 
@@ -25,7 +27,11 @@ def read(arguments, program):
 
 def train(job, settings, recipe, given):
     """Trains to the end and returns the exit code."""
-    from engine import Checkpoints, Evaluator, LossScale, Momentum, Position, Trainer, TrainOneStep
+    from engine import Callback, Checkpoints, Evaluator, LossScale, Momentum, Position, Trainer, TrainOneStep
+
+    class Heartbeat(Callback):
+        def on_step(self, trainer, record):
+            watchdog.beat()
 
     started, world = time.perf_counter(), job.world
     with checking():
@@ -65,6 +71,7 @@ def train(job, settings, recipe, given):
         keep=recipe.keep_checkpoint_max,
         world=world,
     )
+    watchdog = Watchdog(settings.timeout, job.log.failed)
     trainer = Trainer(
         step,
         loader,
@@ -76,6 +83,7 @@ def train(job, settings, recipe, given):
         folder=folder,
         world=world,
         log_interval=min(100, len(loader)),
+        callbacks=[Heartbeat()],
         **evaluation,
     )
     if world.rank == 0:
@@ -91,7 +99,12 @@ def train(job, settings, recipe, given):
                 position = checkpoints.restore(step, ignore=("epochs",))
                 if position is None:
                     raise ValueError(f"--resume {settings.resume}: no checkpoint in {checkpoints.folder}")
-        result = trainer.run(position)
+        with stopping_on_signals(trainer):
+            result = trainer.run(position)
+    watchdog.close()
+    if trainer.stopped:
+        print(f"stopped by a signal; go on with: python -m launch.train --resume {folder}", flush=True)
+        return STOPPED_EXIT_CODE
     if world.rank == 0:
         _say_end(settings, recipe, folder, result, time.perf_counter() - started)
     return 0

@@ -26,6 +26,7 @@ class Watchdog:
         self._last = time.monotonic()
 
     def close(self):
+        """Ends the watch."""
         self._closed.set()
 
     def _watch(self):
