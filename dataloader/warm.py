@@ -1,7 +1,10 @@
 """Compiles every kernel that a worker calls, for the types with which it calls them, before the first fork."""
 
+import cv2
 import numpy as np
+import simplejpeg
 
+from dataloader.jpeg import Cutter, read_frame
 from dataloader.paint import Painter
 from dataloader.source import Source
 from dataloader.transform import EvalTransform, TrainTransform
@@ -12,8 +15,6 @@ class _Sample(Source):
     """One record and its picture as a PNG file."""
 
     def __init__(self, records):
-        import cv2
-
         self.labels = np.zeros(2, np.int32)
         if records:
             self.records = np.zeros((2, 3073), np.uint8)
@@ -26,6 +27,7 @@ class _Sample(Source):
 def warm():
     """Runs each way through the painter once; some 0.1 s from the cache on disk, some 10 s on the first use of a machine."""
     permutation(4, 0, 0)
+    _warm_jpeg()
     ids = np.zeros(1, np.int64)
     labels, weights, row = np.zeros(1, np.int32), np.zeros(1, np.float32), np.zeros(8, np.int64)
     normalise = (0, 0, 0), (1, 1, 1)
@@ -42,3 +44,10 @@ def warm():
             Painter(_Sample(records), transform, 0).paint(0, ids, np.zeros((1, side, side, 3), np.uint8), labels, weights, row)
             chw = np.zeros((1, 3, side, side), np.float32)
             Painter(_Sample(records), transform, 0, normalise).paint(0, ids, chw, labels, weights, row)
+
+
+def _warm_jpeg():
+    data = simplejpeg.encode_jpeg(np.zeros((64, 64, 3), np.uint8), 90)
+    cutter, frame = Cutter(), read_frame(data)
+    cutter.cut_box(data, frame, (0, 0, 8, 8))
+    cutter.cut_box(data, frame, (0, 0, 8, 8), cutter.kept_notes(data, frame))

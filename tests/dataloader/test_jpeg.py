@@ -1,0 +1,147 @@
+"""Cutting JPEGs without decoding them: the pixels are those of the whole file, for every kind of file; the rest is left to the decoder."""
+
+import io
+import struct
+
+import cv2
+import numpy as np
+import pytest
+import simplejpeg
+from loader_cases import picture
+
+from dataloader.decode import BadImage
+from dataloader.jpeg import Cutter, read_frame
+from dataloader.picture import Encoded
+from kernels.huffman import canonical, complete_dc
+
+SAMPLINGS = {"444": (1, 1), "422": (2, 1), "420": (2, 2), "440": (1, 2), "411": (4, 1)}
+RNG = np.random.default_rng(11)
+
+
+def encode(image, sampling, quality=90, optimised=False, restart=0, progressive=False):
+    if sampling == "gray":
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, int(optimised), cv2.IMWRITE_JPEG_RST_INTERVAL, restart,
+                cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive)]
+    if sampling != "gray":
+        settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}")]
+    return cv2.imencode(".jpg", image, settings)[1].tobytes()
+
+
+def rough(height, width):
+    """A picture with noise, which needs every kind of Huffman code."""
+    image = picture(RNG, height, width).astype(int) + RNG.integers(-30, 30, (height, width, 3))
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def boxes(height, width, count=6):
+    yield 0, 0, height, width
+    for _ in range(count):
+        h, w = RNG.integers(1, height + 1), RNG.integers(1, width + 1)
+        yield int(RNG.integers(0, height - h + 1)), int(RNG.integers(0, width - w + 1)), int(h), int(w)
+
+
+@pytest.mark.parametrize("sampling", [*SAMPLINGS, "gray"])
+@pytest.mark.parametrize("quality, optimised", ((30, False), (95, True), (100, False)))
+@pytest.mark.parametrize("size", ((150, 200), (33, 17), (64, 128), (8, 8), (5, 90), (260, 3)))
+def test_a_part_has_the_pixels_of_the_whole(sampling, quality, optimised, size):
+    data = encode(rough(*size), sampling, quality, optimised)
+    whole = simplejpeg.decode_jpeg(data)
+    cutter, frame = Cutter(), read_frame(data)
+    kept = cutter.kept_notes(data, frame)
+    for top, left, h, w in boxes(*size):
+        want = whole[top : top + h, left : left + w]
+        for notes in (None, kept):
+            part, y, x = cutter.cut_box(data, frame, (top, left, h, w), notes)
+            got = simplejpeg.decode_jpeg(part)  # strict: no complaint at all
+            assert np.array_equal(got[top - y : top - y + h, left - x : left - x + w], want)
+
+
+def test_a_part_may_be_shrunk_and_keeps_its_place():
+    image = rough(400, 600)
+    for sampling in ("420", "444", "gray"):
+        data = encode(image, sampling)
+        for shrink in (2, 4, 8):
+            whole = simplejpeg.decode_jpeg(data, min_factor=shrink, min_height=400 // shrink, min_width=600 // shrink)
+            for top, left, h, w in ((100, 130, 160, 161), (230, 431, 170, 169)):
+                least = (h // shrink, w // shrink)
+                got, y, x, factor = Encoded(data).pixels((top, left, h, w), least)
+                assert factor == shrink and y % shrink == 0 == x % shrink
+                rows = slice(top // shrink, (top + h) // shrink)
+                columns = slice(left // shrink, (left + w) // shrink)
+                part = got[rows.start - y // shrink : rows.stop - y // shrink, columns.start - x // shrink : columns.stop - x // shrink]
+                assert np.array_equal(part, whole[rows, columns])
+
+
+def test_cutting_pays_for_small_boxes_and_is_left_alone_for_large_ones():
+    data = encode(rough(300, 400), "420")
+    assert Encoded(data).pixels((100, 100, 100, 100))[0].shape[0] < 200
+    assert Encoded(data).pixels((5, 5, 290, 390))[0].shape == (300, 400, 3)
+
+
+@pytest.mark.parametrize("settings", ({"progressive": True}, {"restart": 3}))
+def test_files_that_cannot_be_cut_are_decoded_whole(settings):
+    data = encode(rough(90, 120), "420", **settings)
+    assert read_frame(data) is None
+    assert np.array_equal(Encoded(data).pixels((40, 40, 8, 8))[0], simplejpeg.decode_jpeg(data))
+
+
+def test_a_cmyk_file_and_files_of_other_kinds_become_rgb():
+    image = picture(RNG, 40, 50)
+    for suffix in (".png", ".bmp", ".webp"):
+        got = Encoded(cv2.imencode(suffix, image[..., ::-1])[1].tobytes()).pixels()[0]
+        assert got.shape == image.shape and np.abs(got.astype(int) - image).mean() < 8
+    deep = cv2.imencode(".png", image[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
+    assert np.array_equal(Encoded(deep).pixels()[0], image)
+    alpha = cv2.imencode(".png", np.dstack([image[..., ::-1], np.full((40, 50), 9, np.uint8)]))[1].tobytes()
+    assert np.array_equal(Encoded(alpha).pixels()[0], image)
+    gray = cv2.imencode(".png", image[..., 0])[1].tobytes()
+    assert np.array_equal(Encoded(gray).pixels()[0], np.repeat(image[..., :1], 3, 2))
+    pil = pytest.importorskip("PIL.Image")
+    out = io.BytesIO()
+    pil.fromarray(image).convert("CMYK").save(out, "JPEG", quality=95)
+    got = Encoded(out.getvalue()).pixels((10, 10, 8, 8))[0]
+    assert got.shape == image.shape and np.abs(got.astype(int) - image).mean() < 8
+
+
+def test_the_orientation_tag_is_ignored():
+    data = encode(picture(RNG, 40, 60), "444")
+    tag = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    turned = data[:2] + struct.pack(">BBH", 0xFF, 0xE1, 2 + len(tag)) + tag + data[2:]
+    assert np.array_equal(Encoded(turned).pixels()[0], Encoded(data).pixels()[0])
+    assert Encoded(turned).pixels((0, 0, 8, 8))[0].shape[0] <= 40
+
+
+def test_damage_is_never_worse_than_for_the_whole_decoder():
+    """Random damage: a part is cut only where the file's bits hold together; nothing crashes, and a truncated file is refused."""
+    data = encode(rough(200, 260), "420")
+    cutter = Cutter()
+    for k in range(300):
+        broken = bytearray(data)
+        for _ in range(int(RNG.integers(1, 6))):
+            broken[int(RNG.integers(2, len(broken)))] = int(RNG.integers(0, 256))
+        broken = bytes(broken)
+        try:
+            frame = read_frame(broken)
+            if frame is not None and frame.height * frame.width < 10**6:
+                kept = cutter.kept_notes(data, read_frame(data))
+                cutter.cut_box(broken, frame, (20, 20, 40, 40))
+                if frame.units == read_frame(data).units and frame.blocks.size == 6:
+                    cutter.cut_box(broken, frame, (20, 20, 40, 40), kept)
+            Encoded(broken).pixels((20, 20, 40, 40))
+        except BadImage:
+            pass
+    for size in RNG.integers(2, len(data) - 2, 50):
+        with pytest.raises(BadImage):
+            Encoded(data[:size]).pixels((20, 20, 40, 40))
+
+
+def test_huffman_tables_are_completed_without_changing_a_code():
+    for counts, symbols in (([0, 1, 5, 1] + [0] * 12, [0, 1, 2, 3, 4, 5, 6]), ([1] + [0] * 15, [7]), ([0, 3] + [0] * 14, [0, 1, 2])):
+        grown, more = complete_dc(counts, symbols)
+        codes, lengths = canonical(grown, more)
+        assert more[: len(symbols)] == symbols and sorted(more) == list(range(12))
+        assert np.array_equal(codes[: len(symbols)], canonical(counts, symbols)[0])
+        words = [format(code, f"0{length}b") for code, length in zip(codes, lengths)]
+        assert not any(a != b and b.startswith(a) for a in words for b in words)
+        assert all("0" in word for word in words) and max(lengths) <= 16
