@@ -7,6 +7,7 @@ from dataloader.ledger import Ledger, LedgerMismatch
 from dataloader.listfile import ListFile
 from dataloader.loader import Batch, Loader
 from dataloader.nursery import start_nursery
+from dataloader.pack import Pack, PackWriter
 from dataloader.plan import Plan
 from dataloader.quarantine import TooManyBadFiles
 from dataloader.source import Source
@@ -22,6 +23,8 @@ __all__ = [
     "LedgerMismatch",
     "ListFile",
     "Loader",
+    "Pack",
+    "PackWriter",
     "Plan",
     "Source",
     "TooManyBadFiles",

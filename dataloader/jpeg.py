@@ -243,3 +243,19 @@ def units_of_box(frame, box):
     top, left, height, width = box
     first, end = max(top // high - margin, 0), min(-(-(top + height) // high) + margin, rows)
     return first, end, max(left // wide - margin, 0), min(-(-(left + width) // wide) + margin, columns)
+
+
+def pack_notes(data):
+    """The notes to keep with an image file as bytes, empty where it is none whose parts can be cut out."""
+    frame = read_frame(data) if data[:2] == b"\xff\xd8" else None
+    kept = None if frame is None else Cutter().kept_notes(data, frame)
+    return b"" if kept is None else kept[0].tobytes() + kept[1].tobytes()
+
+
+def unpack_notes(notes, frame):
+    """What `pack_notes` wrote, as (uint32 (rows, n), int16 (rows, n, components))."""
+    rows, columns = frame.units
+    count = -(-columns // STEP) + 1
+    split = 4 * rows * count
+    return (np.frombuffer(notes[:split], np.uint32).reshape(rows, count),
+            np.frombuffer(notes[split:], np.int16).reshape(rows, count, len(frame.components)))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dataloader.decode import decode_jpeg, decode_other, picture_size
-from dataloader.jpeg import Cutter, read_frame, units_of_box
+from dataloader.jpeg import Cutter, read_frame, units_of_box, unpack_notes
 from kernels.records import SIDE, record_to_image
 
 _cutter = Cutter()
@@ -14,7 +14,7 @@ _DECODE_BYTE, _DECODE_PIXEL, _SCAN_BYTE, _CUT, _CUT_KEPT = 6.2, 1.3, 2.4, 60_000
 
 
 class Encoded:
-    """An image file in memory; kept: the notes of `Cutter.kept_notes`, where there are some. Raises BadImage where it is no picture."""
+    """An image file in memory; kept: its notes as `pack_notes` wrote them, where there are some. Raises BadImage where it is no picture."""
 
     def __init__(self, data, kept=None):
         self.data, self.kept = data, kept
@@ -45,7 +45,8 @@ class Encoded:
         first, end, left, right = units_of_box(frame, box)
         if not self._pays(box, (end - first) * (right - left) / (frame.units[0] * frame.units[1])):
             return self.data, 0, 0
-        return _cutter.cut_box(self.data, frame, box, self.kept) or (self.data, 0, 0)
+        kept = None if self.kept is None else unpack_notes(self.kept, frame)
+        return _cutter.cut_box(self.data, frame, box, kept) or (self.data, 0, 0)
 
     def _pays(self, box, share):
         """True where cutting out `share` of the picture costs less than decoding what it leaves out."""
