@@ -28,6 +28,7 @@ def evaluate(job, settings, recipe, given, weights, output):
         _, source = open_sources(settings, train=False)
         if "num_classes" not in given:
             recipe = dataclasses.replace(recipe, num_classes=len(source.classes))
+        job.use_compile_cache(settings, PROGRAM, recipe)
         network = build_network(recipe, weights)
         batches = eval_loader(source, recipe, settings, world, **job.loader_options)
     with batches:

@@ -3,11 +3,10 @@
 import os
 import sys
 import traceback
-from pathlib import Path
 
 from launch.cores import this_host
 from launch.rank_log import RankLog
-from launch.runtime import quiet_environment, start_mindspore
+from launch.runtime import graph_cache_folder, quiet_environment, start_mindspore, use_compile_cache
 from launch.world import open_world
 
 
@@ -39,9 +38,14 @@ class Job:
         self.cores = plans[self.world.local_rank]
         if settings.bind == "auto":
             os.sched_setaffinity(0, self.cores.graph)
-        cache = _cache_folder(self.world) if settings.compile_cache else None
         device = self.world.local_rank if settings.device_id is None else settings.device_id
-        start_mindspore(settings.device_target, device, self.cores.threads, settings.seed, cache)
+        start_mindspore(settings.device_target, device, self.cores.threads, settings.seed)
+
+    def use_compile_cache(self, settings, program, recipe):
+        """Keeps the graphs of this very job on disk, for its next start."""
+        if settings.compile_cache:
+            setup = (program, settings.kernels, settings.device_target, self.cores.threads, recipe)
+            use_compile_cache(graph_cache_folder(self.world.rank, self.world.size, setup))
 
     @property
     def loader_options(self):
@@ -74,11 +78,6 @@ def run(work, read, arguments, program):
         if world.size > 1:
             world.comm.Abort(1)
         return 1
-
-
-def _cache_folder(world):
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "cellwright" / "graphs" / f"{world.rank}of{world.size}"
 
 
 def build_network(recipe, pretrained=None):

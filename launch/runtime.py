@@ -1,5 +1,6 @@
 """The process-wide settings of MindSpore and of the thread pools: the one place where a run touches global state."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -17,10 +18,10 @@ def quiet_environment(threads):
         os.environ.setdefault(name, str(threads))
 
 
-def start_mindspore(device_target, device_id, threads, seed, cache):
-    """Sets graph mode, device, thread count, seed and the compile cache of this process's MindSpore.
+def start_mindspore(device_target, device_id, threads, seed):
+    """Sets graph mode, device, thread count and seed of this process's MindSpore.
 
-    cache: folder of compiled graphs, or None. Raises ValueError where this machine has no such device.
+    Raises ValueError where this machine has no such device.
     """
     import mindspore as ms
 
@@ -32,7 +33,33 @@ def start_mindspore(device_target, device_id, threads, seed, cache):
         raise ValueError(f"--device_target {device_target}: MindSpore cannot use it here ({reason})") from None
     if device_target == "CPU":
         ms.set_context(runtime_num_threads=threads)
-    if cache:
-        Path(cache).mkdir(parents=True, exist_ok=True)
-        ms.set_context(enable_compile_cache=True, compile_cache_path=str(cache))
     ms.set_seed(seed)
+
+
+def graph_cache_folder(rank, size, setup):
+    """Returns where the compiled graphs of this job are kept: a folder of its own for all that they depend on.
+
+    MindSpore finds a graph by the order in which it was compiled, and a graph with kernels of ours names the shim's path and the
+    slots of its table. So the folder's name is a digest of the sources, of their place and of `setup`, which has a stable repr.
+    """
+    import mindspore as ms
+
+    digest = hashlib.sha256(repr((ms.__version__, setup)).encode())
+    root = Path(__file__).resolve().parents[1]
+    for room in ("engine", "kernels", "nets"):
+        for path in sorted((root / room).rglob("*")):
+            if path.suffix in (".py", ".so"):
+                digest.update(f"{path}\0".encode() + path.read_bytes())
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "cellwright" / "graphs" / f"{digest.hexdigest()[:16]}-{rank}of{size}"
+
+
+def use_compile_cache(folder):
+    """Lets MindSpore keep compiled graphs in this folder, and take them from there."""
+    import mindspore as ms
+
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # a start takes longer, nothing else
+    ms.set_context(enable_compile_cache=True, compile_cache_path=str(folder))

@@ -40,6 +40,7 @@ def train(job, settings, recipe, given):
         job.start_device(settings)
         training, held_back = open_sources(settings, index_folder=folder if world.rank == 0 else None)
         recipe = _with_classes(recipe, training, given)
+        job.use_compile_cache(settings, PROGRAM, recipe)
         loader = train_loader(training, recipe, settings, world, **job.loader_options)
         network = build_network(recipe, settings.pretrained)
         loss = build_loss(recipe)
