@@ -1,12 +1,14 @@
 """What a person types: the settings of a run, and how defaults, recipe, file and flags come together."""
 
 import dataclasses
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from launch.embedded import embedded_recipe
 from launch.flags import Parser, add_flags
 from launch.run_folder import read_config
+from launch.zoo_flags import translate
 
 NETS = ("densenet121", "tinydarknet", "genet", "vgg16")
 
@@ -33,6 +35,8 @@ class RunSettings:
     run_dir: str | None = _flag(None, "the run's folder; none: a new one in runs/")
     pretrained: str | None = _flag(None, "weights to start from")
     resume: str | None = _flag(None, "run folder to go on with")
+    log_interval: int | None = _flag(None, "steps between lines on the console; none: 100, or an epoch if that is less")
+    log_format: str = _flag("plain", "zoo: the lines that scripts for the zoo's logs look for", ("plain", "zoo"))
     eval_interval: int = _flag(1, "epochs between evaluations; the last epoch is always evaluated, 0: never")
     kernels: str = _flag("auto", "auto: the project's own graph kernels where they win; stock: MindSpore's only", ("auto", "stock"))
     bind: str = _flag("auto", "auto: each rank and loader worker on cores of its own; none: leave it to the system", ("auto", "none"))
@@ -40,11 +44,11 @@ class RunSettings:
     compile_cache: bool = _flag(True, "keep compiled graphs on disk for the next start")
 
     def __post_init__(self):
-        for name in ("net", "dataset", "device_target", "kernels", "bind"):
+        for name in ("net", "dataset", "device_target", "kernels", "bind", "log_format"):
             choices = self.__dataclass_fields__[name].metadata["choices"]
             if getattr(self, name) not in choices and not (name == "dataset" and self.dataset is None):
                 raise ValueError(f"--{name} {getattr(self, name)!r}: allowed are {', '.join(choices)}")
-        for name, least in (("workers", 1), ("max_steps", 1), ("seed", 0), ("eval_interval", 0), ("device_id", 0), ("timeout", 1)):
+        for name, least in (("workers", 1), ("max_steps", 1), ("seed", 0), ("eval_interval", 0), ("log_interval", 1), ("device_id", 0), ("timeout", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"--{name} {value}: must be at least {least}")
@@ -61,7 +65,7 @@ def read_settings(arguments, program):
     parser = Parser(prog=program)
     parser.add_argument("--config", help="settings from a YAML file such as a run's config.yaml; flags win over it")
     run_names, recipe_names = _add_all_flags(parser)
-    given = vars(parser.parse_args(arguments))
+    given = vars(parser.parse_args(translate(sys.argv[1:] if arguments is None else arguments)))
     file = given.pop("config", None) or given.get("resume")
     if file:
         given = {**_from_file(file, run_names, recipe_names), **given}
@@ -77,9 +81,9 @@ def read_eval_settings(arguments, program):
     parser.add_argument("--ckpt", required=True, help="a file of weights, a checkpoint folder, or a run folder")
     parser.add_argument("--json", help="write the result to this file; default with a run folder: its eval.json")
     run_names, recipe_names = _add_all_flags(parser)
-    given = vars(parser.parse_args(arguments))
+    given = vars(parser.parse_args(translate(sys.argv[1:] if arguments is None else arguments)))
     path, output = Path(given.pop("ckpt")), given.pop("json")
-    weights = _weights_file(path)
+    weights = weights_file(path)
     for folder in (path, weights.parent, *weights.parent.parents):
         if (folder / "config.yaml").is_file():
             given = {**_from_file(folder, run_names, recipe_names), **given}
@@ -88,7 +92,8 @@ def read_eval_settings(arguments, program):
     return resolve(given) + (set(given), str(weights), output)
 
 
-def _weights_file(path):
+def weights_file(path):
+    """Returns the file of weights that `path` stands for: itself, or the best (else newest) checkpoint of a folder."""
     if path.is_file():
         return path
     for folder in (path, path / "checkpoints"):
@@ -101,7 +106,7 @@ def _weights_file(path):
             found = checkpoints.best() or checkpoints.latest()
             if found:
                 return found / "weights.ckpt"
-    raise ValueError(f"--ckpt {path}: neither a file of weights nor a folder with a checkpoint")
+    raise ValueError(f"{path}: neither a file of weights nor a folder with a checkpoint")
 
 
 def _add_all_flags(parser):

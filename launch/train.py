@@ -83,7 +83,8 @@ def train(job, settings, recipe, given):
         checkpoint_interval=recipe.checkpoint_interval_epochs,
         folder=folder,
         world=world,
-        log_interval=min(100, len(loader)),
+        log_interval=settings.log_interval or min(100, len(loader)),
+        log_format=settings.log_format,
         callbacks=[Heartbeat()],
         **evaluation,
     )

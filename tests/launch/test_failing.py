@@ -33,12 +33,12 @@ def processes_of(run):
 
 
 def ranks_of(run):
-    return [
-        pid
-        for pid in processes_of(run)
-        if b"launch.train" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
-        and b"mpirun" not in (Path("/proc") / str(pid) / "cmdline").read_bytes()
-    ]
+    found = []
+    for pid in processes_of(run):
+        words = (Path("/proc") / str(pid) / "cmdline").read_bytes().split(b"\0")
+        if words[0] == sys.executable.encode() and b"launch.train" in words:
+            found.append(pid)
+    return sorted(found)
 
 
 def wait_for_steps(run, process, steps=3, limit=240):
