@@ -1,24 +1,16 @@
 """From a source and a transform to batches in shared memory, the same bytes for any number of workers."""
 
 import os
-import pickle
-import select
-import socket
 import time
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
-from dataloader.arena import MADE, SAMPLE, Arena
-from dataloader.messages import MAX_PACKET, TASK, pair, receive, to_memory
-from dataloader.nursery import start_nursery
+from dataloader.arena import SAMPLE, Arena
 from dataloader.plan import Plan
 from dataloader.quarantine import Quarantine
-
-MAX_DEATHS = 3
-CLOSE_WAIT_S = 5.0
-_POLL_MS = 1000
+from dataloader.team import Team
 
 
 @dataclass
@@ -111,32 +103,11 @@ class Loader:
         self._arena = Arena(self.slots, shape, output, self.workers)
         self._arena.workers[:, SAMPLE] = -1
         spec = Spec(self.source, self.transform, seed, normalise, self.plan.tail == "pad", cores, self._arena.layout)
-        nursery = start_nursery()
-        self.foreman_pid = nursery.pid
-        self._control, theirs = pair()
-        pairs = [pair() for _ in range(self.workers)]
-        self._socks = [ours for ours, _ in pairs]
-        spec_fd = to_memory(spec)
-        try:
-            nursery.open([theirs.fileno(), spec_fd, self._arena.fd, *(end.fileno() for _, end in pairs)])
-        finally:
-            os.close(spec_fd)
-            theirs.close()
-            for _, end in pairs:
-                end.close()
-        self._poll = select.poll()
-        self._poll.register(self._control, select.POLLIN)
-        for sock in self._socks:
-            self._poll.register(sock, select.POLLIN)
-        self._pids = []
-        self._tasks = {}  # number -> (flight, worker, packet)
-        self._load = [0] * self.workers
-        self._number = 0
+        self._team = Team(self._arena, spec, self.workers, self.source.path, self._restore)
         self._free = deque(range(self.slots))
         self._flights, self._held = deque(), deque()
         self._next = None  # (epoch, index) to send out next
         self._order = (None, None)
-        self._deaths, self._made = {}, 0
         self._stream = 0
 
     def __len__(self):
@@ -149,7 +120,7 @@ class Loader:
         self.close()
 
     def __del__(self):
-        if getattr(self, "_control", None) is not None:
+        if getattr(self, "_team", None) is not None:
             self.close()
 
     @property
@@ -160,13 +131,16 @@ class Loader:
     @property
     def pids(self):
         """Process ids of the workers; waits until they are up."""
-        while not self._pids:
-            self._listen()
-        return list(self._pids)
+        return self._team.pids
+
+    @property
+    def foreman_pid(self):
+        """Process id of the workers' parent."""
+        return self._team.foreman_pid
 
     def epoch(self, epoch, start=0):
         """Iterates over the batches of `epoch` from batch `start` on. A new call ends the one before."""
-        if self._control is None:
+        if self._team is None:
             raise RuntimeError("the loader is closed")
         if not 0 <= start <= len(self):
             raise ValueError(f"start={start}: allowed are 0 to {len(self)}, the number of batches")
@@ -217,124 +191,36 @@ class Loader:
             self._arena.ids[flight.slot] = flight.ids
             edges = np.linspace(0, self.plan.batch_size, self._parts + 1).astype(int)
             for first, end in zip(edges[:-1].tolist(), edges[1:].tolist()):
-                self._number = (self._number + 1) % 2**31
-                packet = TASK.pack(int(self._arena.generation[0]), epoch, flight.slot, first, end, self._number)
-                worker = self._load.index(min(self._load))
-                self._load[worker] += 1
-                self._tasks[self._number] = flight, worker, packet
                 flight.open_tasks += 1
-                self._post(worker, packet)
+                self._team.give(flight, epoch, flight.slot, first, end)
             self._flights.append(flight)
             self._next = (epoch, index + 1)
-
-    def _post(self, worker, packet):
-        try:
-            self._socks[worker].send(packet)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # dead; the foreman's notice is on its way, and the task is kept
 
     def _cancel(self):
         """Takes back all that is under way: workers skip the tasks of an older generation."""
         self._arena.generation[0] += 1
-        while self._tasks:
+        while self._team.busy:
             self._listen()
         self._free.extend(flight.slot for flight in self._flights)
         self._flights.clear()
 
     def _listen(self):
-        """Waits for the next news of workers or foreman and takes it in."""
-        for fd, _ in self._poll.poll(_POLL_MS):
-            if fd == self._control.fileno():
-                self._hear_foreman()
-            else:
-                sock = next((sock for sock in self._socks if sock.fileno() == fd), None)
-                if sock is not None:
-                    self._hear_worker(sock)
-
-    def _hear_worker(self, sock):
-        try:
-            packet = sock.recv(MAX_PACKET)
-        except ConnectionResetError:
-            packet = b""
-        if not packet:
-            self._poll.unregister(sock)  # dead; the foreman will say so and bring the next one
-            return
-        self._done(packet)
-
-    def _done(self, packet):
-        number = TASK.unpack_from(packet)[-1]
-        flight, worker, _ = self._tasks.pop(number)
-        self._load[worker] -= 1
-        flight.open_tasks -= 1
-        if len(packet) > TASK.size:
-            bad, error = pickle.loads(memoryview(packet)[TASK.size :])
+        """Waits for the next news of the workers and takes it in."""
+        for flight, bad, error in self._team.listen():
+            flight.open_tasks -= 1
             flight.error = flight.error or error
             for sample, reason in bad:
                 self.quarantine.add(self.source.path(sample), sample, reason, flight.epoch)
 
-    def _hear_foreman(self):
-        try:
-            message, fds = receive(self._control)
-        except EOFError:
-            raise RuntimeError("the process that starts the loader's workers has ended; was it killed?") from None
-        if message[0] == "started":
-            self._pids = list(message[1])
-        elif message[0] == "failed":
-            raise RuntimeError(f"the loader's workers could not be started:\n{message[1]}")
-        else:
-            _, index, pid, status, new_pid = message
-            self._take_over(index, pid, status, new_pid, fds[0])
-
-    def _take_over(self, index, pid, status, new_pid, fd):
-        """Worker `index` died: reads what it had finished, gives the rest to the one in its place."""
-        old = self._socks[index]
-        old.setblocking(False)
-        try:
-            while packet := old.recv(MAX_PACKET):
-                self._done(packet)
-        except (BlockingIOError, ConnectionResetError):
-            pass
-        try:
-            self._poll.unregister(old)
-        except KeyError:
-            pass
-        old.close()
-        self._socks[index] = socket.socket(fileno=fd)
-        self._poll.register(self._socks[index], select.POLLIN)
-        self._pids[index] = new_pid
-        self._count_death(index, pid, status)
-        for flight, worker, packet in list(self._tasks.values()):
-            if worker == index:
-                self._arena.ids[flight.slot] = flight.ids
-                self._post(index, packet)
-
-    def _count_death(self, index, pid, status):
-        sample = int(self._arena.workers[index, SAMPLE])
-        self._arena.workers[index, SAMPLE] = -1
-        made = int(self._arena.workers[:, MADE].sum())
-        if made != self._made:
-            self._made = made
-            self._deaths.pop(-1, None)  # only deaths without any work between them point to a worker that cannot start
-        self._deaths[sample] = self._deaths.get(sample, 0) + 1
-        if self._deaths[sample] >= MAX_DEATHS:
-            how = f"signal {-status}" if status < 0 else f"status {status}"
-            where = f"on sample {sample}, {self.source.path(sample)}" if sample >= 0 else "outside any sample"
-            raise RuntimeError(f"loader workers died {MAX_DEATHS} times {where} (last: pid {pid}, {how})")
+    def _restore(self, flight):
+        """Writes a flight's ids again, before another worker takes over."""
+        self._arena.ids[flight.slot] = flight.ids
 
     def close(self):
         """Ends the workers, waits until they are gone and gives the ring back. Views of batches stay readable."""
-        control, self._control = self._control, None
-        if control is None:
+        if self._team is None:
             return
         self._stream += 1
-        try:
-            control.shutdown(socket.SHUT_WR)
-            control.settimeout(CLOSE_WAIT_S)
-            while control.recv(MAX_PACKET):  # the foreman closes its end when the last worker has been reaped
-                pass
-        except OSError:
-            pass
-        control.close()
-        for sock in self._socks:
-            sock.close()
+        self._team.close()
+        self._team = None
         self._arena.close()

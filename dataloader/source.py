@@ -20,6 +20,13 @@ class PathList:
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return cls(np.frombuffer(b"".join(encoded), np.uint8), np.concatenate([[0], np.cumsum(lengths)]))
 
+    @classmethod
+    def join(cls, lists):
+        """One list of many."""
+        sizes = np.cumsum([0] + [int(part.offsets[-1]) for part in lists])
+        offsets = [part.offsets[:-1] + start for part, start in zip(lists, sizes)]
+        return cls(np.concatenate([part.blob for part in lists]), np.concatenate([*offsets, sizes[-1:]]))
+
     def __len__(self):
         return len(self.offsets) - 1
 
