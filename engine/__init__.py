@@ -1,8 +1,11 @@
 """The train step built by hand, the loop around it, evaluation and checkpoints."""
 
 from engine.bucket import explain_buckets, plan_buckets
+from engine.capsule import Capsule, Diverged, read_capsule, replay
 from engine.checkpoint import Checkpoints
+from engine.curves import write_curves
 from engine.evaluate import EvalResult, Evaluator
+from engine.lars import LARS
 from engine.loss import SoftmaxCrossEntropy
 from engine.optimizer import Momentum
 from engine.position import Position
@@ -12,9 +15,12 @@ from engine.trainer import Callback, Trainer
 
 __all__ = [
     "Callback",
+    "Capsule",
     "Checkpoints",
+    "Diverged",
     "EvalResult",
     "Evaluator",
+    "LARS",
     "LossScale",
     "Momentum",
     "Position",
@@ -24,4 +30,7 @@ __all__ = [
     "Trainer",
     "explain_buckets",
     "plan_buckets",
+    "read_capsule",
+    "replay",
+    "write_curves",
 ]

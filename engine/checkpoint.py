@@ -39,15 +39,16 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.folder)
 
-    def save(self, step, position, *, metric=None, evaluation=None):
+    def save(self, step, position, *, metric=None, evaluation=None, average_statistics=True):
         """Writes the state of a TrainOneStep and returns the folder's path. metric: higher is better, for `best`."""
-        rows = Statistics(step.statistics, self.world).rows()
+        statistics = Statistics(step.statistics, self.world, average_statistics)
+        rows = statistics.rows()
         name = f"e{position.epoch:04d}_b{position.batch:06d}"
         path = self.folder / (f"{self.prefix}-{name}" if self.prefix else name)
         failure = None
         if self.rank == 0:
             try:
-                self._write(step, position, rows, path, metric, evaluation)
+                self._write(step, position, rows, statistics.mean(rows), path, metric, evaluation)
             except Exception as error:
                 failure = error
         # All ranks learn how it went: none waits for a rank that has raised.
@@ -58,8 +59,8 @@ class Checkpoints:
             raise failure
         return path
 
-    def _write(self, step, position, rows, path, metric, evaluation):
-        mean = dict(_cut(Statistics.mean(rows), step.statistics))
+    def _write(self, step, position, rows, mean, path, metric, evaluation):
+        mean = dict(_cut(mean, step.statistics))
         weights = [{"name": p.name, "data": Tensor(mean.get(p.name, p.asnumpy()))} for p in step.network.get_parameters()]
         state = {p.name: p.asnumpy() for p in step.state_parameters()}
         state["statistics_per_rank"] = rows
@@ -132,7 +133,7 @@ class Checkpoints:
         _load(step.network.get_parameters(), weights, path)
         _load(step.state_parameters(), state, path)
         statistics = Statistics(step.statistics)
-        statistics.load(rows[self.rank] if len(rows) == self.size else Statistics.mean(rows))
+        statistics.load(rows[self.rank] if len(rows) == self.size else statistics.mean(rows))
         step.state_was_set()
         return Position(meta["epoch"], meta["batch"])
 

@@ -71,14 +71,15 @@ class Progress:
             )
         self._recent.clear()
 
-    def evaluation(self, epoch, result):
+    def evaluation(self, epoch, result, kind="trained"):
         """Reports an EvalResult after so many epochs."""
         if self.log_format == "zoo":
             for line in result.zoo_lines():
                 self.say(line)
         else:
+            of = "" if kind == "trained" else f", {kind} weights"
             self.say(
-                f"after epoch {epoch}: top-1 {100 * result.top1:.2f}% ({result.top1_correct}/{result.total})  "
+                f"after epoch {epoch}{of}: top-1 {100 * result.top1:.2f}% ({result.top1_correct}/{result.total})  "
                 f"top-5 {100 * result.top5:.2f}% ({result.top5_correct}/{result.total})  loss {result.loss:.4f}"
             )
 

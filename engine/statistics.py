@@ -7,15 +7,15 @@ from mindspore import Tensor
 
 
 class Statistics:
-    """The statistics of a network: its parameters that no gradient moves.
+    """The statistics of a network: its parameters that no gradient moves. average=False leaves every rank its own.
 
     Ranks train with their own (as the zoo does). Averaging never touches those: it is swapped in for an evaluation or
     written to a checkpoint beside the rows of all ranks, so that a resumed rank goes on from its own bits.
     """
 
-    def __init__(self, parameters, world=None):
+    def __init__(self, parameters, world=None, average=True):
         self.parameters = list(parameters)
-        self.world = world
+        self.world, self.average = world, average
 
     def flat(self):
         """Returns this rank's statistics as one float32 vector."""
@@ -38,21 +38,20 @@ class Statistics:
             parameter.set_data(Tensor(part.astype(np.float32)))
             start += parameter.size
 
-    @staticmethod
-    def mean(rows):
-        """Returns the mean over ranks; of one rank its bits."""
-        return rows[0] if len(rows) == 1 else rows.astype(np.float64).mean(axis=0).astype(np.float32)
+    def mean(self, rows):
+        """Returns the mean over ranks; of one rank its bits. Without averaging rank 0's, as the zoo saved them."""
+        return rows[0] if len(rows) == 1 or not self.average else rows.astype(np.float64).mean(axis=0).astype(np.float32)
 
     @contextlib.contextmanager
     def averaged(self):
         """Context manager: inside, every rank holds the mean over ranks. Collective on entry."""
-        rows = self.rows()
-        if len(rows) == 1:
-            yield rows
+        rows = self.rows() if self.average else ()
+        if len(rows) < 2:
+            yield
             return
         own = self.flat()
         self.load(self.mean(rows))
         try:
-            yield rows
+            yield
         finally:
             self.load(own)

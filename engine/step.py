@@ -113,7 +113,7 @@ class TrainOneStep:
         self.dropouts = make_dropout_resumable(network, self.counter, seed)
         self.network = apply_precision(network, amp_level, float32_cells, float16_cells)
         self.loss, self.optimizer = loss, optimizer
-        self.normalise, self.amp_level, self.accumulate = normalise, amp_level, accumulate
+        self.normalise, self.amp_level, self.accumulate, self.seed = normalise, amp_level, accumulate, seed
         self.ema = MovingAverage(optimizer.params, ema) if ema is not None else None
         self.gradients = Gradients(self.network, loss, optimizer.params, normalise)
         self.update = Update(
@@ -133,6 +133,7 @@ class TrainOneStep:
         self.graph.set_train(True)
         self.pending = 0  # micro-batches added since the last update
         self.compilations = []
+        self._told = 0
         self._signature = None
         self._signatures = set()
         self._ones = {}
@@ -180,6 +181,12 @@ class TrainOneStep:
         if len(self.compilations) > 1:
             _log.warning("the train step was compiled again in %.1f s: %s", *compilation)
         return out
+
+    def new_compilations(self):
+        """Returns the Compilations since the last call of this method."""
+        new = self.compilations[self._told :]
+        self._told = len(self.compilations)
+        return new
 
     def state_parameters(self):
         """Returns the parameters that a resume needs beside the network's: moments, scale, counters, average."""

@@ -1,0 +1,104 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+from small_net import NORMALISE, SmallNet, batches
+
+from engine import Diverged, LossScale, Momentum, SoftmaxCrossEntropy, Trainer, TrainOneStep, read_capsule, replay
+
+
+class WithIds(tuple):
+    ids = None
+
+
+def data(count=4):
+    made = []
+    for number, batch in enumerate(batches(count, 8)):
+        batch = WithIds(batch)
+        batch.ids = np.arange(8, dtype=np.int64) + 8 * number
+        made.append(batch)
+    return made
+
+
+def make(folder, loss_scale, spoil=None, value=3e38, **settings):
+    net = SmallNet()
+    if spoil:
+        parameter = net.parameters_dict()[spoil]
+        parameter.set_data(Tensor(value * np.sign(parameter.asnumpy())))
+    accumulate = settings.pop("accumulate", 1)
+    step = TrainOneStep(
+        net,
+        SoftmaxCrossEntropy(10),
+        Momentum(net.trainable_params(), 0.9),
+        normalise=NORMALISE,
+        loss_scale=loss_scale,
+        accumulate=accumulate,
+    )
+    stream = io.StringIO()
+    return Trainer(step, data(), np.full(4, 0.1), epochs=1, folder=folder, stream=stream, **settings), stream
+
+
+@pytest.mark.parametrize(
+    "spoil, value, scale, layer",
+    [
+        ("conv.weight", 3e38, LossScale.fixed(4.0), "output of layer conv"),
+        ("head.weight", 3e38, LossScale.fixed(4.0), "output of layer head"),
+        ("head.weight", 1e5, LossScale.fixed(2.0**127), "gradient of norm.beta, at loss scale 1.70141e+38"),
+    ],
+)
+def test_overflows_in_a_row_end_the_run_with_a_capsule_that_names_the_layer(tmp_path, spoil, value, scale, layer):
+    trainer, _ = make(tmp_path, scale, spoil, value, overflow_limit=3)
+    before = {p.name: p.asnumpy().copy() for p in trainer.step.network.get_parameters()}
+    with pytest.raises(Diverged, match="step 2: 3 steps in a row overflowed"):
+        trainer.run()
+    assert trainer.capsules[-1] == tmp_path / "capsules" / "step2"
+    capsule = read_capsule(trainer.capsules[-1])
+    assert capsule.meta["suspect"] == layer
+    assert capsule.ids.tolist() == list(range(16, 24))
+    assert capsule.meta["broken_loss_scale"] == pytest.approx(scale.init)
+    for name, value in before.items():
+        np.testing.assert_array_equal(capsule.parameters[name], value)
+
+    again, _ = make(tmp_path / "again", scale)
+    suspect, report = replay(capsule, again.step)
+    assert suspect == layer and not report.finite
+
+
+def test_one_overflow_is_told_and_survived(tmp_path):
+    scale = LossScale.dynamic(init=2.0**127, ceiling=2.0**127, backoff=2.0**-20)
+    trainer, _ = make(tmp_path, scale, "head.weight", 1e5)
+    trainer.run()
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["loss_scale"] for record in records[:3]] == [2.0**127, 2.0**107, 2.0**107]
+
+
+def test_one_infinite_loss_leaves_a_capsule_and_the_run_goes_on(tmp_path):
+    trainer, stream = make(tmp_path, LossScale.fixed(4.0))
+    images, labels = trainer.batches[1]
+    trainer.batches[1] = (images, labels, np.full(8, np.inf, np.float32))
+    trainer.run()
+    assert [path.name for path in trainer.capsules] == ["step1"]
+    assert "step 1: the loss is nan; first not finite: loss;" in stream.getvalue()
+    assert read_capsule(trainer.capsules[0]).ids.tolist() == [-1] * 8
+
+
+def test_a_loss_that_is_not_finite_ends_a_run_that_applies_overflows(tmp_path):
+    trainer, _ = make(tmp_path, LossScale.none(), "head.weight")
+    with pytest.raises(Diverged, match="step 0: the loss is .*first not finite: .*launch.replay"):
+        trainer.run()
+    assert read_capsule(trainer.capsules[0]).meta["weights_are"] == "after the step"
+
+
+def test_accumulated_micro_batches_go_into_one_capsule(tmp_path):
+    trainer, _ = make(tmp_path, LossScale.fixed(4.0), "head.weight", accumulate=2, overflow_limit=2)
+    with pytest.raises(Diverged):
+        trainer.run()
+    capsule = read_capsule(trainer.capsules[-1])
+    assert capsule.ids.tolist() == list(range(16, 32)) and capsule.meta["micro_batches"] == 2
+
+
+def test_a_folder_that_is_no_capsule_is_named(tmp_path):
+    with pytest.raises(ValueError, match="is not a capsule"):
+        read_capsule(tmp_path)
