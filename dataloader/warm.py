@@ -6,22 +6,28 @@ import simplejpeg
 
 from dataloader.jpeg import Cutter, read_frame
 from dataloader.paint import Painter
+from dataloader.picture import Encoded, Raw
 from dataloader.source import Source
 from dataloader.transform import EvalTransform, TrainTransform
 from kernels.philox import permutation
 
 
 class _Sample(Source):
-    """One record and its picture as a PNG file."""
+    """Two samples of a form: "records", "png" or "raw"."""
 
-    def __init__(self, records):
+    def __init__(self, form):
         self.labels = np.zeros(2, np.int32)
-        if records:
+        self.encoded = form != "records"
+        if form == "records":
             self.records = np.zeros((2, 3073), np.uint8)
-        self.png = cv2.imencode(".png", np.zeros((40, 50, 3), np.uint8))[1].tobytes()
+        self.form = form
 
-    def read(self, sample):
-        return self.png
+    def open(self, sample):
+        if self.form == "raw":  # read-only, as what is mapped from a file
+            return Raw(np.frombuffer(bytes(6000), np.uint8).reshape(40, 50, 3))
+        if self.form == "png":
+            return Encoded(cv2.imencode(".png", np.zeros((40, 50, 3), np.uint8))[1].tobytes())
+        return super().open(sample)
 
 
 def warm():
@@ -31,7 +37,7 @@ def warm():
     ids = np.zeros(1, np.int64)
     labels, weights, row = np.zeros(1, np.int32), np.zeros(1, np.float32), np.zeros(8, np.int64)
     normalise = (0, 0, 0), (1, 1, 1)
-    for records in (True, False):
+    for form in ("records", "png", "raw"):
         for transform in (
             TrainTransform(32),
             TrainTransform(32, crop="pad"),
@@ -41,9 +47,9 @@ def warm():
             EvalTransform(16),
         ):
             side = transform.image_size
-            Painter(_Sample(records), transform, 0).paint(0, ids, np.zeros((1, side, side, 3), np.uint8), labels, weights, row)
+            Painter(_Sample(form), transform, 0).paint(0, ids, np.zeros((1, side, side, 3), np.uint8), labels, weights, row)
             chw = np.zeros((1, 3, side, side), np.float32)
-            Painter(_Sample(records), transform, 0, normalise).paint(0, ids, chw, labels, weights, row)
+            Painter(_Sample(form), transform, 0, normalise).paint(0, ids, chw, labels, weights, row)
 
 
 def _warm_jpeg():

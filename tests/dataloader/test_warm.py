@@ -1,0 +1,56 @@
+"""Nothing is compiled in a worker: whatever a worker calls has been compiled, for its very types, before the fork."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SCRIPT = """
+import importlib, pkgutil, sys
+sys.path.insert(0, {root!r})
+import numpy as np
+import kernels
+from dataloader import Cifar10, EvalTransform, ImageFolder, Pack, TrainTransform
+from dataloader.paint import Painter
+from dataloader.warm import warm
+from launch.pack import main
+
+folder, cifar, work = sys.argv[1:]
+for form in ("jpeg", "raw"):
+    assert main(["--data_path", folder, "--out", f"{{work}}/{{form}}", "--workers", "1", "--short_side", "200", "--format", form]) == 0
+assert main(["--data_path", folder, "--out", f"{{work}}/lossless", "--workers", "1"]) == 0
+
+def compiled():
+    return {{
+        (module.__name__, name): len(thing.signatures)
+        for info in pkgutil.iter_modules(kernels.__path__) if not info.ispkg
+        for module in [importlib.import_module("kernels." + info.name)]
+        for name, thing in vars(module).items() if hasattr(thing, "signatures")
+    }}
+
+warm()
+before = compiled()
+sources = [ImageFolder(folder), Cifar10(cifar), *(Pack(f"{{work}}/{{name}}") for name in ("jpeg", "raw", "lossless"))]
+for source in sources:
+    source.prepare()
+    for side in (24, 32, 40):
+        for transform in (
+            TrainTransform(side), TrainTransform(side, crop_scale=(0.05, 0.1)), TrainTransform(side, crop="pad", jitter=(0.1, 0.1, 0.1, 0.1)),
+            TrainTransform(side, crop="pad"), TrainTransform(side, cutout=5, antialias=True), EvalTransform(side), EvalTransform(side, "direct"),
+            EvalTransform(side, "squash", antialias=True),
+        ):
+            for normalise in (None, ((0, 0, 0), (1, 1, 1))):
+                shape, kind = ((8, side, side, 3), np.uint8) if normalise is None else ((8, 3, side, side), np.float32)
+                painter = Painter(source, transform, 1, normalise)
+                painter.paint(0, np.arange(8), np.zeros(shape, kind), np.zeros(8, np.int32), np.zeros(8, np.float32), np.zeros(8, np.int64))
+after = compiled()
+assert len(before) > 25
+print({{name: (before[name], after[name]) for name in after if after[name] != before[name]}})
+"""
+
+
+def test_no_kernel_is_compiled_after_the_warm_up(folder, cifar, tmp_path):
+    command = [sys.executable, "-c", SCRIPT.format(root=str(ROOT)), str(folder), str(cifar), str(tmp_path)]
+    out = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert out.stdout.strip() == "{}", out.stdout + out.stderr[-3000:]
