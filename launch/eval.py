@@ -29,7 +29,7 @@ def evaluate(job, settings, recipe, given, weights, output):
         if "num_classes" not in given:
             recipe = dataclasses.replace(recipe, num_classes=len(source.classes))
         job.use_compile_cache(settings, PROGRAM, recipe)
-        network = build_network(recipe, weights)
+        network = job.accelerate(build_network(recipe, weights), settings)
         batches = eval_loader(source, recipe, settings, world, **job.loader_options)
     with batches:
         result = Evaluator(network, build_loss(recipe), normalise=(recipe.mean, recipe.std), world=world)(batches)

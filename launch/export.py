@@ -92,7 +92,7 @@ def main(arguments=None):
     quiet_environment(threads=1)
     try:
         settings, wanted = read(arguments)
-        start_mindspore(settings.device_target, settings.device_id, threads=1, seed=1, cache=None)
+        start_mindspore(settings.device_target, settings.device_id, threads=1, seed=1)
         from nets import create_network, load_pretrained
 
         weights = weights_file(Path(settings.ckpt_file))

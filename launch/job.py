@@ -6,7 +6,13 @@ import traceback
 
 from launch.cores import this_host
 from launch.rank_log import RankLog
-from launch.runtime import graph_cache_folder, quiet_environment, start_mindspore, use_compile_cache
+from launch.runtime import (
+    allow_all_instructions,
+    graph_cache_folder,
+    quiet_environment,
+    start_mindspore,
+    use_compile_cache,
+)
 from launch.world import open_world
 
 
@@ -46,6 +52,16 @@ class Job:
         if settings.compile_cache:
             setup = (program, settings.kernels, settings.device_target, self.cores.threads, recipe)
             use_compile_cache(graph_cache_folder(self.world.rank, self.world.size, setup))
+
+    def accelerate(self, network, settings, amp_level="O0"):
+        """Returns the network, run by the project's own kernels where the settings and the device allow it."""
+        if settings.kernels == "stock" or settings.device_target != "CPU" or amp_level != "O0":
+            return network
+        from kernels.graph import accelerate, bridge_available
+
+        if bridge_available():
+            allow_all_instructions()
+        return accelerate(network)
 
     @property
     def loader_options(self):

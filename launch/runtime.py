@@ -5,6 +5,9 @@ import os
 from pathlib import Path
 
 
+_ISA_FOR_STOCK_KERNELS = "AVX2"
+
+
 def quiet_environment(threads):
     """Sets the environment variables that MindSpore and its math libraries read when they are loaded.
 
@@ -13,9 +16,15 @@ def quiet_environment(threads):
     os.environ.setdefault("GLOG_v", "3")  # errors only: its warnings speak to MindSpore's own developers
     # MindSpore hands oneDNN plain NCHW. For that its AVX-512 build has reference loops alone where its AVX2 build has
     # compiled ones: 1,090 ms against 77 ms for a Tiny-DarkNet step (batch 32, 32x32 pixels, one Zen 5 core).
-    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", _ISA_FOR_STOCK_KERNELS)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, str(threads))
+
+
+def allow_all_instructions():
+    """Takes back the limit that `quiet_environment` set for the stock kernels; before the first oneDNN kernel runs."""
+    if os.environ.get("ONEDNN_MAX_CPU_ISA") == _ISA_FOR_STOCK_KERNELS:
+        del os.environ["ONEDNN_MAX_CPU_ISA"]
 
 
 def start_mindspore(device_target, device_id, threads, seed):

@@ -27,6 +27,9 @@ class RunSettings:
     mlp: bool = _flag(True, "genet: excite through two 1x1 convolutions (theta+)")
     data_path: str | None = _flag(None, "folder with train/ and val/, or the training split; none: the embedded images")
     val_data_path: str | None = _flag(None, "folder of the held-back split, where it is not beside the training split")
+    max_bad: float = _flag(0.001, "share of the training files that may be unreadable before the run ends")
+    ledger: str | None = _flag(None, "write a digest of every training batch to this file (with several ranks FILE.<rank>)")
+    verify_ledger: str | None = _flag(None, "end the run at the first training batch that differs from this ledger; a pattern may name several files")
     device_target: str = _flag("CPU", "where the graph runs", ("CPU", "GPU", "Ascend"))
     device_id: int | None = _flag(None, "device of a single process; under mpirun the local rank")
     workers: int | None = _flag(None, "loader processes of each rank; none: from the rank's cores")
@@ -52,6 +55,8 @@ class RunSettings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"--{name} {value}: must be at least {least}")
+        if not 0 <= self.max_bad <= 1:
+            raise ValueError(f"--max_bad {self.max_bad}: must be a share, 0 to 1")
         if self.val_data_path and not self.data_path:
             raise ValueError("--val_data_path without --data_path: the embedded images bring their own held-back split")
 

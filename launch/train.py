@@ -9,6 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
+from dataloader import Ledger
 from launch.data import eval_loader, open_sources, train_loader
 from launch.embedded import ridge_accuracy
 from launch.job import build_loss, build_network, checking, run
@@ -29,9 +32,14 @@ def train(job, settings, recipe, given):
     """Trains to the end and returns the exit code."""
     from engine import Callback, Checkpoints, Evaluator, LossScale, Momentum, Position, Trainer, TrainOneStep
 
-    class Heartbeat(Callback):
+    class Watch(Callback):
         def on_step(self, trainer, record):
             watchdog.beat()
+
+        def on_epoch(self, trainer, epoch):
+            bad = int(world.allreduce(np.array([loader.quarantine.epoch_count(epoch)]))[0])
+            if bad:
+                print(f"epoch {epoch}: {bad} unreadable files replaced by others, see {folder}/quarantine*.csv", flush=True)
 
     started, world = time.perf_counter(), job.world
     with checking():
@@ -41,10 +49,20 @@ def train(job, settings, recipe, given):
         training, held_back = open_sources(settings, index_folder=folder if world.rank == 0 else None)
         recipe = _with_classes(recipe, training, given)
         job.use_compile_cache(settings, PROGRAM, recipe)
-        loader = train_loader(training, recipe, settings, world, **job.loader_options)
+        loader = train_loader(
+            training,
+            recipe,
+            settings,
+            world,
+            quarantine=folder / f"quarantine{_of_rank(world)}.csv",
+            max_bad=settings.max_bad,
+            ledger=_ledger(settings, world),
+            **job.loader_options,
+        )
         network = build_network(recipe, settings.pretrained)
         loss = build_loss(recipe)
         amp_level = recipe.amp_level(settings.device_target)
+        job.accelerate(network, settings, amp_level)
         rates = recipe.learning_rates(len(loader))
     normalise = (recipe.mean, recipe.std)
     optimizer = Momentum(
@@ -85,7 +103,7 @@ def train(job, settings, recipe, given):
         world=world,
         log_interval=settings.log_interval or min(100, len(loader)),
         log_format=settings.log_format,
-        callbacks=[Heartbeat()],
+        callbacks=[Watch()],
         **evaluation,
     )
     if world.rank == 0:
@@ -137,6 +155,17 @@ def _with_classes(recipe, source, given):
     if found > recipe.num_classes:
         raise ValueError(f"--num_classes {recipe.num_classes}: the training images have {found} classes")
     return recipe
+
+
+def _of_rank(world, separator="_"):
+    return f"{separator}{world.rank}" if world.size > 1 else ""
+
+
+def _ledger(settings, world):
+    if not settings.ledger and not settings.verify_ledger:
+        return None
+    write = f"{settings.ledger}{_of_rank(world, '.')}" if settings.ledger else None
+    return Ledger(write, settings.verify_ledger, world.rank, world.size)
 
 
 def _loss_scale(recipe, LossScale):
