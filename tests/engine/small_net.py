@@ -44,3 +44,17 @@ class ChannelMeans(nn.Cell):
 
     def construct(self, x):
         return x.mean((2, 3))
+
+
+class DropNet(nn.Cell):
+    """Means of the channels, a dense layer, dropout of a half, a dense layer."""
+
+    def __init__(self):
+        super().__init__()
+        rng = np.random.default_rng(3)
+        self.first = nn.Dense(3, 32, weight_init=Tensor(rng.normal(size=(32, 3)).astype(np.float32)), bias_init="zeros")
+        self.drop = nn.Dropout(p=0.5)
+        self.second = nn.Dense(32, 10, weight_init=Tensor(rng.normal(size=(10, 32)).astype(np.float32)), bias_init="zeros")
+
+    def construct(self, x):
+        return self.second(self.drop(ops.relu(self.first(x.mean((2, 3))))))
