@@ -7,8 +7,9 @@ import dataclasses
 import sys
 
 from launch.data import eval_loader, open_sources
-from launch.job import build_loss, build_network, checking, run
+from launch.job import checking, run
 from launch.settings import read_eval_settings
+from launch.step import build_loss, build_network
 
 PROGRAM = "python -m launch.eval"
 
@@ -18,15 +19,15 @@ def read(arguments, program):
         return read_eval_settings(arguments, program)
 
 
-def evaluate(job, settings, recipe, given, weights, output):
+def evaluate(job, resolved, weights, output):
     """Evaluates the weights of a file and returns the exit code."""
     from engine import Evaluator
 
-    world = job.world
+    world, settings, recipe = job.world, resolved.run, resolved.recipe
     with checking():
         job.start_device(settings)
         _, source = open_sources(settings, train=False)
-        if "num_classes" not in given:
+        if "num_classes" not in resolved.given:
             recipe = dataclasses.replace(recipe, num_classes=len(source.classes))
         job.use_compile_cache(settings, PROGRAM, recipe)
         network = job.accelerate(build_network(recipe, weights), settings)

@@ -94,17 +94,3 @@ def run(work, read, arguments, program):
         if world.size > 1:
             world.comm.Abort(1)
         return 1
-
-
-def build_network(recipe, pretrained=None):
-    """Returns the recipe's network; `pretrained` is a file of weights."""
-    from nets import create_network
-
-    return create_network(recipe.net, recipe.num_classes, recipe.image_size, pretrained=pretrained, **recipe.network_settings)
-
-
-def build_loss(recipe):
-    """Returns the recipe's loss cell."""
-    from engine import SoftmaxCrossEntropy
-
-    return SoftmaxCrossEntropy(recipe.num_classes, recipe.label_smooth_factor, recipe.smooth_off)

@@ -8,6 +8,7 @@ from pathlib import Path
 from launch.embedded import embedded_recipe
 from launch.flags import Parser, add_flags
 from launch.run_folder import read_config
+from launch.step import StepSettings
 from launch.zoo_flags import translate
 
 NETS = ("densenet121", "tinydarknet", "genet", "vgg16")
@@ -40,6 +41,8 @@ class RunSettings:
     resume: str | None = _flag(None, "run folder to go on with")
     log_interval: int | None = _flag(None, "steps between lines on the console; none: 100, or an epoch if that is less")
     log_format: str = _flag("plain", "zoo: the lines that scripts for the zoo's logs look for", ("plain", "zoo"))
+    tensorboard: bool = _flag(False, "write TensorBoard events into the run folder")
+    checkpoint_steps: int | None = _flag(None, "a checkpoint after every so many steps too")
     eval_interval: int = _flag(1, "epochs between evaluations; the last epoch is always evaluated, 0: never")
     kernels: str = _flag("auto", "auto: the project's own graph kernels where they win; stock: MindSpore's only", ("auto", "stock"))
     bind: str = _flag("auto", "auto: each rank and loader worker on cores of its own; none: leave it to the system", ("auto", "none"))
@@ -51,7 +54,7 @@ class RunSettings:
             choices = self.__dataclass_fields__[name].metadata["choices"]
             if getattr(self, name) not in choices and not (name == "dataset" and self.dataset is None):
                 raise ValueError(f"--{name} {getattr(self, name)!r}: allowed are {', '.join(choices)}")
-        for name, least in (("workers", 1), ("max_steps", 1), ("seed", 0), ("eval_interval", 0), ("log_interval", 1), ("device_id", 0), ("timeout", 1)):
+        for name, least in (("workers", 1), ("max_steps", 1), ("seed", 0), ("eval_interval", 0), ("log_interval", 1), ("checkpoint_steps", 1), ("device_id", 0), ("timeout", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"--{name} {value}: must be at least {least}")
@@ -61,40 +64,55 @@ class RunSettings:
             raise ValueError("--val_data_path without --data_path: the embedded images bring their own held-back split")
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """All settings of a job. given: the names that a file or a flag set; the others are defaults."""
+
+    run: RunSettings
+    step: StepSettings
+    recipe: object
+    given: frozenset
+
+
 def read_settings(arguments, program):
-    """Returns (RunSettings, Recipe, given) for the command line of a training run.
+    """Returns (Resolved,) for the command line of a training run.
 
     Weakest first: defaults, the net's recipe, its changes for the embedded images, --config FILE (or the config.yaml of
-    --resume RUN), flags. given: the names that a file or a flag set. Raises ValueError with one line for a bad value.
+    --resume RUN), flags. Raises ValueError with one line for a bad value.
     """
     parser = Parser(prog=program)
     parser.add_argument("--config", help="settings from a YAML file such as a run's config.yaml; flags win over it")
-    run_names, recipe_names = _add_all_flags(parser)
-    given = vars(parser.parse_args(translate(sys.argv[1:] if arguments is None else arguments)))
+    given = _parse(parser, arguments)
     file = given.pop("config", None) or given.get("resume")
-    if file:
-        given = {**_from_file(file, run_names, recipe_names), **given}
-    return resolve(given) + (set(given),)
+    return (resolve({**(_from_file(file) if file else {}), **given}),)
 
 
 def read_eval_settings(arguments, program):
-    """Returns (RunSettings, Recipe, given, weights file, where to write eval.json or None) for an evaluation.
+    """Returns (Resolved, weights file, where to write eval.json or None) for an evaluation.
 
     With --ckpt RUN the run's own settings come before the flags, and its best checkpoint is taken (else its newest).
     """
     parser = Parser(prog=program)
     parser.add_argument("--ckpt", required=True, help="a file of weights, a checkpoint folder, or a run folder")
     parser.add_argument("--json", help="write the result to this file; default with a run folder: its eval.json")
-    run_names, recipe_names = _add_all_flags(parser)
-    given = vars(parser.parse_args(translate(sys.argv[1:] if arguments is None else arguments)))
+    given = _parse(parser, arguments)
     path, output = Path(given.pop("ckpt")), given.pop("json")
     weights = weights_file(path)
     for folder in (path, weights.parent, *weights.parent.parents):
         if (folder / "config.yaml").is_file():
-            given = {**_from_file(folder, run_names, recipe_names), **given}
+            given = {**_from_file(folder), **given}
             output = output or (folder / "eval.json" if folder == path else None)
             break
-    return resolve(given) + (set(given), str(weights), output)
+    return resolve(given), str(weights), output
+
+
+def _parse(parser, arguments):
+    from nets import Recipe
+
+    add_flags(parser, RunSettings, "the run")
+    add_flags(parser, StepSettings, "the step")
+    add_flags(parser, Recipe, "the recipe (defaults: the net's published training)", skip=_names(RunSettings))
+    return vars(parser.parse_args(translate(sys.argv[1:] if arguments is None else arguments)))
 
 
 def weights_file(path):
@@ -114,37 +132,44 @@ def weights_file(path):
     raise ValueError(f"{path}: neither a file of weights nor a folder with a checkpoint")
 
 
-def _add_all_flags(parser):
-    from nets import Recipe
-
-    run_names = {item.name for item in dataclasses.fields(RunSettings)}
-    recipe_names = {item.name for item in dataclasses.fields(Recipe)}
-    add_flags(parser, RunSettings, "the run")
-    add_flags(parser, Recipe, "the recipe (defaults: the net's published training)", skip=run_names)
-    return run_names, recipe_names
-
-
 def resolve(given):
-    """Returns (RunSettings, Recipe) from a mapping of names to values; what is not in it comes from the recipe."""
+    """Returns the Resolved settings for a mapping of names to values; what is not in it comes from the recipe."""
     from nets import Recipe, recipe_for
 
-    run_names = {item.name for item in dataclasses.fields(RunSettings)}
-    settings = RunSettings(**{name: value for name, value in given.items() if name in run_names})
-    if settings.dataset is None:
-        settings = dataclasses.replace(settings, dataset="cifar10" if settings.net == "vgg16" else "imagenet2012")
-    recipe = recipe_for(settings.net, settings.dataset, extra=settings.extra, mlp=settings.mlp)
-    if settings.data_path is None:
+    run = RunSettings(**_part(given, _names(RunSettings)))
+    if run.dataset is None:
+        run = dataclasses.replace(run, dataset="cifar10" if run.net == "vgg16" else "imagenet2012")
+    recipe = recipe_for(run.net, run.dataset, extra=run.extra, mlp=run.mlp)
+    if run.data_path is None:
         recipe = embedded_recipe(recipe)
-    recipe_names = {item.name for item in dataclasses.fields(Recipe)} - run_names
-    return settings, dataclasses.replace(recipe, **{name: value for name, value in given.items() if name in recipe_names})
+    recipe = dataclasses.replace(recipe, **_part(given, _names(Recipe) - _names(RunSettings)))
+    return Resolved(run, StepSettings(**_part(given, _names(StepSettings))), recipe, frozenset(given))
 
 
-def _from_file(file, run_names, recipe_names):
-    config = read_config(file)
-    unknown = [name for section in ("run", "recipe") for name in config.get(section, {}) if name not in run_names | recipe_names]
-    if unknown:
-        raise ValueError(f"{file}: unknown setting {unknown[0]!r}")
-    values = {**config.get("recipe", {}), **config.get("run", {})}
+def to_file(settings):
+    """Returns the sections of config.yaml for Resolved settings."""
+    skipped = _names(RunSettings) | {"network_settings"}  # these follow from net, dataset, extra and mlp
+    recipe = {name: value for name, value in dataclasses.asdict(settings.recipe).items() if name not in skipped}
+    return {"run": dataclasses.asdict(settings.run), "step": dataclasses.asdict(settings.step), "recipe": recipe}
+
+
+def _from_file(file):
+    from nets import Recipe
+
+    config, values = read_config(file), {}
+    for section, kind in (("recipe", Recipe), ("step", StepSettings), ("run", RunSettings)):
+        for name, value in (config.get(section) or {}).items():
+            if name not in _names(kind):
+                raise ValueError(f"{file}: unknown setting {name!r} in section {section!r}")
+            values[name] = tuple(value) if isinstance(value, list) else value
     for name in ("resume", "run_dir"):
         values.pop(name, None)
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return values
+
+
+def _names(kind):
+    return {item.name for item in dataclasses.fields(kind)}
+
+
+def _part(given, names):
+    return {name: value for name, value in given.items() if name in names}

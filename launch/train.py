@@ -14,10 +14,11 @@ import numpy as np
 from dataloader import Ledger
 from launch.data import eval_loader, open_sources, train_loader
 from launch.embedded import ridge_accuracy
-from launch.job import build_loss, build_network, checking, run
+from launch.job import checking, run
 from launch.run_folder import new_run_folder, prepare, write_config
-from launch.settings import read_settings
+from launch.settings import read_settings, to_file
 from launch.signals import STOPPED_EXIT_CODE, stopping_on_signals
+from launch.step import build_loss, build_network, build_step
 from launch.watchdog import Watchdog
 
 PROGRAM = "python -m launch.train"
@@ -28,9 +29,9 @@ def read(arguments, program):
         return read_settings(arguments, program)
 
 
-def train(job, settings, recipe, given):
+def train(job, resolved):
     """Trains to the end and returns the exit code."""
-    from engine import Callback, Checkpoints, Evaluator, LossScale, Momentum, Position, Trainer, TrainOneStep
+    from engine import Callback, Checkpoints, Evaluator, Position, Trainer
 
     class Watch(Callback):
         def on_step(self, trainer, record):
@@ -41,13 +42,14 @@ def train(job, settings, recipe, given):
             if bad:
                 print(f"epoch {epoch}: {bad} unreadable files replaced by others, see {folder}/quarantine*.csv", flush=True)
 
-    started, world = time.perf_counter(), job.world
+    started, world, settings, recipe = time.perf_counter(), job.world, resolved.run, resolved.recipe
     with checking():
         folder = _run_folder(settings, world)
         job.log.open(folder)
         job.start_device(settings)
         training, held_back = open_sources(settings, index_folder=folder if world.rank == 0 else None)
-        recipe = _with_classes(recipe, training, given)
+        recipe = _with_classes(recipe, training, resolved.given)
+        resolved = dataclasses.replace(resolved, recipe=recipe)
         job.use_compile_cache(settings, PROGRAM, recipe)
         loader = train_loader(
             training,
@@ -61,26 +63,15 @@ def train(job, settings, recipe, given):
         )
         network = build_network(recipe, settings.pretrained)
         loss = build_loss(recipe)
-        amp_level = recipe.amp_level(settings.device_target)
-        job.accelerate(network, settings, amp_level)
-        rates = recipe.learning_rates(len(loader))
-    normalise = (recipe.mean, recipe.std)
-    optimizer = Momentum(
-        network.trainable_params(), recipe.momentum, recipe.weight_decay, recipe.decays, nesterov=False
-    )
-    step = TrainOneStep(
-        network,
-        loss,
-        optimizer,
-        normalise=normalise,
-        amp_level=amp_level,
-        loss_scale=_loss_scale(recipe, LossScale),
-        allreduce=world.graph_allreduce(),
-    )
+        job.accelerate(network, settings, resolved.step.amp_level or recipe.amp_level(settings.device_target))
+        step = build_step(
+            network, loss, recipe, resolved.step, settings.device_target, world.graph_allreduce(), settings.seed
+        )
+        rates = recipe.learning_rates(-(-len(loader) // resolved.step.accumulate))
     evaluation = {}
     if held_back and settings.eval_interval:
         evaluation = {
-            "evaluator": Evaluator(network, loss, normalise=normalise, world=world),
+            "evaluator": Evaluator(network, loss, normalise=(recipe.mean, recipe.std), world=world),
             "eval_batches": eval_loader(held_back, recipe, settings, world, **job.loader_options),
             "eval_interval": settings.eval_interval,
         }
@@ -99,7 +90,10 @@ def train(job, settings, recipe, given):
         max_steps=settings.max_steps,
         checkpoints=checkpoints,
         checkpoint_interval=recipe.checkpoint_interval_epochs,
+        checkpoint_steps=settings.checkpoint_steps,
+        average_statistics=resolved.step.average_statistics,
         folder=folder,
+        tensorboard=settings.tensorboard,
         world=world,
         log_interval=settings.log_interval or min(100, len(loader)),
         log_format=settings.log_format,
@@ -107,7 +101,7 @@ def train(job, settings, recipe, given):
         **evaluation,
     )
     if world.rank == 0:
-        write_config(folder, {"run": dataclasses.asdict(settings), "recipe": _to_file(recipe), "world": {"ranks": world.size}})
+        write_config(folder, {**to_file(resolved), "world": {"ranks": world.size}})
         _say_plan(settings, recipe, world, training, held_back, loader, folder)
     with contextlib.ExitStack() as loaders:
         for opened in (loader, evaluation.get("eval_batches")):
@@ -166,16 +160,6 @@ def _ledger(settings, world):
         return None
     write = f"{settings.ledger}{_of_rank(world, '.')}" if settings.ledger else None
     return Ledger(write, settings.verify_ledger, world.rank, world.size)
-
-
-def _loss_scale(recipe, LossScale):
-    if recipe.dynamic_loss_scale:
-        return LossScale.dynamic(recipe.dynamic_loss_scale_init, recipe.dynamic_loss_scale_window)
-    return LossScale.fixed(recipe.loss_scale, drop_overflow=False)
-
-
-def _to_file(recipe):
-    return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in ("net", "dataset", "network_settings")}
 
 
 def _say_plan(settings, recipe, world, training, held_back, loader, folder):
