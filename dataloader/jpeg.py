@@ -43,25 +43,9 @@ class Frame:
     coder: Coder
     data_start: int
 
-    @property
-    def unit(self):
-        """(height, width) in pixels of an MCU."""
-        if len(self.components) == 1:
-            return 8, 8
-        return 8 * max(c[2] for c in self.components), 8 * max(c[1] for c in self.components)
-
-    @property
-    def units(self):
-        """(rows, columns) of MCUs."""
-        high, wide = self.unit
-        return -(-self.height // high), -(-self.width // wide)
-
-    @property
-    def blocks(self):
-        """Int64: the component of each block of an MCU."""
-        if len(self.components) == 1:
-            return np.zeros(1, np.int64)
-        return np.concatenate([np.full(c[1] * c[2], k, np.int64) for k, c in enumerate(self.components)])
+    unit: tuple  # (height, width) in pixels of an MCU
+    units: tuple  # (rows, columns) of MCUs
+    blocks: np.ndarray  # int64, the component of each block of an MCU
 
 
 @lru_cache(maxsize=64)
@@ -138,7 +122,18 @@ def read_frame(data):
     coder = _coder(tuple(huffman), tuple(chosen.values()))
     if coder is None:
         return None
-    return Frame(*frame, b"".join(head), scan_header, coder, at + 2 + size)
+    height, width, components = frame
+    unit, blocks = _unit(components)
+    units = -(-height // unit[0]), -(-width // unit[1])
+    return Frame(height, width, components, b"".join(head), scan_header, coder, at + 2 + size, unit, units, blocks)
+
+
+@lru_cache(maxsize=64)
+def _unit(components):
+    if len(components) == 1:
+        return (8, 8), np.zeros(1, np.int64)
+    blocks = np.concatenate([np.full(c[1] * c[2], k, np.int64) for k, c in enumerate(components)])
+    return (8 * max(c[2] for c in components), 8 * max(c[1] for c in components)), blocks
 
 
 def _read_sof(body):

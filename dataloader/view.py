@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from kernels.crop import flips, pad_offsets, random_resized_box
-from kernels.jitter import cutout, jitter
-from kernels.layout import normalise_chw, normalise_table
+from kernels.jitter import BLOCK, cutout, jitter
+from kernels.layout import normalise_chw, scale_and_shift
 from kernels.records import crop_padded
 from kernels.resample import resample, taps_needed
 
@@ -17,23 +17,25 @@ class View:
 
     def __init__(self, transform, seed, normalise=None):
         self.transform, self.seed = transform, seed
-        self.table = None if normalise is None else normalise_table(*normalise)
+        self.normalise = None if normalise is None else scale_and_shift(*normalise)
         self.side = transform.image_size
         self.canvas = np.zeros((self.side, self.side, 3), np.uint8)
         self.row = np.zeros(1 << 12, np.int32)
+        self.line = np.zeros(self.side, np.float32)
         if transform.train:
             self.widths, self.order, self.factor = np.array(transform.jitter), np.zeros(4, np.int64), np.zeros(4)
+            self.room = np.zeros((4, BLOCK), np.float32)
             self.fill = np.array(transform.cutout_fill, np.uint8)
 
     def paint(self, picture, epoch, sample, out):
         """Writes (S, S, 3) uint8, or with `normalise` (3, S, S) float32, to `out`; returns the nanoseconds spent on decoding."""
-        target = out if self.table is None else self.canvas
+        target = out if self.normalise is None else self.canvas
         if self.transform.train:
             mirrored, spent = self._train(picture, epoch, sample, target)
         else:
             mirrored, spent = False, self._evaluate(picture, target)
-        if self.table is not None:
-            normalise_chw(target, self.table, mirrored, out)
+        if self.normalise is not None:
+            normalise_chw(target, *self.normalise, mirrored, self.line, out)
         elif mirrored:
             cv2.flip(target, 1, dst=target)
         return spent
@@ -56,7 +58,7 @@ class View:
         if image is not target:
             self._resize(image, (box[0] - top) / shrink, (box[1] - left) / shrink, box[2] / shrink, box[3] / shrink, target)
         if any(t.jitter):
-            jitter(target, self.widths, self.seed, epoch, sample, self.order, self.factor)
+            jitter(target, self.widths, self.seed, epoch, sample, self.order, self.factor, self.room)
         if t.cutout:
             cutout(target, t.cutout, self.fill, self.seed, epoch, sample)
         return mirrored, spent

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from kernels.crop import flips, pad_offsets
-from kernels.jitter import cutout, draw_jitter, jitter, mean_gray, saturate, scale_shift, turn_hue
-from kernels.layout import normalise_chw, normalise_table
+from kernels.jitter import BLOCK, cutout, draw_jitter, jitter, mean_gray, saturate, scale_shift, turn_hue
+from kernels.layout import normalise_chw, scale_and_shift
 from kernels.records import crop_padded, crop_records, record_to_image
 from kernels.resample import resample, taps_needed
 
 RNG = np.random.default_rng(0)
+ROOM = np.zeros((4, BLOCK), np.float32)
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
@@ -54,8 +55,8 @@ def test_normalise_is_the_formula():
     want = ((image - np.float64(mean)) / std).transpose(2, 0, 1)
     for mirrored in (False, True):
         out = np.empty((3, 9, 7), np.float32)
-        normalise_chw(image, normalise_table(mean, std), mirrored, out)
-        np.testing.assert_allclose(out, want[..., ::-1] if mirrored else want, rtol=1e-6, atol=1e-7)
+        normalise_chw(image, *scale_and_shift(mean, std), mirrored, np.empty(7, np.float32), out)
+        np.testing.assert_allclose(out, want[..., ::-1] if mirrored else want, rtol=1e-6, atol=1e-6)
 
 
 def resample_twin(source, top, left, scale_y, scale_x, box, antialias, height, width):
@@ -97,26 +98,26 @@ def rounded(values):
 
 def test_brightness_contrast_and_saturation_are_their_formulas():
     for factor in (0.0, 0.6, 1.0, 1.4):
-        image = noise(11, 13)
+        image = noise(41, 53)  # more pixels than a block
         gray = image @ LUMA
         got = image.copy()
         scale_shift(got.reshape(-1), factor, 0.0)
         assert np.abs(got.astype(int) - rounded(image * factor)).max() <= (0 if factor in (0, 1) else 1)
         assert mean_gray(image) == pytest.approx(gray.mean())
         got = image.copy()
-        saturate(got, factor)
+        saturate(got, factor, ROOM)
         assert np.abs(got.astype(int) - rounded(image * factor + gray[..., None] * (1 - factor))).max() <= 1
         assert factor != 1.0 or np.array_equal(got, image)
 
 
 @pytest.mark.parametrize("shift", (-0.5, -0.13, 0.0, 0.07, 0.5))
 def test_hue_turns_as_in_hsv(shift):
-    image = noise(16, 16)
+    image = noise(16, 80)
     image[0, :4] = [[0, 0, 0], [255, 255, 255], [9, 9, 9], [200, 200, 10]]
     got = image.copy()
-    turn_hue(got, shift)
+    turn_hue(got, shift, ROOM)
     want = np.empty(image.shape)
-    for at in np.ndindex(16, 16):
+    for at in np.ndindex(16, 80):
         h, s, v = colorsys.rgb_to_hsv(*(image[at] / 255))
         want[at] = colorsys.hsv_to_rgb((h + shift) % 1, s, v)
     assert np.abs(got - want * 255).max() <= 0.51
@@ -139,15 +140,15 @@ def test_jitter_applies_its_four_operations_in_the_drawn_order():
             elif k == 1:
                 scale_shift(want.reshape(-1), factor[1], (1 - factor[1]) * mean_gray(want))
             elif k == 2:
-                saturate(want, factor[2])
+                saturate(want, factor[2], ROOM)
             else:
-                turn_hue(want, factor[3])
-        jitter(image, widths, 1, 2, sample, np.zeros(4, np.int64), np.zeros(4))
+                turn_hue(want, factor[3], ROOM)
+        jitter(image, widths, 1, 2, sample, np.zeros(4, np.int64), np.zeros(4), ROOM)
         assert np.array_equal(image, want)
     assert len(orders) == 24
     image = noise(6, 6)
     same = image.copy()
-    jitter(same, np.zeros(4), 1, 2, 3, order, factor)
+    jitter(same, np.zeros(4), 1, 2, 3, order, factor, ROOM)
     assert np.array_equal(same, image)
 
 
