@@ -2,7 +2,7 @@
 
     magic, version, sizes and checksum of the tables | sample after sample | tables
 
-JPEG files keep their bytes, and with them the pixels; what is added are the notes of `pack_notes`, some 1 % of the file's size.
+JPEG files keep their bytes, and with them the pixels; what is added are the notes of `pack_notes`, some 2 % of the file.
 """
 
 import json

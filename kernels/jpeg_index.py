@@ -6,8 +6,8 @@ import numpy as np
 from kernels.bits import unstuff
 from kernels.jpeg import skip_units
 
-STEP = 8
-"""MCUs between two notes of a row: 1.1 % of a 110 KB file of 500 x 375; finding the MCU between two notes takes some 1.5 microseconds."""
+STEP = 4
+"""MCUs between two notes of a row: 2 % of a 110 KB file of 500 x 375, half of that at 8, and some 20 microseconds a crop slower."""
 
 
 @numba.njit(cache=True, nogil=True)
