@@ -28,10 +28,10 @@ def _conv(in_channels, out_channels, kernel_size, stride=1):
 class ConvNorm(nn.Cell):
     """Convolution and BN."""
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, *, momentum):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, *, momentum, gamma_init="ones"):
         super().__init__()
         self.conv = _conv(in_channels, out_channels, kernel_size, stride)
-        self.batchnorm = layer.batch_norm(out_channels, momentum=momentum)
+        self.batchnorm = layer.batch_norm(out_channels, momentum=momentum, gamma_init=gamma_init)
 
     def construct(self, x):
         return self.batchnorm(self.conv(x))
@@ -76,13 +76,13 @@ def _mlp(channels):
 class Bottleneck(nn.Cell):
     """1x1, 3x3 with the stride, 1x1, then the gate on the residual branch, then the addition."""
 
-    def __init__(self, in_channels, channels, stride, extent, extra, mlp, halve_first, bn_momentum):
+    def __init__(self, in_channels, channels, stride, extent, extra, mlp, halve_first, bn_momentum, last_gamma):
         super().__init__()
         momentum = bn_momentum or 0.997
         out_channels = _EXPANSION * channels
         self.conv1 = ConvNorm(in_channels, channels, 1, momentum=momentum)
         self.conv2 = ConvNorm(channels, channels, 3, stride, momentum=momentum)
-        self.conv3 = ConvNorm(channels, out_channels, 1, momentum=momentum)
+        self.conv3 = ConvNorm(channels, out_channels, 1, momentum=momentum, gamma_init=last_gamma)
         self.relu = layer.relu()
         self.project = stride != 1 or in_channels != out_channels
         if self.project:
@@ -115,6 +115,7 @@ class GENet(nn.Cell):
     it gathers. `"single"` is the paper's: one gather over the whole map in every stage.
     `bn_momentum` is one momentum for every BN, in place of the zoo's 0.95 (stem), 0.997 (blocks) and 0.9 (gathers): with 0.997 a run of
     a few hundred steps is evaluated with statistics that are still largely the initial ones.
+    `zero_init_last` starts each block as the identity: the gamma of its last BN is 0 (Goyal et al., 2017, arXiv:1706.02677).
     The extents of the gathers follow from `image_size`: 56, 28, 14, 7 at 224, and 8, 4, 2, 1 at 32.
     """
 
@@ -122,7 +123,7 @@ class GENet(nn.Cell):
     head_prefix = "end_point."
 
     def __init__(
-        self, num_classes=1000, image_size=224, *, extra=True, mlp=True, gather="downsampled", bn_momentum=None, stages=_STAGES
+        self, num_classes=1000, image_size=224, *, extra=True, mlp=True, gather="downsampled", bn_momentum=None, zero_init_last=False, stages=_STAGES
     ):
         if gather not in ("downsampled", "single"):
             raise ValueError(f"gather={gather!r} is not one of 'downsampled', 'single' (setting of genet)")
@@ -140,7 +141,8 @@ class GENet(nn.Cell):
             for j in range(depth):
                 stride = 2 if i and j == 0 else 1
                 halve_first = i == 0 and gather == "downsampled"
-                stage.append(Bottleneck(in_channels, channels, stride, extent, extra, mlp, halve_first, bn_momentum))
+                gamma = "zeros" if zero_init_last else "ones"
+                stage.append(Bottleneck(in_channels, channels, stride, extent, extra, mlp, halve_first, bn_momentum, gamma))
                 in_channels = _EXPANSION * channels
             blocks.append(nn.SequentialCell(stage))
         self.layer1, self.layer2, self.layer3, self.layer4 = blocks

@@ -34,8 +34,8 @@ def conv2d(
     )
 
 
-def batch_norm(channels, *, eps=1e-5, momentum=0.9):
-    """Returns a batch normalisation of (N, C, H, W), gamma 1, beta 0; `momentum` is the share of the OLD moving value.
+def batch_norm(channels, *, eps=1e-5, momentum=0.9, gamma_init="ones"):
+    """Returns a batch normalisation of (N, C, H, W), beta 0; `momentum` is the share of the OLD moving value.
 
     The normalisation uses the biased batch variance, the moving variance is updated with the unbiased one.
     """
@@ -44,7 +44,7 @@ def batch_norm(channels, *, eps=1e-5, momentum=0.9):
         eps=eps,
         momentum=momentum,
         affine=True,
-        gamma_init="ones",
+        gamma_init=gamma_init,
         beta_init="zeros",
         moving_mean_init="zeros",
         moving_var_init="ones",
@@ -92,10 +92,11 @@ class PaddedMaxPool(nn.Cell):
 
     def __init__(self):
         super().__init__()
+        self.pad = ops.Pad(((0, 0), (0, 0), (1, 1), (1, 1)))  # ops.pad has no ONNX form
         self.pool = max_pool(3, 2, pad_mode="valid")
 
     def construct(self, x):
-        return self.pool(ops.pad(x, (1, 1, 1, 1)))
+        return self.pool(self.pad(x))
 
 
 class GlobalMean(nn.Cell):

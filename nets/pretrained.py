@@ -18,13 +18,13 @@ _NOT_WEIGHTS = re.compile(
 )
 
 
-def load_pretrained(network, path):
+def load_pretrained(network, path, *, whole=False):
     """Puts the weights of the file `path` into `network`, one made by `create_network`; returns lines that say what was left out.
 
     Reads the zoo's checkpoints (.ckpt, trained or training), .safetensors, and PyTorch's files of torchvision's and timm's
     densenet121, vgg16, vgg16_bn and resnet50 (the last into genet without `extra` and `mlp`). Nothing in a file is ever executed.
-    A head for another number of classes stays as it was drawn. ValueError lists any other name that is missing, unknown, or of
-    another shape; the network is then unchanged.
+    A head for another number of classes stays as it was drawn, or with `whole` is an error. ValueError lists any other name that is
+    missing, unknown, or of another shape; the network is then unchanged.
     """
     arrays = _weights_alone(_read(path))
     if is_torch_dict(arrays):
@@ -35,7 +35,7 @@ def load_pretrained(network, path):
     parameters = {parameter.name: parameter for parameter in network.get_parameters()}
     if network.network_name == "vgg16" and "layers.0.bias" not in parameters:
         fold_vgg_biases(arrays)
-    lines = _leave_out_other_head(arrays, parameters, network.head_prefix, path)
+    lines = () if whole else _leave_out_other_head(arrays, parameters, network.head_prefix, path)
     left_out = {name for name in parameters if lines and name.startswith(network.head_prefix)}
     _check(arrays, {name: p.shape for name, p in parameters.items() if name not in left_out}, network.network_name, path)
     for name, value in arrays.items():
