@@ -19,7 +19,7 @@ from kernels.graph.trace import Untraceable, read
 
 _VERSION = 1  # of what a key stands for
 _EVALUATION, _FORWARD, _BACKWARD, _INPUT_GRADIENT = range(4)
-_TRIAL_SIZES = (224, 32, 64, 96, 128, 160, 192, 256, 288, 320, 384, 448, 512, 16, 8, 7, 14, 28, 56, 112, 1)
+_TRIAL_SIZES = (224, 32, 7)
 
 logger = logging.getLogger("cellwright.kernels")
 
@@ -46,8 +46,13 @@ class Family:
         return Tensors(self.trace, shape, native.lanes())
 
     def output_shape(self, shape):
-        """Returns the shape of the result for inputs (N, C, H, W)."""
-        tensors = self.tensors(tuple(shape[1:]))
+        """Returns the shape of the result for inputs (N, C, H, W); ValueError if the network does not take such inputs."""
+        if len(shape) != 4:
+            raise ValueError(f"inputs of shape {tuple(shape)}: (N, C, H, W) is needed")
+        try:
+            tensors = self.tensors(tuple(shape[1:]))
+        except Untraceable as reason:
+            raise ValueError(f"inputs of shape {tuple(shape)}: {reason}") from None
         stored = tensors.output.stored
         return [shape[0], stored.channels] + ([] if tensors.flat else [stored.height, stored.width])
 
@@ -112,7 +117,12 @@ def _build(key, *shape):
 def _node(family, direction, out_shape, outputs):
     """The operator that runs one direction of a family."""
     path, _ = shim()
-    dtypes = lambda *inputs: inputs[1] if outputs == 1 else (inputs[1],) * outputs  # noqa: E731
+
+    def dtypes(*inputs):
+        if "Float32" not in str(inputs[1]):
+            raise TypeError(f"inputs of {inputs[1]}: programs compute in float32")
+        return inputs[1] if outputs == 1 else (inputs[1],) * outputs
+
     return ops.Custom(f"{path}:cellwright_program", out_shape, dtypes, func_type="aot")
 
 
@@ -230,8 +240,10 @@ def _try(family):
         raise Untraceable("it has no convolution")
     first = next(layer for layer in family.trace.layers if "weight" in layer.parameters or "gamma" in layer.parameters)
     channels = first.parameters["weight"].shape[1] if first.kind == "conv" else first.parameters["gamma"].shape[0]
+    # A gather has to meet the map that it was made for: its extent times the strides before it.
+    extents = [layer.parameters["weight"].shape[2] for layer in family.trace.layers if layer.kind == "gather" and layer.parameters]
     reasons = []
-    for size in _TRIAL_SIZES:
+    for size in _TRIAL_SIZES + tuple(extent << halvings for extent in sorted(set(extents), reverse=True) for halvings in range(7)):
         try:
             for direction in range(4):
                 family.plan(direction, (2, channels, size, size), dry=True)

@@ -115,7 +115,7 @@ class Tensors:
 
     def _norm(self, layer, view):
         if layer.parameters["gamma"].shape[0] != view.stored.channels:
-            raise Untraceable("a norm for another number of channels")
+            raise Untraceable(f"a norm of {layer.parameters['gamma'].shape[0]} channels is given {view.stored.channels}")
         return self._view(self._kept(view).stored, layer)
 
     def _act(self, layer, view):
@@ -130,7 +130,7 @@ class Tensors:
         view = self._checked(view)
         numbers, stored = dict(layer.numbers), view.stored
         if layer.parameters["weight"].shape[1] != stored.channels:
-            raise Untraceable("a convolution for another number of channels")
+            raise Untraceable(f"a convolution of {layer.parameters['weight'].shape[1]} channels is given {stored.channels}")
         return self._window("conv", numbers.pop("channels"), numbers, view, layer.parameters)
 
     def _max_pool(self, layer, view):
