@@ -100,6 +100,13 @@ def embedded_recipe(recipe):
 _CHANGES = {
     "densenet121": {"epochs": 4, "lr_scheduler": "linear", "lr": 0.05, "jitter": (0.0, 0.0, 0.0, 0.0)},
     "tinydarknet": {"epochs": 8, "lr_scheduler": "linear", "lr": 0.05, "jitter": (0.0, 0.0, 0.0, 0.0)},
-    "genet": {"epochs": 4, "lr_scheduler": "linear", "lr": 0.05, "network_settings": {"bn_momentum": 0.9}},
+    "genet": {
+        "epochs": 5,
+        "lr_scheduler": "linear",
+        "lr": 0.05,
+        "warmup_epochs": 1,
+        "crop_scale": (0.7, 1.0),
+        "network_settings": {"bn_momentum": 0.9, "zero_init_last": True},
+    },
     "vgg16": {"epochs": 4, "lr_scheduler": "linear", "lr": 0.02, "warmup_epochs": 0},
 }
