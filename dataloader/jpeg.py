@@ -184,13 +184,13 @@ class Cutter:
         stuffed_positions(np.frombuffer(data, np.uint8), frame.data_start, starts.reshape(-1), kept.reshape(-1))
         return kept, dcs.astype(np.int16)
 
-    def cut_box(self, data, frame, box, kept=None):
+    def cut_box(self, data, frame, box, kept=None, shrink=1):
         """(file, top, left): a JPEG that holds the pixels of `box` (top, left, height, width) just as the whole file does.
 
         Pixel (0, 0) of the new picture is (top, left) of the old one. kept: what `kept_notes` gave for the file; without it the file is
-        scanned. None where the bits are damaged. The result is valid until the next call.
+        scanned. shrink: by how much the decoder will shrink it. None where the bits are damaged. The result is valid until the next call.
         """
-        units = units_of_box(frame, box)
+        units = units_of_box(frame, box, shrink)
         first, end, left, right = units
         if kept is None:
             found = self.notes(data, frame, 1)
@@ -227,17 +227,18 @@ def write_sof(frame, height, width):
     return struct.pack(">BBHBHHB", 0xFF, _SOF0, 8 + len(body), 8, height, width, len(frame.components)) + body
 
 
-def units_of_box(frame, box):
+def units_of_box(frame, box, shrink=1):
     """(first row, end row, left, right) in MCUs that give the box's pixels exactly.
 
-    One more MCU on each side where chroma is stored smaller, for the decoder interpolates it over the border.
+    Where chroma is stored smaller, the decoder interpolates it with the next sample, so that the pixel at an MCU's border wants the MCU
+    beyond it; in a shrunk decode that pixel covers `shrink`.
     """
     high, wide = frame.unit
     rows, columns = frame.units
-    margin = 0 if (high, wide) == (8, 8) else 1
     top, left, height, width = box
-    first, end = max(top // high - margin, 0), min(-(-(top + height) // high) + margin, rows)
-    return first, end, max(left // wide - margin, 0), min(-(-(left + width) // wide) + margin, columns)
+    margin = 0 if (high, wide) == (8, 8) else shrink
+    return (max(top - margin, 0) // high, min(-(-(top + height + margin) // high), rows),
+            max(left - margin, 0) // wide, min(-(-(left + width + margin) // wide), columns))
 
 
 def pack_notes(data):

@@ -29,24 +29,24 @@ class Encoded:
         if self.kind != "jpeg":
             return decode_other(self.data), 0, 0, 1
         data, top, left = self.data, 0, 0
-        if box is not None:
-            data, top, left = self._part(box)
         shrink = _shrink(box, least)
+        if box is not None:
+            data, top, left = self._part(box, shrink)
         if shrink == 1:
             return decode_jpeg(data), top, left, 1
         height, width, _ = picture_size(data)
         image = decode_jpeg(data, min_factor=shrink, min_height=-(-height // shrink), min_width=-(-width // shrink))
         return image, top, left, shrink
 
-    def _part(self, box):
+    def _part(self, box, shrink):
         frame = read_frame(self.data) if self._pays(box, box[2] * box[3] / (self.height * self.width)) else None
         if frame is None:
             return self.data, 0, 0
-        first, end, left, right = units_of_box(frame, box)
+        first, end, left, right = units_of_box(frame, box, shrink)
         if not self._pays(box, (end - first) * (right - left) / (frame.units[0] * frame.units[1])):
             return self.data, 0, 0
         kept = None if self.kept is None else unpack_notes(self.kept, frame)
-        return _cutter.cut_box(self.data, frame, box, kept) or (self.data, 0, 0)
+        return _cutter.cut_box(self.data, frame, box, kept, shrink) or (self.data, 0, 0)
 
     def _pays(self, box, share):
         """True where cutting out `share` of the picture costs less than decoding what it leaves out."""
