@@ -10,12 +10,14 @@ import select
 import signal
 import socket
 import sys
+import threading
 import traceback
 
 from dataloader.messages import from_memory, pair, receive, send
 
 _PR_SET_PDEATHSIG = 1
 PARENT_CHECK_MS = 500
+NOTICE_S = 3.0
 
 
 def die_with_parent(parent):
@@ -153,6 +155,10 @@ class Foreman:
             pass  # the loader is closing; its end of file is already on the way
 
 
+def _say_compiling():
+    print("dataloader: compiling its kernels for this machine, once (some 15 s on one core)", file=sys.stderr, flush=True)
+
+
 def main(fd):
     """The whole life of the process: get ready, serve, end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -163,7 +169,11 @@ def main(fd):
 
     cv2.setNumThreads(0)
     sock = socket.socket(fileno=fd)
+    notice = threading.Timer(NOTICE_S, _say_compiling)
+    notice.start()
     warm()
+    notice.cancel()
+    notice.join()  # no second thread may be there when workers are forked
     gc.collect()
     Foreman(sock).serve()
     os._exit(0)

@@ -1,5 +1,7 @@
 """The loader: the same bytes for any number of workers and ranks and after any stop; nothing left behind."""
 
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -129,3 +131,43 @@ def test_the_ring_says_what_it_needs_before_the_first_batch(images):
 def test_wrong_settings_are_named(images, wrong):
     with pytest.raises(ValueError, match="="):
         Loader(images, 8, TRAIN, **wrong)
+
+
+def resident(pid):
+    """Kilobytes of memory of a process that are its own."""
+    with open(f"/proc/{pid}/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+def test_memory_does_not_grow_with_the_epochs(images):
+    with Loader(images, 8, TRAIN, workers=2) as loader:
+        sizes = []
+        for epoch in range(60):
+            for _ in loader.epoch(epoch):
+                pass
+            if epoch in (9, 59):
+                sizes.append([resident(pid) for pid in (*loader.pids, loader.foreman_pid)])
+                sizes[-1].append(len(loader._team._tasks) + len(loader._flights))
+        assert all(after - before < 2048 for before, after in zip(*sizes)), sizes
+        assert loader.nbytes < loader.slots * (8 * 24 * 24 * 3 + 3 * 4096) + 8 * 4096
+
+
+def test_waiting_is_measured_and_batches_are_made_ahead(images):
+    with Loader(images, 8, TRAIN, workers=1) as loader:
+        batches = loader.epoch(0)
+        next(batches)
+        waited = loader.wait_s
+        assert waited > 0
+        time.sleep(0.3)  # the ring fills meanwhile
+        next(batches)
+        next(loader.epoch(0, 2))
+        assert loader.wait_s - waited < 0.25
+
+
+def test_several_batches_can_be_held(images):
+    with Loader(images, 8, TRAIN, seed=3, workers=2, hold=2) as loader:
+        before = None
+        for batch in loader.epoch(0):
+            if before is not None:
+                assert digest(before) == kept  # still intact while the next one is there
+            before, kept = batch, digest(batch)
