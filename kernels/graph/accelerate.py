@@ -11,7 +11,7 @@ from mindspore import nn, ops
 
 from kernels.graph import native
 from kernels.graph.backward import Backward
-from kernels.graph.bridge import BridgeMissing, shim
+from kernels.graph.bridge import BridgeMissing, set_threads, shim
 from kernels.graph.plan import Forward
 from kernels.graph.shapes import Tensors
 from kernels.graph.stages import packed
@@ -58,7 +58,7 @@ class Family:
 
     def plan(self, direction, shape, **settings):
         """Returns the planned program of a direction for inputs (N, C, H, W)."""
-        tensors, images, threads = self.tensors(tuple(shape[1:])), shape[0], native.set_threads(0)
+        tensors, images, threads = self.tensors(tuple(shape[1:])), shape[0], set_threads(0)
         parameters = self.trainable + self.statistics
         if direction in (_EVALUATION, _FORWARD):
             return Forward(tensors, images, threads, parameters, direction == _FORWARD, **settings).plan()
@@ -160,6 +160,8 @@ class _Training(nn.Cell):
         self.forward_key, self.backward_key, self.input_key = self.keys[1:]
         self.single = len(family.trainable) == 1
         self.forward = _node(family, _FORWARD, forward_shape, 2)
+        # It moves the moving statistics: whatever reads or sets them keeps its place before or after.
+        self.forward.add_prim_attr("side_effect_mem", True)
         self.backward = _node(family, _BACKWARD, backward_shape, len(family.trainable))
         self.input_gradient = _node(family, _INPUT_GRADIENT, input_shape, 1)
 

@@ -1,12 +1,16 @@
-"""MPI_Allreduce as a node of the graph: gradients are summed over ranks without leaving it."""
+"""Sums over ranks as nodes of the graph: gradients are reduced without leaving it."""
 
 import ctypes
 import functools
+import mmap
+import os
 import re
 
+import mindspore
 import numpy as np
 from mindspore import nn, ops
-from kernels.graph.bridge import bridge_available, custom_op
+
+from kernels.graph.bridge import bridge_available, custom_op, shim
 
 # MPI counts are C ints; a bucket above that goes in pieces.
 _PIECE = 1 << 30
@@ -30,43 +34,118 @@ def _kernel(comm, float_type, sum_operation):
     mpi_allreduce.restype = ctypes.c_int
 
     def allreduce(nparam, params, ndims, shapes, dtypes, stream, extra):
-        count = 1
-        for axis in range(ndims[0]):
-            count *= shapes[0][axis]
-        for start in range(0, count, _PIECE):
-            source, target = params[0] + 4 * start, params[nparam - 1] + 4 * start
-            code = mpi_allreduce(source, target, min(_PIECE, count - start), float_type, sum_operation, comm)
-            if code != 0:
-                return code
+        tensors = nparam // 2
+        for k in range(tensors):
+            count = 1
+            for axis in range(ndims[k]):
+                count *= shapes[k][axis]
+            for start in range(0, count, _PIECE):
+                source, target = params[k] + 4 * start, params[tensors + k] + 4 * start
+                code = mpi_allreduce(source, target, min(_PIECE, count - start), float_type, sum_operation, comm)
+                if code != 0:
+                    return code
         return 0
 
     return allreduce
 
 
+def _same(*values):
+    return values[0] if len(values) == 1 else values
+
+
+def _same_after_first(*values):
+    return _same(*values[1:])
+
+
+def _float32(*dtypes):
+    if any("Float32" not in str(dtype) for dtype in dtypes):
+        raise TypeError(f"allreduce of {dtypes[0]}: only float32 is summed")
+    return _same(*dtypes)
+
+
+def _float32_after_first(*dtypes):
+    return _float32(*dtypes[1:])
+
+
 class MpiAllreduce(nn.Cell):
-    """Returns the sum over all ranks of a float32 tensor of any shape; runs inside the graph, on CPU.
+    """Returns the sums over all ranks of float32 tensors of any shapes: of one tensor a tensor, of several a tuple.
 
-    Every rank must reach it in the same order: where a graph holds several, order them with `ops.depend`.
+    Runs inside the graph, on CPU. Every rank must reach it with the same tensors in the same order: where a graph holds
+    several, order them with `ops.depend`. Ranks of one host add up through memory that they share; where ranks are on
+    several hosts, MPI_Allreduce does it. Without the C shim it goes through Python.
 
-    comm: an mpi4py communicator. `size` is its number of ranks. Without the C shim the same sum goes through Python.
+    comm: an mpi4py communicator. `size` is its number of ranks. shared: False never uses shared memory.
     """
 
-    def __init__(self, comm):
+    def __init__(self, comm, shared=True):
         super().__init__()
-        from mpi4py import MPI
-
         self.size = comm.Get_size()
-        if bridge_available():
+        group = share(comm) if shared and bridge_available() else None
+        self.shared = group is not None
+        if self.shared:
+            self.group = mindspore.Tensor([group], mindspore.int64)
+            self.allreduce = ops.Custom(
+                f"{shim()[0]}:cellwright_shared_allreduce", _same_after_first, _float32_after_first, func_type="aot"
+            )
+        elif bridge_available():
+            from mpi4py import MPI
+
             handles = (MPI._handleof(comm), MPI._handleof(MPI.FLOAT), MPI._handleof(MPI.SUM))
-            self.allreduce = custom_op(_kernel(*handles), lambda x: x, lambda x: x)
+            self.allreduce = custom_op(_kernel(*handles), _same, _float32)
         else:
 
-            def through_python(x):
-                result = np.empty_like(x)
-                comm.Allreduce(np.ascontiguousarray(x), result)
-                return result
+            def through_python(*tensors):
+                results = []
+                for tensor in tensors:
+                    results.append(np.empty_like(tensor))
+                    comm.Allreduce(np.ascontiguousarray(tensor), results[-1])
+                return _same(*results)
 
-            self.allreduce = ops.Custom(through_python, lambda x: x, lambda x: x, func_type="pyfunc")
+            self.allreduce = ops.Custom(through_python, _same, _float32, func_type="pyfunc")
 
-    def construct(self, tensor):
-        return self.allreduce(tensor)
+    def construct(self, *tensors):
+        return self.allreduce(self.group, *tensors) if self.shared else self.allreduce(*tensors)
+
+
+def share(comm):
+    """Returns the number of a new group of ranks that share memory, or None where they cannot. Collective.
+
+    The memory has no name: rank 0 holds it by a file descriptor that the others open, so nothing is left behind by ranks
+    that are killed.
+    """
+    from mpi4py import MPI
+
+    host = comm.Split_type(MPI.COMM_TYPE_SHARED, comm.Get_rank())
+    together = host.Get_size() == comm.Get_size() > 1
+    host.Free()
+    if not together:
+        return None
+    library = shim()[1]
+    library.cellwright_shared_bytes.restype = ctypes.c_int64
+    library.cellwright_shared_join.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+    size, rank, ranks = library.cellwright_shared_bytes(comm.Get_size()), comm.Get_rank(), comm.Get_size()
+    descriptor = memory = None
+    try:
+        if rank == 0:
+            descriptor = os.memfd_create("cellwright-allreduce")
+            os.ftruncate(descriptor, size)
+    except OSError:
+        pass
+    path = comm.bcast(f"/proc/{os.getpid()}/fd/{descriptor}" if descriptor is not None else None)
+    try:
+        if descriptor is None and path is not None:
+            descriptor = os.open(path, os.O_RDWR)
+        memory = mmap.mmap(descriptor, size) if descriptor is not None else None
+    except OSError:
+        pass
+    everywhere = comm.allreduce(int(memory is not None), MPI.MIN)
+    if descriptor is not None:
+        os.close(descriptor)
+    if not everywhere:
+        return None
+    group = library.cellwright_shared_join(ctypes.addressof(ctypes.c_char.from_buffer(memory)), rank, ranks)
+    _mapped.append(memory)
+    return group if comm.allreduce(group, MPI.MIN) >= 0 else None
+
+
+_mapped = []  # for as long as the process lives: a node may still be running

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import os
 import sysconfig
 from pathlib import Path
 
@@ -43,7 +44,21 @@ def shim():
         raise BridgeMissing(
             f"{path.name} was not built: install gcc, then reinstall cellwright; until then stock operators are used"
         )
-    return path, ctypes.CDLL(str(path))
+    library = ctypes.CDLL(str(path))
+    library.cellwright_threads(default_threads())
+    return path, library
+
+
+def default_threads():
+    """The cores that this process may use, or OMP_NUM_THREADS where that is less."""
+    cores = len(os.sched_getaffinity(0))
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(wanted)) if wanted.isdigit() and int(wanted) else cores
+
+
+def set_threads(threads):
+    """Sets the size of the team of threads, until the first node of a program runs; returns the size in force."""
+    return shim()[1].cellwright_threads(threads)
 
 
 def bridge_available():

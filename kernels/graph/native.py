@@ -72,20 +72,7 @@ def library():
     lib.cellwright_program_times.argtypes = [ctypes.c_void_p, _i64]
     lib.cellwright_builder.argtypes = [Builder]
     lib.cellwright_kinds.restype = _i64
-    set_threads(default_threads())
     return lib
-
-
-def default_threads():
-    """The cores that this process may use, or OMP_NUM_THREADS where that is less."""
-    cores = len(os.sched_getaffinity(0))
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, int(wanted)) if wanted.isdigit() and int(wanted) else cores
-
-
-def set_threads(threads):
-    """Sets the size of the team of threads, until the first program runs; returns the size in force."""
-    return shim()[1].cellwright_threads(threads)
 
 
 def lanes():
