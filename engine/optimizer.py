@@ -15,11 +15,14 @@ class Momentum(nn.Cell):
     With nesterov: p = p - lr * (g' + m * v). Moments start at zero and are named `moments.<parameter>`.
 
     params: the parameters that are trained. weight_decay acts where `decays(name)` is True (by default everywhere but
-    on biases and on BatchNorm's gamma and beta). `construct(gradients, lr)`: gradients in the order of params, already
-    unscaled; lr a float32 scalar tensor.
+    on biases and on BatchNorm's gamma and beta). `construct(gradients, lr, factor)`: gradients in the order of params,
+    to be multiplied by factor first; lr and factor float32 scalar tensors.
+
+    kernel: None for stock operators, or a function (momentum, weight_decay, decayed, nesterov) -> a cell that does the
+    whole update at once, `cell(params, moments, gradients, lr, factor)`.
     """
 
-    def __init__(self, params, momentum=0.9, weight_decay=0.0, decays=None, nesterov=False):
+    def __init__(self, params, momentum=0.9, weight_decay=0.0, decays=None, nesterov=False, kernel=None):
         super().__init__(auto_prefix=False)
         self.params = ParameterTuple(params)
         if len(self.params) == 0:
@@ -39,15 +42,17 @@ class Momentum(nn.Cell):
         self.momentum = Tensor(momentum, ms.float32)
         self.map = ops.HyperMap()
         self.nesterov = nesterov
+        self.kernel = kernel(momentum, weight_decay, self.decayed, nesterov) if kernel is not None else None
         self.apply = ops.ApplyMomentum()
 
-    def construct(self, gradients, lr):
-        return self.map(
-            ops.partial(self.move, lr), self.params, self.moments, gradients, self.decayed
-        )
+    def construct(self, gradients, lr, factor):
+        if self.kernel is not None:
+            return self.kernel(self.params, self.moments, gradients, lr, factor)
+        return self.map(ops.partial(self.move, lr, factor), self.params, self.moments, gradients, self.decayed)
 
-    def move(self, lr, parameter, moment, gradient, decayed):
+    def move(self, lr, factor, parameter, moment, gradient, decayed):
         """Updates one parameter and its moment."""
+        gradient = gradient * factor
         if decayed:
             gradient = self.decayed_gradient(gradient, parameter)
         if self.nesterov:

@@ -23,10 +23,11 @@ class Reduce(nn.Cell):
     (gradients, loss, vote) again. Between the two a check can run on the few flat tensors. Loss and vote ride in the
     last bucket, so that every rank learns the same numbers at no extra message.
 
-    allreduce: a cell or function, flat float32 tensor -> its sum over ranks, with the rank count in `.size`.
+    allreduce: a cell or function, flat float32 tensor -> its sum over ranks, with the rank count in `.size`; None for
+    one rank: the flat tensors are then the sums.
     """
 
-    def __init__(self, params, allreduce, bucket_bytes=DEFAULT_BUCKET_BYTES):
+    def __init__(self, params, allreduce=None, bucket_bytes=DEFAULT_BUCKET_BYTES):
         super().__init__(auto_prefix=False)
         self.allreduce = allreduce
         self.params = ParameterTuple(params)
@@ -50,7 +51,7 @@ class Reduce(nn.Cell):
             if number > 0:
                 # The runtime may start independent kernels in any order; a collective needs the same on all ranks.
                 bucket = ops.depend(bucket, sums[number - 1])
-            sums = sums + (self.allreduce(bucket),)
+            sums = sums + (self.allreduce(bucket) if self.allreduce is not None else bucket,)
         return sums
 
     def split(self, sums):

@@ -71,11 +71,12 @@ class TrainOneStep:
     """Trains a network by one batch per call: `step(images, labels, lr=0.1)` -> StepReport.
 
     network: images -> logits. loss(logits, labels, weights) -> scalar mean. optimizer: a Momentum or another cell with
-    `params`, `moments` and `construct(gradients, lr)`. normalise: (mean, std) in units of 0 to 255: images are then
+    `params`, `moments` and `construct(gradients, lr, factor)`. normalise: (mean, std) in units of 0 to 255: images are then
     uint8 (N, H, W, C), else float32 (N, C, H, W). amp_level, float32_cells, float16_cells: see engine.precision.
     loss_scale: a LossScale or a number. allreduce: a cell, flat float32 tensor -> its sum over ranks, with `.size`;
     None for one rank. accumulate: micro-batches per update; the gradients are reduced once. clip_norm: limit of the
     global gradient norm. ema: decay of a moving average of the weights. seed: of dropout, another one on each rank.
+    finite_kernel: a cell, tuple of tensors -> bool scalar, in place of the stock operators of the overflow check.
 
     Everything that changes from step to step enters as a tensor, so that nothing recompiles; if a call has to compile
     after the first one, `compilations` tells why, and so does the log. The network is changed in place: its cells are
@@ -99,6 +100,7 @@ class TrainOneStep:
         clip_norm=None,
         ema=None,
         seed=0,
+        finite_kernel=None,
     ):
         if loss_scale is None:
             loss_scale = LossScale.none()
@@ -124,6 +126,7 @@ class TrainOneStep:
             bucket_bytes=bucket_bytes,
             clip_norm=clip_norm,
             average=self.ema,
+            finite_kernel=finite_kernel,
         )
         if accumulate == 1:
             self.graph = Whole(self.gradients, self.update, self.counter)
