@@ -5,6 +5,7 @@ Open MPI does not survive fork, and a process that is spawned imports the main m
 
 import atexit
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,11 +32,17 @@ class Nursery:
 
     def __init__(self):
         self._sock, child = pair()
-        with child:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, str(child.fileno())],
-                env=worker_environment(os.environ), pass_fds=[child.fileno()], stdin=subprocess.DEVNULL, start_new_session=True,
-            )
+        # Ctrl-C is for the parent alone. Not by a session of its own: the scheduler shares the cores out by session, and the loader of a
+        # busy machine would get its share whatever its niceness.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            with child:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _BOOT, str(child.fileno())],
+                    env=worker_environment(os.environ), pass_fds=[child.fileno()], stdin=subprocess.DEVNULL,
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self.owner = os.getpid()
 
     @property

@@ -80,14 +80,21 @@ class View:
             cv2.resize(part, (self.side, self.side), dst=target, interpolation=cv2.INTER_LINEAR)
 
     def _evaluate(self, picture, target):
-        """Resize and centre crop in one: only the pixels that the crop shows are looked at."""
+        """Resize and centre crop; returns the nanoseconds of decoding."""
         height, width = self.transform.resized(picture.height, picture.width)
-        scale_y, scale_x = picture.height / height, picture.width / width
-        top, left = (height - self.side) // 2 * scale_y, (width - self.side) // 2 * scale_x
+        top, left = (height - self.side) // 2, (width - self.side) // 2
         began = perf_counter_ns()
         image, _, _, _ = picture.pixels()
         spent = perf_counter_ns() - began
-        self._resample(image, top, left, scale_y, scale_x, (0, picture.height - 1, 0, picture.width - 1), target)
+        if self.transform.antialias:
+            scale_y, scale_x = picture.height / height, picture.width / width
+            bounds = (0, picture.height - 1, 0, picture.width - 1)
+            self._resample(image, top * scale_y, left * scale_x, scale_y, scale_x, bounds, target)
+            return spent
+        if image.shape[:2] != (height, width):
+            # All of it, and yet in half the time that `resample` takes for the crop alone.
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        target[:] = image[top : top + self.side, left : left + self.side]
         return spent
 
     def _resample(self, image, top, left, scale_y, scale_x, bounds, target):
