@@ -40,8 +40,8 @@ class ConvNorm(nn.Cell):
 class GlobalGather(nn.Cell):
     """Depthwise convolution whose kernel covers the whole map: (N, C, e, e) -> (N, C, 1, 1), weight (C, 1, e, e).
 
-    One output pixel for each channel is the dot product of map and kernel, so it is computed as a product and a sum:
-    as a convolution it made a training step of the theta networks cost 3.5 times that of theta minus.
+    One output pixel for each channel is the dot product of map and kernel, so it is computed as a product and a sum. As a
+    convolution, in the published runs, it made a training step of the theta networks cost 3.5 times one of theta minus.
     """
 
     def __init__(self, channels, extent):
@@ -116,7 +116,8 @@ class GENet(nn.Cell):
     `bn_momentum` is one momentum for every BN, in place of the zoo's 0.95 (stem), 0.997 (blocks) and 0.9 (gathers): with 0.997 a run of
     a few hundred steps is evaluated with statistics that are still largely the initial ones.
     `zero_init_last` starts each block as the identity: the gamma of its last BN is 0 (Goyal et al., 2017, arXiv:1706.02677).
-    The extents of the gathers follow from `image_size`: 56, 28, 14, 7 at 224, and 8, 4, 2, 1 at 32.
+    The extents of the gathers follow from `image_size`: 56, 28, 14, 7 at 224, and 8, 4, 2, 1 at 32. `stages` is the number of blocks
+    of each stage. A theta network cannot train on a batch of one image: its gathers leave one number a channel, which has no variance.
     """
 
     network_name = "genet"

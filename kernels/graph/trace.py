@@ -182,6 +182,8 @@ def _reading(trace):
 
     def read_cell(cell, *inputs):
         leaf = _LEAVES.get(type(cell).__name__)
+        if getattr(cell, "_recompute_cell", None) is not None:
+            raise Untraceable(f"{type(cell).__name__} is to be recomputed")
         if leaf and len(inputs) == 1 and isinstance(inputs[0], Symbol):
             return leaf(trace, cell, inputs[0])
         if leaf or hasattr(cell, "bprop") or type(cell).__module__.startswith("mindspore.nn.layer.") and not isinstance(

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from kernels.graph.trace import Untraceable, read
+from nets import create_network
+
 
 def measured(recompute):
     script = Path(__file__).with_name("peak_memory.py")
@@ -20,3 +23,9 @@ def test_recompute_gives_the_same_from_less_memory():
     assert recomputed_norm == pytest.approx(norm, rel=1e-6)
     # 1.61 and 1.19 GB, of which the interpreter with MindSpore is 0.47.
     assert recomputed_peak < 0.85 * peak
+
+
+def test_a_recomputed_network_is_not_run_as_a_program():
+    """A program runs a BN once a step, and the momentum of a recomputed one is made for twice."""
+    with pytest.raises(Untraceable, match="DenseLayer is to be recomputed"):
+        read(create_network("densenet121", 10, 32, recompute=True, blocks=(1, 1)))
