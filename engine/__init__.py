@@ -11,6 +11,7 @@ from engine.optimizer import Momentum
 from engine.position import Position
 from engine.scale import LossScale
 from engine.step import StepReport, TrainOneStep
+from engine.sync_norm import synchronise_batch_norm
 from engine.trainer import Callback, Trainer
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "plan_buckets",
     "read_capsule",
     "replay",
+    "synchronise_batch_norm",
     "write_curves",
 ]

@@ -24,12 +24,13 @@ class Reduce(nn.Cell):
     last bucket, so that every rank learns the same numbers at no extra message.
 
     allreduce: a cell or function, flat float32 tensor -> its sum over ranks, with the rank count in `.size`; None for
-    one rank: the flat tensors are then the sums.
+    one rank: the flat tensors are then the sums. after_backward: no bucket starts before all gradients are there, for
+    networks that sum over ranks themselves.
     """
 
-    def __init__(self, params, allreduce=None, bucket_bytes=DEFAULT_BUCKET_BYTES):
+    def __init__(self, params, allreduce=None, bucket_bytes=DEFAULT_BUCKET_BYTES, after_backward=False):
         super().__init__(auto_prefix=False)
-        self.allreduce = allreduce
+        self.allreduce, self.after_backward = allreduce, after_backward
         self.params = ParameterTuple(params)
         # Buckets are consecutive runs of the reversed parameter list: (from, to) in that list.
         plan = plan_buckets([math.prod(parameter.shape) for parameter in self.params], bucket_bytes)
@@ -48,6 +49,8 @@ class Reduce(nn.Cell):
             if number == len(self.bounds) - 1:
                 parts = parts + (_flatten(loss), _flatten(vote))
             bucket = parts[0] if len(parts) == 1 else ops.concat(parts)
+            if self.after_backward:
+                bucket = ops.depend(bucket, flat)
             if number > 0:
                 # The runtime may start independent kernels in any order; a collective needs the same on all ranks.
                 bucket = ops.depend(bucket, sums[number - 1])

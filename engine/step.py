@@ -77,6 +77,7 @@ class TrainOneStep:
     None for one rank. accumulate: micro-batches per update; the gradients are reduced once. clip_norm: limit of the
     global gradient norm. ema: decay of a moving average of the weights. seed: of dropout, another one on each rank.
     finite_kernel: a cell, tuple of tensors -> bool scalar, in place of the stock operators of the overflow check.
+    reduce_after_backward: start the allreduce when all gradients are there, see engine.sync_norm.
 
     Everything that changes from step to step enters as a tensor, so that nothing recompiles; if a call has to compile
     after the first one, `compilations` tells why, and so does the log. The network is changed in place: its cells are
@@ -101,6 +102,7 @@ class TrainOneStep:
         ema=None,
         seed=0,
         finite_kernel=None,
+        reduce_after_backward=False,
     ):
         if loss_scale is None:
             loss_scale = LossScale.none()
@@ -127,6 +129,7 @@ class TrainOneStep:
             clip_norm=clip_norm,
             average=self.ema,
             finite_kernel=finite_kernel,
+            after_backward=reduce_after_backward,
         )
         if accumulate == 1:
             self.graph = Whole(self.gradients, self.update, self.counter)

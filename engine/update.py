@@ -19,14 +19,14 @@ class Update(nn.Cell):
     finite_kernel: a cell, tuple of float32 tensors -> bool scalar, in place of the stock operators.
     """
 
-    def __init__(self, optimizer, statistics, settings, *, allreduce, bucket_bytes, clip_norm, average, finite_kernel):
+    def __init__(self, optimizer, statistics, settings, *, allreduce, bucket_bytes, clip_norm, average, finite_kernel, after_backward):
         super().__init__(auto_prefix=False)
         self.optimizer, self.average = optimizer, average
         self.scale = Scale(settings)
         self.drop = settings.drop_overflow
         self.clip_norm = clip_norm
         self.map = ops.HyperMap()
-        self.reduce = Reduce(optimizer.params, allreduce, bucket_bytes)
+        self.reduce = Reduce(optimizer.params, allreduce, bucket_bytes, after_backward)
         self.ranks = allreduce.size if allreduce is not None else 1
         self.finite_kernel = finite_kernel
         self.statistics = ParameterTuple(statistics)
@@ -37,7 +37,7 @@ class Update(nn.Cell):
         if self.ranks > 1:
             sums = self.reduce(gradients, loss, vote)
             gradients, loss, vote = self.reduce.split(sums)
-            finite = self.all_finite(sums) if self.drop else ops.isfinite(loss)
+            finite = self.check(sums) if self.drop else ops.isfinite(loss)
         elif not self.drop:
             finite = ops.isfinite(loss)
         elif self.finite_kernel is not None:
@@ -64,7 +64,7 @@ class Update(nn.Cell):
             self.scale(finite)
         return ops.stack((loss / parts, ops.cast(finite, ms.float32), scale, norm, vote))
 
-    def all_finite(self, tensors):
+    def check(self, tensors):
         return all_finite(tensors) if self.finite_kernel is None else self.finite_kernel(tensors)
 
     def apply(self, gradients, factor, lr):

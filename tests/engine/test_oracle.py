@@ -6,6 +6,8 @@ from oracle import Oracle
 from small_net import NORMALISE, SmallNet, images_and_labels
 
 from engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
+from kernels.graph import bridge_available
+from kernels.graph.momentum import AllFinite, MomentumStep
 
 STEPS, BATCH = 20, 12
 
@@ -38,9 +40,24 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_twenty_steps_agree_to_1e_5(case):
+def with_stock_operators():
+    return {}, {}
+
+
+def with_kernels():
+    if not bridge_available():
+        pytest.skip("the C shim is not built")
+    return {"kernel": MomentumStep}, {"finite_kernel": AllFinite()}
+
+
+STOCK = [(case, with_stock_operators) for case in CASES]
+OWN = [(case, with_kernels) for case in ("no norm", "overflows", "nesterov", "everything")]
+
+
+@pytest.mark.parametrize("case, operators", STOCK + OWN)
+def test_twenty_steps_agree_to_1e_5(case, operators):
     settings = dict(CASES[case])
+    for_optimizer, for_step = operators()
     poisoned, nesterov = settings.pop("poisoned", ()), settings.pop("nesterov", False)
     micro, scale = settings.get("accumulate", 1), settings.get("loss_scale", LossScale.none())
     net = SmallNet(norm=settings.pop("norm", True))
@@ -57,8 +74,8 @@ def test_twenty_steps_agree_to_1e_5(case):
         ema=settings.get("ema"),
         nesterov=nesterov,
     )
-    optimizer = Momentum(net.trainable_params(), 0.9, 0.01, decays, nesterov=nesterov)
-    step = TrainOneStep(net, SoftmaxCrossEntropy(10, 0.1), optimizer, normalise=NORMALISE, **settings)
+    optimizer = Momentum(net.trainable_params(), 0.9, 0.01, decays, nesterov=nesterov, **for_optimizer)
+    step = TrainOneStep(net, SoftmaxCrossEntropy(10, 0.1), optimizer, normalise=NORMALISE, **for_step, **settings)
     clipped = 0
     for number in range(STEPS):
         lr = 0.2 * (1 - number / STEPS)

@@ -17,8 +17,8 @@ MPIRUN = Path(sys.executable).parent / "mpirun"
 def run(tmp_path):
     """Runs a scenario of ranks.py on so many ranks; returns the list of the ranks' results."""
 
-    def run(scenario, ranks):
-        folder = tmp_path / f"{scenario}{ranks}"
+    def run(scenario, ranks, *more):
+        folder = tmp_path / "-".join([scenario, str(ranks), *more])
         folder.mkdir()
         environment = {
             **os.environ,
@@ -29,7 +29,7 @@ def run(tmp_path):
         }
         command = [MPIRUN, "-n", str(ranks), "--oversubscribe", "--bind-to", "none", sys.executable, HERE / "ranks.py"]
         done = subprocess.run(
-            [*map(str, command), scenario, str(folder)], env=environment, capture_output=True, text=True, timeout=300
+            [*map(str, command), scenario, str(folder), *more], env=environment, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         return json.loads((folder / "result.json").read_text())
@@ -55,6 +55,14 @@ def test_ranks_that_share_a_batch_make_the_step_of_one(run):
             assert result["loss"] == pytest.approx(whole["loss"], rel=1e-6)
         error = np.abs(np.subtract(results[0]["weights"], whole["weights"])).max() / np.abs(whole["weights"]).max()
         assert error <= 1e-6
+
+
+def test_batch_norm_over_ranks_is_that_of_the_whole_batch(run):
+    (stock,) = run("share_statistics", 1, "stock")
+    for ranks in (1, 3):
+        for result in run("share_statistics", ranks):
+            error = np.abs(np.subtract(result["weights"], stock["weights"])).max() / np.abs(stock["weights"]).max()
+            assert error <= 2e-6, ranks
 
 
 def test_evaluation_counts_are_the_same_on_any_number_of_ranks(run):
