@@ -1,4 +1,6 @@
-"""Files on disk -> batches in shared memory: many processes, the same bytes every time. Needs neither MindSpore nor MPI."""
+"""Files on disk -> batches in shared memory: many processes, the same bytes every time. Needs neither
+MindSpore nor MPI.
+"""
 
 from dataloader.cifar import Cifar10
 from dataloader.decode import BadImage

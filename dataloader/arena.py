@@ -1,4 +1,6 @@
-"""A fixed ring of batch slots in anonymous shared memory. Nothing of it has a name, so nothing can be left behind."""
+"""A fixed ring of batch slots in anonymous shared memory. Nothing of it has a name, so nothing can be left
+behind.
+"""
 
 import mmap
 import os
@@ -7,7 +9,8 @@ import numpy as np
 
 PAGE = 4096
 _HEADER_WORDS, _WORKER_WORDS = 8, 8
-# Words of a worker's row: the sample in hand (-1: none), samples made, nanoseconds in reading, decoding, augmenting.
+# Words of a worker's row: the sample in hand (-1: none), samples made, nanoseconds in reading, decoding,
+# augmenting.
 SAMPLE, MADE, READ_NS, DECODE_NS, AUGMENT_NS = range(5)
 
 
@@ -16,10 +19,15 @@ def _up(n):
 
 
 def available_memory():
-    """Bytes that this process may still take: the machine's available memory, less where a control group allows less."""
+    """Bytes that this process may still take: the machine's available memory, less where a control group
+    allows less.
+    """
     with open("/proc/meminfo") as lines:
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
         try:
             with open(f"/sys/fs/cgroup/{limit}") as a, open(f"/sys/fs/cgroup/{used}") as b:
                 allowed = a.read().strip()
@@ -31,10 +39,11 @@ def available_memory():
 
 
 class Arena:
-    """`slots` batches of shape `image_shape` (B, ...) in one memfd, and the words through which workers can be watched.
+    """`slots` batches of shape `image_shape` (B, ...) in one memfd, and the words through which workers can
+    be watched.
 
-    `images`, `labels`, `weights` and `ids` have the slot as first axis; `generation` is one int64, `workers` one row each.
-    Raises MemoryError with the size needed where memory does not hold the ring.
+    `images`, `labels`, `weights` and `ids` have the slot as first axis; `generation` is one int64, `workers`
+    one row each. Raises MemoryError with the size needed where memory does not hold the ring.
     """
 
     def __init__(self, slots, image_shape, dtype, workers, fd=None):

@@ -7,7 +7,9 @@ import numpy as np
 import simplejpeg
 
 MAX_PIXELS = 100_000_000
-"""Pictures of more pixels are refused unread: 100 million are 300 MB of RGB, five times the largest of ImageNet."""
+"""Pictures of more pixels are refused unread: 100 million are 300 MB of RGB, five times the largest of
+ImageNet.
+"""
 MIN_SIDE = 2
 
 
@@ -16,7 +18,8 @@ class BadImage(ValueError):
 
 
 def picture_size(data):
-    """(height, width, kind) from a file's first bytes, nothing decoded; kind is "jpeg", "cmyk" (JPEG), "png", "bmp" or "webp".
+    """(height, width, kind) from a file's first bytes, nothing decoded; kind is "jpeg", "cmyk" (JPEG), "png",
+    "bmp" or "webp".
 
     Raises BadImage for an empty or foreign file, for more than MAX_PIXELS and for a side under MIN_SIDE.
     """
@@ -63,8 +66,8 @@ def _webp_size(data):
 
 
 def decode_jpeg(data, **settings):
-    """(H, W, 3) uint8 RGB of a JPEG in gray or colour; `settings` go to simplejpeg. Raises BadImage at the decoder's first complaint, but
-    for stray bytes between segments.
+    """(H, W, 3) uint8 RGB of a JPEG in gray or colour; `settings` go to simplejpeg. Raises BadImage at the
+    decoder's first complaint, but for stray bytes between segments.
     """
     try:
         return simplejpeg.decode_jpeg(data, **settings)
@@ -77,10 +80,13 @@ def decode_jpeg(data, **settings):
 def decode_other(data):
     """(H, W, 3) uint8 RGB of a PNG, WebP, BMP or CMYK JPEG. Raises BadImage.
 
-    Gray is spread to three channels, alpha dropped, 16 bits cut to 8; EXIF rotation is ignored, as the originals of the four networks do.
+    Gray is spread to three channels, alpha dropped, 16 bits cut to 8; EXIF rotation is ignored, as the
+    originals of the four networks do.
     """
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        )
     except cv2.error as error:
         raise BadImage(str(error).strip().splitlines()[-1]) from None
     if image is None:

@@ -16,8 +16,8 @@ INDEX_VERSION = 1
 class ImageFolder(Source):
     """The image files below `root`/<class>/, classes and files sorted by name.
 
-    With `index` the listing is kept in that file and used again as long as no class folder has changed since. `progress(files)` is called
-    during the listing. ValueError where there is no class folder or no image.
+    With `index` the listing is kept in that file and used again as long as no class folder has changed since.
+    `progress(files)` is called during the listing. ValueError where there is no class folder or no image.
     """
 
     def __init__(self, root, index=None, progress=None):
@@ -34,14 +34,18 @@ class ImageFolder(Source):
             if index and not _racy(stamps):
                 self._save(index, state)
         if not len(self.labels):
-            raise ValueError(f"{root}: no images ({', '.join(EXTENSIONS)}) in {len(self.classes)} class folders")
+            raise ValueError(
+                f"{root}: no images ({', '.join(EXTENSIONS)}) in {len(self.classes)} class folders"
+            )
 
     def _scan(self, progress):
         lists, counts, files = [], [], 0
         for name in self.classes:
             with os.scandir(os.path.join(self.root, name)) as entries:
                 found = sorted(entry.name for entry in entries if entry.name.lower().endswith(EXTENSIONS))
-            lists.append(PathList.pack(found))  # a class at a time: as str, 1.28 million names take 100 MB more
+            lists.append(
+                PathList.pack(found)
+            )  # a class at a time: as str, 1.28 million names take 100 MB more
             counts.append(len(found))
             files += len(found)
             if progress:
@@ -78,7 +82,11 @@ class ImageFolder(Source):
 def _class_stamps(root):
     """Class name -> time of its folder's last change in nanoseconds, sorted by name."""
     with os.scandir(root) as entries:
-        return dict(sorted((e.name, e.stat().st_mtime_ns) for e in entries if e.is_dir() and not e.name.startswith(".")))
+        return dict(
+            sorted(
+                (e.name, e.stat().st_mtime_ns) for e in entries if e.is_dir() and not e.name.startswith(".")
+            )
+        )
 
 
 def _racy(stamps):

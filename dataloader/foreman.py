@@ -1,6 +1,8 @@
-"""The process from which workers are forked: it knows numpy, cv2 and numba, and has never seen MPI or MindSpore.
+"""The process from which workers are forked: it knows numpy, cv2 and numba, and has never seen MPI or
+MindSpore.
 
-It starts a loader's workers, sees each one die within a moment, starts the next in its place, and ends with its parent.
+It starts a loader's workers, sees each one die within a moment, starts the next in its place, and ends with
+its parent.
 """
 
 import ctypes
@@ -156,7 +158,11 @@ class Foreman:
 
 
 def _say_compiling():
-    print("dataloader: compiling its kernels for this machine, once (some 15 s on one core)", file=sys.stderr, flush=True)
+    print(
+        "dataloader: compiling its kernels for this machine, once (some 15 s on one core)",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def main(fd):

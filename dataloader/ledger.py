@@ -19,7 +19,9 @@ def digest(batch):
 
 
 def read_ledger(pattern):
-    """{(epoch, global batch): digest} of all files that match the pattern; ValueError with the line where one cannot be read."""
+    """{(epoch, global batch): digest} of all files that match the pattern; ValueError with the line where one
+    cannot be read.
+    """
     entries = {}
     files = sorted(glob.glob(pattern))
     if not files:
@@ -37,10 +39,11 @@ def read_ledger(pattern):
 
 
 class Ledger:
-    """Writes a line a batch to the file `write`, and compares with the files that the pattern `verify` names; either may be None.
+    """Writes a line a batch to the file `write`, and compares with the files that the pattern `verify` names;
+    either may be None.
 
-    Batches are numbered over all ranks (batch * size + rank), so that ledgers of different rank counts can be compared; each rank writes a
-    file of its own.
+    Batches are numbered over all ranks (batch * size + rank), so that ledgers of different rank counts can be
+    compared; each rank writes a file of its own.
     """
 
     def __init__(self, write=None, verify=None, rank=0, size=1):
@@ -52,13 +55,17 @@ class Ledger:
             self._out.write(HEADER)
 
     def take(self, batch):
-        """Notes a batch; LedgerMismatch where it is not the expected one. A batch that the other ledger does not hold is no mismatch."""
+        """Notes a batch; LedgerMismatch where it is not the expected one. A batch that the other ledger does
+        not hold is no mismatch.
+        """
         number, found = batch.index * self.size + self.rank, digest(batch)
         if self._out:
             self._out.write(f"{batch.epoch},{number},{found}\n")
         expected = self._expected.get((batch.epoch, number), found)
         if expected != found:
-            raise LedgerMismatch(f"epoch {batch.epoch}, batch {number}: digest {found}, {self._verify} has {expected}")
+            raise LedgerMismatch(
+                f"epoch {batch.epoch}, batch {number}: digest {found}, {self._verify} has {expected}"
+            )
 
     def close(self):
         """Closes the file."""

@@ -28,9 +28,11 @@ class Spec:
 
 @dataclass(frozen=True)
 class Batch:
-    """Views into a slot of the ring, valid until the next batch is asked for; unpacks as (images, labels, weights).
+    """Views into a slot of the ring, valid until the next batch is asked for; unpacks as (images, labels,
+    weights).
 
-    images (B, H, W, 3) uint8, or (B, 3, H, W) float32; labels (B,) int32; weights (B,) float32, 0 where a place is padded; ids (B,) int64.
+    images (B, H, W, 3) uint8, or (B, 3, H, W) float32; labels (B,) int32; weights (B,) float32, 0 where a
+    place is padded; ids (B,) int64.
     """
 
     images: np.ndarray
@@ -62,20 +64,42 @@ class Flight:
 class Loader:
     """Batches of `source` through `transform`, made by worker processes, in an order fixed by (seed, epoch).
 
-    rank, size: this process's share. tail: what becomes of the last samples, see `Plan`; "pad" is for evaluation. workers: processes (default:
-    one a core that this process may run on). cores: core numbers to which the workers are bound in turn. slots: batches in the ring.
-    hold: how many batches the consumer may keep at a time. output: "uint8" NHWC or "float32" NCHW, with normalise=(mean, std) in 0-255 units.
-    quarantine: CSV file for the paths of files that cannot be used; max_bad: the share of them that ends the run. In training another
-    sample takes such a file's place, with tail="pad" it gets weight 0. ledger: a `Ledger` that is shown every batch.
+    rank, size: this process's share. tail: what becomes of the last samples, see `Plan`; "pad" is for
+    evaluation. workers: processes (default: one a core that this process may run on). cores: core numbers to
+    which the workers are bound in turn. slots: batches in the ring. hold: how many batches the consumer may
+    keep at a time. output: "uint8" NHWC or "float32" NCHW, with normalise=(mean, std) in 0-255 units.
+    quarantine: CSV file for the paths of files that cannot be used; max_bad: the share of them that ends the
+    run. In training another sample takes such a file's place, with tail="pad" it gets weight 0. ledger: a
+    `Ledger` that is shown every batch.
     """
 
-    def __init__(self, source, batch_size, transform, *, seed=0, rank=0, size=1, workers=None, cores=None, shuffle=None, tail=None,
-                 output="uint8", normalise=None, slots=None, hold=1,
-                 quarantine=None, max_bad=0.001, ledger=None):
+    def __init__(
+        self,
+        source,
+        batch_size,
+        transform,
+        *,
+        seed=0,
+        rank=0,
+        size=1,
+        workers=None,
+        cores=None,
+        shuffle=None,
+        tail=None,
+        output="uint8",
+        normalise=None,
+        slots=None,
+        hold=1,
+        quarantine=None,
+        max_bad=0.001,
+        ledger=None,
+    ):
         if output not in ("uint8", "float32"):
             raise ValueError(f"output={output!r}: allowed are uint8, float32")
         if (output == "float32") != (normalise is not None):
-            raise ValueError(f"normalise={normalise!r} with output={output!r}: (mean, std) belong to float32 and to nothing else")
+            raise ValueError(
+                f"normalise={normalise!r} with output={output!r}: (mean, std) belong to float32 and to nothing else"
+            )
         shuffle = transform.train if shuffle is None else shuffle
         tail = ("drop" if transform.train else "pad") if tail is None else tail
         self.plan = Plan(len(source), batch_size, rank, size, seed, shuffle, tail)
@@ -92,8 +116,8 @@ class Loader:
         self.ledger = ledger
         self.wait_s = 0.0
         self._hold = hold
-        # Several workers share a batch, so that the first one comes early and the last one does not wait for a single worker;
-        # tasks of under 16 samples cost more in messages than they win.
+        # Several workers share a batch, so that the first one comes early and the last one does not wait for
+        # a single worker; tasks of under 16 samples cost more in messages than they win.
         self._parts = max(1, min(self.workers, batch_size // 16)) if source.encoded else 1
         self._open(batch_size, seed, output, normalise, tuple(cores or ()))
 
@@ -102,7 +126,9 @@ class Loader:
         shape = (batch_size, side, side, 3) if output == "uint8" else (batch_size, 3, side, side)
         self._arena = Arena(self.slots, shape, output, self.workers)
         self._arena.workers[:, SAMPLE] = -1
-        spec = Spec(self.source, self.transform, seed, normalise, self.plan.tail == "pad", cores, self._arena.layout)
+        spec = Spec(
+            self.source, self.transform, seed, normalise, self.plan.tail == "pad", cores, self._arena.layout
+        )
         self._team = Team(self._arena, spec, self.workers, self.source.path, self._restore)
         self._free = deque(range(self.slots))
         self._flights, self._held = deque(), deque()
@@ -169,7 +195,9 @@ class Loader:
             self._flights.popleft()
             self._held.append(flight.slot)
             arena, slot = self._arena, flight.slot
-            batch = Batch(arena.images[slot], arena.labels[slot], arena.weights[slot], arena.ids[slot], epoch, index)
+            batch = Batch(
+                arena.images[slot], arena.labels[slot], arena.weights[slot], arena.ids[slot], epoch, index
+            )
             if self.ledger is not None:
                 self.ledger.take(batch)
             yield batch
@@ -179,7 +207,9 @@ class Loader:
         self._held.clear()
 
     def _send_out(self):
-        """Fills every free slot's batch into the workers' queues, across the end of the epoch where epochs differ."""
+        """Fills every free slot's batch into the workers' queues, across the end of the epoch where epochs
+        differ.
+        """
         while self._free and self._next is not None:
             epoch, index = self._next
             if index >= len(self):
@@ -217,7 +247,9 @@ class Loader:
         self._arena.ids[flight.slot] = flight.ids
 
     def close(self):
-        """Ends the workers, waits until they are gone and gives the ring back. Views of batches stay readable."""
+        """Ends the workers, waits until they are gone and gives the ring back. Views of batches stay
+        readable.
+        """
         if self._team is None:
             return
         self._stream += 1

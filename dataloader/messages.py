@@ -1,4 +1,6 @@
-"""What loader, foreman and workers say to one another over SOCK_SEQPACKET sockets: one message a packet, descriptors alongside."""
+"""What loader, foreman and workers say to one another over SOCK_SEQPACKET sockets: one message a packet,
+descriptors alongside.
+"""
 
 import os
 import pickle

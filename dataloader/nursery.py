@@ -1,6 +1,7 @@
 """The parent's side of the foreman: one process for all loaders of this process, started before MPI is.
 
-Open MPI does not survive fork, and a process that is spawned imports the main module again; a fresh interpreter does neither.
+Open MPI does not survive fork, and a process that is spawned imports the main module again; a fresh
+interpreter does neither.
 """
 
 import atexit
@@ -32,14 +33,16 @@ class Nursery:
 
     def __init__(self):
         self._sock, child = pair()
-        # Ctrl-C is for the parent alone. Not by a session of its own: the scheduler shares the cores out by session, and the loader of a
-        # busy machine would get its share whatever its niceness.
+        # Ctrl-C is for the parent alone. Not by a session of its own: the scheduler shares the cores out by
+        # session, and the loader of a busy machine would get its share whatever its niceness.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             with child:
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", _BOOT, str(child.fileno())],
-                    env=worker_environment(os.environ), pass_fds=[child.fileno()], stdin=subprocess.DEVNULL,
+                    env=worker_environment(os.environ),
+                    pass_fds=[child.fileno()],
+                    stdin=subprocess.DEVNULL,
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -57,7 +60,9 @@ class Nursery:
         try:
             send(self._sock, ("open",), fds)
         except (BrokenPipeError, ConnectionResetError):
-            raise RuntimeError(f"the process that starts the loader's workers (pid {self.pid}) has ended") from None
+            raise RuntimeError(
+                f"the process that starts the loader's workers (pid {self.pid}) has ended"
+            ) from None
 
     def close(self):
         """Ends the foreman and with it every worker, and waits until they are gone."""
@@ -75,7 +80,9 @@ _nursery = None
 
 
 def start_nursery():
-    """Starts, once a process, the process from which all workers are forked, and returns it at once. Call it before MPI is imported."""
+    """Starts, once a process, the process from which all workers are forked, and returns it at once. Call it
+    before MPI is imported.
+    """
     global _nursery
     if _nursery is None or not _nursery.alive():
         _nursery = Nursery()

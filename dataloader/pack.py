@@ -1,8 +1,10 @@
-"""The pack: a whole data set in one file that is mapped into memory, with notes that let a worker decode no more than its crop.
+"""The pack: a whole data set in one file that is mapped into memory, with notes that let a worker decode no
+more than its crop.
 
     magic, version, sizes and checksum of the tables | sample after sample | tables
 
-JPEG files keep their bytes, and with them the pixels; what is added are the notes of `pack_notes`, some 2 % of the file.
+JPEG files keep their bytes, and with them the pixels; what is added are the notes of `pack_notes`, some 2 %
+of the file.
 """
 
 import json
@@ -23,7 +25,8 @@ ENCODED, RAW = "encoded", "raw"
 
 
 class PackWriter:
-    """Writes a pack under a temporary name beside `path` and gives it its name when all is in it; otherwise nothing is left.
+    """Writes a pack under a temporary name beside `path` and gives it its name when all is in it; otherwise
+    nothing is left.
 
     form: "encoded" for image files, "raw" for pixels.
     """
@@ -33,7 +36,14 @@ class PackWriter:
         self._part = f"{self.path}.{os.getpid()}.part"
         self._file = open(self._part, "wb")  # noqa: SIM115, closed by finish and discard
         self._file.write(bytes(_HEAD.size))
-        self._offsets, self._notes, self._sizes, self._sums, self._labels, self._paths = [_HEAD.size], [], [], [], [], []
+        self._offsets, self._notes, self._sizes, self._sums, self._labels, self._paths = (
+            [_HEAD.size],
+            [],
+            [],
+            [],
+            [],
+            [],
+        )
 
     def add(self, path, label, data, notes=b"", size=(0, 0)):
         """Appends a sample: bytes of an image file and its notes, or raw pixels and their (height, width)."""
@@ -53,7 +63,11 @@ class PackWriter:
             np.array(self._labels, np.int32), np.array(self._offsets, np.int64), np.array(self._notes, np.int32),
             np.array(self._sizes, np.int32).reshape(-1, 2), np.array(self._sums, np.uint32), names.blob, names.offsets,
         )))  # fmt: skip
-        about = {"classes": self.classes, "form": self.form, "tables": {k: [a.dtype.str, a.shape] for k, a in arrays.items()}}
+        about = {
+            "classes": self.classes,
+            "form": self.form,
+            "tables": {k: [a.dtype.str, a.shape] for k, a in arrays.items()},
+        }
         text = json.dumps(about).encode()
         tables = struct.pack("<Q", len(text)) + text + b"".join(a.tobytes() for a in arrays.values())
         at = self._file.tell()
@@ -73,7 +87,9 @@ class PackWriter:
 
 
 class Pack(Source):
-    """The samples of a pack file. ValueError where it is none, is damaged in its tables, or of another version."""
+    """The samples of a pack file. ValueError where it is none, is damaged in its tables, or of another
+    version.
+    """
 
     def __init__(self, path):
         self.file = os.path.abspath(path)
@@ -101,7 +117,9 @@ class Pack(Source):
             arrays[name] = np.frombuffer(tables, kind, count, at).reshape(shape)
             at += arrays[name].nbytes
         self.classes, self.form = about["classes"], about["form"]
-        self.labels, self._offsets, self._notes, self._sizes, self.checksums = (arrays[name] for name in _TABLES[:5])
+        self.labels, self._offsets, self._notes, self._sizes, self.checksums = (
+            arrays[name] for name in _TABLES[:5]
+        )
         self.names = PathList(arrays["path_bytes"], arrays["path_offsets"])
 
     def __getstate__(self):

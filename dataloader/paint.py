@@ -10,9 +10,11 @@ from kernels.records import SIDE, crop_records
 
 
 class Painter:
-    """Makes the pictures of one loader; every process that has one makes the same bytes of the same (epoch, sample).
+    """Makes the pictures of one loader; every process that has one makes the same bytes of the same (epoch,
+    sample).
 
-    In the place of a file that cannot be used comes another sample, or with `mask_bad` (evaluation) an empty picture of weight 0.
+    In the place of a file that cannot be used comes another sample, or with `mask_bad` (evaluation) an empty
+    picture of weight 0.
     """
 
     def __init__(self, source, transform, seed, normalise=None, mask_bad=False):
@@ -22,7 +24,8 @@ class Painter:
         self.whole_records = source.records is not None and normalise is None and transform.keeps_pixels(SIDE)
 
     def paint(self, epoch, ids, images, labels, weights, row):
-        """Fills `images`, `labels` and `weights` for `ids` (-1: a padded place of weight 0); `row` is this worker's row of the arena.
+        """Fills `images`, `labels` and `weights` for `ids` (-1: a padded place of weight 0); `row` is this
+        worker's row of the arena.
 
         Returns [(sample, reason)] of the files that could not be used.
         """
@@ -66,7 +69,9 @@ class Painter:
             if self._try(epoch, sample, other, out, row):
                 return other
             found.append((other, self.bad[other]))
-        raise BadImage(f"{self.source.path(sample)}: {self.bad[sample]}, and no other file could take its place")
+        raise BadImage(
+            f"{self.source.path(sample)}: {self.bad[sample]}, and no other file could take its place"
+        )
 
     def _try(self, epoch, sample, file, out, row):
         """Paints the picture of `file` with the random draws of `sample`; False where it cannot be used."""

@@ -3,28 +3,33 @@
 import numpy as np
 
 from dataloader.decode import decode_jpeg, decode_other, picture_size
-from dataloader.jpeg import Cutter, read_frame, units_of_box, unpack_notes
+from dataloader.jpeg import read_frame
+from dataloader.jpeg_cut import Cutter, units_of_box, unpack_notes
 from kernels.records import SIDE, record_to_image
 
 _cutter = Cutter()
 
-# Nanoseconds a byte and a pixel of decoding whole, a byte of scanning, and a cut at all: read off one core of a 3 GHz Zen 3. They only
-# choose the faster way, which gives the same pixels.
+# Nanoseconds a byte and a pixel of decoding whole, a byte of scanning, and a cut at all: read off one core of
+# a 3 GHz Zen 3. They only choose the faster way, which gives the same pixels.
 _DECODE_BYTE, _DECODE_PIXEL, _SCAN_BYTE, _CUT, _CUT_KEPT = 6.2, 1.3, 2.4, 60_000, 120_000
 
 
 class Encoded:
-    """An image file in memory; kept: its notes as `pack_notes` wrote them, where there are some. Raises BadImage where it is no picture."""
+    """An image file in memory; kept: its notes as `pack_notes` wrote them, where there are some. Raises
+    BadImage where it is no picture.
+    """
 
     def __init__(self, data, kept=None):
         self.data, self.kept = data, kept
         self.height, self.width, self.kind = picture_size(data)
 
     def pixels(self, box=None, least=(0, 0)):
-        """(pixels, top, left, shrink): RGB pixels (h, w, 3) that hold at least the `box` (top, left, height, width).
+        """(pixels, top, left, shrink): RGB pixels (h, w, 3) that hold at least the `box` (top, left, height,
+        width).
 
-        Pixel (0, 0) of the result begins at (top, left) of the picture, and each stands for `shrink` x `shrink` of it. With `box` None it
-        is the whole picture. least: (height, width) that the box must still have after shrinking; (0, 0) for no shrinking.
+        Pixel (0, 0) of the result begins at (top, left) of the picture, and each stands for `shrink` x
+        `shrink` of it. With `box` None it is the whole picture. least: (height, width) that the box must
+        still have after shrinking; (0, 0) for no shrinking.
         """
         if self.kind != "jpeg":
             return decode_other(self.data), 0, 0, 1
@@ -35,11 +40,15 @@ class Encoded:
         if shrink == 1:
             return decode_jpeg(data), top, left, 1
         height, width, _ = picture_size(data)
-        image = decode_jpeg(data, min_factor=shrink, min_height=-(-height // shrink), min_width=-(-width // shrink))
+        image = decode_jpeg(
+            data, min_factor=shrink, min_height=-(-height // shrink), min_width=-(-width // shrink)
+        )
         return image, top, left, shrink
 
     def _part(self, box, shrink):
-        frame = read_frame(self.data) if self._pays(box, box[2] * box[3] / (self.height * self.width)) else None
+        frame = (
+            read_frame(self.data) if self._pays(box, box[2] * box[3] / (self.height * self.width)) else None
+        )
         if frame is None:
             return self.data, 0, 0
         first, end, left, right = units_of_box(frame, box, shrink)

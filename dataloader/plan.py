@@ -1,6 +1,8 @@
-"""Which samples make up each batch: pure functions of (seed, epoch, rank, size, batch size), on which everything else rests.
+"""Which samples make up each batch: pure functions of (seed, epoch, rank, size, batch size), on which
+everything else rests.
 
-The batches of all ranks interleave to the batches of one rank: rank r's batch b holds the global batch b * size + r.
+The batches of all ranks interleave to the batches of one rank: rank r's batch b holds the global batch b *
+size + r.
 """
 
 from dataclasses import dataclass
@@ -16,8 +18,9 @@ TAILS = ("drop", "wrap", "pad")
 class Plan:
     """The schedule of one rank over `samples` samples.
 
-    tail: "drop" leaves out the samples that do not fill a batch on every rank, "wrap" fills up with the epoch's first ones,
-    "pad" fills up with the mark -1, so that every sample comes exactly once over all ranks.
+    tail: "drop" leaves out the samples that do not fill a batch on every rank, "wrap" fills up with the
+    epoch's first ones, "pad" fills up with the mark -1, so that every sample comes exactly once over all
+    ranks.
     """
 
     samples: int

@@ -21,10 +21,11 @@ def substitutes(sample, samples, seed):
 
 
 class Quarantine:
-    """The list of bad files of one loader: `files` maps a path to (reason, first epoch), `epoch_count` counts by epoch.
+    """The list of bad files of one loader: `files` maps a path to (reason, first epoch), `epoch_count` counts
+    by epoch.
 
-    With `path` every new entry goes to that CSV file (path, reason, epoch) at once. TooManyBadFiles is raised where more than the share
-    `max_bad` of `samples` is in the list.
+    With `path` every new entry goes to that CSV file (path, reason, epoch) at once. TooManyBadFiles is raised
+    where more than the share `max_bad` of `samples` is in the list.
     """
 
     def __init__(self, samples, path=None, max_bad=0.001):

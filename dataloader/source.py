@@ -8,7 +8,9 @@ from dataloader.picture import Encoded, Record
 
 
 class PathList:
-    """N relative paths as one run of bytes and N + 1 offsets: 1.28 million take some 50 MB, a list of str takes 150 MB."""
+    """N relative paths as one run of bytes and N + 1 offsets: 1.28 million take some 50 MB, a list of str
+    takes 150 MB.
+    """
 
     def __init__(self, blob, offsets):
         self.blob, self.offsets = blob, offsets
@@ -35,7 +37,8 @@ class PathList:
 
 
 class Source:
-    """N samples with a label each. Subclasses set `labels` (N,) int32 and `classes` (a list of names) and say where sample k lies.
+    """N samples with a label each. Subclasses set `labels` (N,) int32 and `classes` (a list of names) and say
+    where sample k lies.
 
     Either `read(k)` gives the bytes of an image file, or `records` (N, 3073) holds CIFAR-10 records in memory
     (after `prepare`, and `encoded` is False).
@@ -66,4 +69,6 @@ class Source:
         return Encoded(self.read(sample)) if self.encoded else Record(self.records[sample])
 
     def prepare(self):
-        """Called once where the workers are forked from, before they are: what is loaded here is shared by all of them."""
+        """Called once where the workers are forked from, before they are: what is loaded here is shared by
+        all of them.
+        """

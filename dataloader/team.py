@@ -1,4 +1,6 @@
-"""The loader's side of its worker processes: hands out tasks, hears what became of them, survives the death of any."""
+"""The loader's side of its worker processes: hands out tasks, hears what became of them, survives the death
+of any.
+"""
 
 import os
 import pickle
@@ -17,7 +19,8 @@ _POLL_MS = 1000
 class Team:
     """The workers of one loader, on the ring `arena`, for what `spec` says.
 
-    name: function from a sample id to its path, for messages. restore: called with a task's owner before the task is given out again.
+    name: function from a sample id to its path, for messages. restore: called with a task's owner before the
+    task is given out again.
     """
 
     def __init__(self, arena, spec, workers, name, restore):
@@ -73,7 +76,8 @@ class Team:
             pass  # dead; the foreman's notice is on its way, and the task is kept
 
     def listen(self):
-        """Waits up to a second for news; returns [(owner, bad files, traceback)] of the tasks that have come back.
+        """Waits up to a second for news; returns [(owner, bad files, traceback)] of the tasks that have come
+        back.
 
         RuntimeError where workers cannot be started, or keep dying.
         """
@@ -107,7 +111,9 @@ class Team:
         try:
             message, fds = receive(self._control)
         except EOFError:
-            raise RuntimeError("the process that starts the loader's workers has ended; was it killed?") from None
+            raise RuntimeError(
+                "the process that starts the loader's workers has ended; was it killed?"
+            ) from None
         if message[0] == "started":
             self._pids = list(message[1])
             return []
@@ -146,7 +152,9 @@ class Team:
         made = int(self._arena.workers[:, MADE].sum())
         if made != self._made:
             self._made = made
-            self._deaths.pop(-1, None)  # only deaths without any work between them point to a worker that cannot start
+            self._deaths.pop(
+                -1, None
+            )  # only deaths without any work between them point to a worker that cannot start
         self._deaths[sample] = self._deaths.get(sample, 0) + 1
         if self._deaths[sample] >= MAX_DEATHS:
             how = f"signal {-status}" if status < 0 else f"status {status}"
@@ -158,7 +166,9 @@ class Team:
         try:
             self._control.shutdown(socket.SHUT_WR)
             self._control.settimeout(CLOSE_WAIT_S)
-            while self._control.recv(MAX_PACKET):  # the foreman closes its end when the last worker has been reaped
+            while self._control.recv(
+                MAX_PACKET
+            ):  # the foreman closes its end when the last worker has been reaped
                 pass
         except OSError:
             pass

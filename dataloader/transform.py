@@ -15,10 +15,11 @@ def _reject(name, value, allowed):
 class TrainTransform:
     """Random crop, mirror, colour jitter and CutOut for training; the result is (image_size, image_size, 3).
 
-    crop: "random_resized" takes a box of `crop_scale` of the area and an aspect ratio in `crop_ratio`; "pad" shifts the image by up to
-    `pad` pixels with zeros beyond its border; "none" takes it whole. All are then resized (bilinear) to `image_size` where needed.
-    flip: probability of mirroring. jitter: half widths for brightness, contrast, saturation (0-1) and hue (0-0.5).
-    cutout: side in pixels of the square set to `cutout_fill` (0: none). antialias: average over the source when shrinking.
+    crop: "random_resized" takes a box of `crop_scale` of the area and an aspect ratio in `crop_ratio`; "pad"
+    shifts the image by up to `pad` pixels with zeros beyond its border; "none" takes it whole. All are then
+    resized (bilinear) to `image_size` where needed. flip: probability of mirroring. jitter: half widths for
+    brightness, contrast, saturation (0-1) and hue (0-0.5). cutout: side in pixels of the square set to
+    `cutout_fill` (0: none). antialias: average over the source when shrinking.
     """
 
     image_size: int = 224
@@ -60,15 +61,21 @@ class TrainTransform:
 
     def keeps_pixels(self, side):
         """True where pictures of `side` x `side` are at most moved and mirrored."""
-        return self.crop != "random_resized" and self.image_size == side and not any(self.jitter) and not self.cutout
+        return (
+            self.crop != "random_resized"
+            and self.image_size == side
+            and not any(self.jitter)
+            and not self.cutout
+        )
 
 
 @dataclass(frozen=True)
 class EvalTransform:
     """Resize and centre crop for evaluation; the result is (image_size, image_size, 3).
 
-    resize: "shorter" brings the shorter side to `resize_size` and keeps the aspect ratio, "squash" brings both sides to it, "direct" both
-    to `image_size` without a crop. antialias: average over the source when shrinking.
+    resize: "shorter" brings the shorter side to `resize_size` and keeps the aspect ratio, "squash" brings
+    both sides to it, "direct" both to `image_size` without a crop. antialias: average over the source when
+    shrinking.
     """
 
     image_size: int = 224

@@ -23,12 +23,18 @@ class View:
         self.row = np.zeros(1 << 12, np.int32)
         self.line = np.zeros(self.side, np.float32)
         if transform.train:
-            self.widths, self.order, self.factor = np.array(transform.jitter), np.zeros(4, np.int64), np.zeros(4)
+            self.widths, self.order, self.factor = (
+                np.array(transform.jitter),
+                np.zeros(4, np.int64),
+                np.zeros(4),
+            )
             self.room = np.zeros((4, BLOCK), np.float32)
             self.fill = np.array(transform.cutout_fill, np.uint8)
 
     def paint(self, picture, epoch, sample, out):
-        """Writes (S, S, 3) uint8, or with `normalise` (3, S, S) float32, to `out`; returns the nanoseconds spent on decoding."""
+        """Writes (S, S, 3) uint8, or with `normalise` (3, S, S) float32, to `out`; returns the nanoseconds
+        spent on decoding.
+        """
         target = out if self.normalise is None else self.canvas
         if self.transform.train:
             mirrored, spent = self._train(picture, epoch, sample, target)
@@ -41,12 +47,16 @@ class View:
         return spent
 
     def _train(self, picture, epoch, sample, target):
-        """Writes the crop to `target`; returns whether it is still to be mirrored, and the nanoseconds of decoding."""
+        """Writes the crop to `target`; returns whether it is still to be mirrored, and the nanoseconds of
+        decoding.
+        """
         t = self.transform
         mirrored = flips(t.flip, self.seed, epoch, sample)
         box = (0, 0, picture.height, picture.width)
         if t.crop == "random_resized":
-            box = random_resized_box(picture.height, picture.width, self.seed, epoch, sample, *t.crop_scale, *t.crop_ratio)
+            box = random_resized_box(
+                picture.height, picture.width, self.seed, epoch, sample, *t.crop_scale, *t.crop_ratio
+            )
         began = perf_counter_ns()
         image, top, left, shrink = picture.pixels(box, (0, 0) if t.antialias else (self.side, self.side))
         spent = perf_counter_ns() - began
@@ -56,7 +66,14 @@ class View:
             crop_padded(image, dy, dx, mirrored, moved)
             image, mirrored = moved, False
         if image is not target:
-            self._resize(image, (box[0] - top) / shrink, (box[1] - left) / shrink, box[2] / shrink, box[3] / shrink, target)
+            self._resize(
+                image,
+                (box[0] - top) / shrink,
+                (box[1] - left) / shrink,
+                box[2] / shrink,
+                box[3] / shrink,
+                target,
+            )
         if any(t.jitter):
             jitter(target, self.widths, self.seed, epoch, sample, self.order, self.factor, self.room)
         if t.cutout:
@@ -66,10 +83,16 @@ class View:
     def _resize(self, image, top, left, height, width, target):
         """The box of `image`, perhaps not of whole pixels, to the whole of `target`."""
         whole = (int(top), int(left), int(height), int(width))
-        if whole != (top, left, height, width) or (self.transform.antialias and max(height, width) > self.side):
+        if whole != (top, left, height, width) or (
+            self.transform.antialias and max(height, width) > self.side
+        ):
             rows, columns = image.shape[:2]
-            bounds = (max(int(top), 0), min(int(np.ceil(top + height)), rows) - 1,
-                      max(int(left), 0), min(int(np.ceil(left + width)), columns) - 1)
+            bounds = (
+                max(int(top), 0),
+                min(int(np.ceil(top + height)), rows) - 1,
+                max(int(left), 0),
+                min(int(np.ceil(left + width)), columns) - 1,
+            )
             self._resample(image, top, left, height / self.side, width / self.side, bounds, target)
             return
         y, x, h, w = whole
@@ -102,4 +125,16 @@ class View:
         if self.row.size < 3 * image.shape[1] + 3:
             self.row = np.zeros(3 * image.shape[1] + 3, np.int32)
         work = np.empty((2, self.side, 2 + taps_needed(max(scale_y, scale_x), antialias)), np.int32)
-        resample(image, float(top), float(left), float(scale_y), float(scale_x), bounds, antialias, False, target, self.row, work)
+        resample(
+            image,
+            float(top),
+            float(left),
+            float(scale_y),
+            float(scale_x),
+            bounds,
+            antialias,
+            False,
+            target,
+            self.row,
+            work,
+        )

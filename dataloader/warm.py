@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from dataloader.jpeg import Cutter, read_frame
+from dataloader.jpeg import read_frame
+from dataloader.jpeg_cut import Cutter
 from dataloader.paint import Painter
 from dataloader.picture import Encoded, Raw
 from dataloader.source import Source
@@ -31,7 +32,9 @@ class _Sample(Source):
 
 
 def warm():
-    """Runs each way through the painter once; some 0.1 s from the cache on disk, some 10 s on the first use of a machine."""
+    """Runs each way through the painter once; some 0.1 s from the cache on disk, some 10 s on the first use
+    of a machine.
+    """
     permutation(4, 0, 0)
     _warm_jpeg()
     ids = np.zeros(1, np.int64)
@@ -47,7 +50,9 @@ def warm():
             EvalTransform(16),
         ):
             side = transform.image_size
-            Painter(_Sample(form), transform, 0).paint(0, ids, np.zeros((1, side, side, 3), np.uint8), labels, weights, row)
+            Painter(_Sample(form), transform, 0).paint(
+                0, ids, np.zeros((1, side, side, 3), np.uint8), labels, weights, row
+            )
             chw = np.zeros((1, 3, side, side), np.float32)
             Painter(_Sample(form), transform, 0, normalise).paint(0, ids, chw, labels, weights, row)
 

@@ -18,7 +18,8 @@ MOST_TOLD = 200  # a packet holds 64 KiB
 def work(spec, arena_fd, sock, index):
     """Serves tasks until the loader closes its end.
 
-    A reply is the task's own bytes, followed by the pickled ([(sample, reason)], traceback) where there is something to tell.
+    A reply is the task's own bytes, followed by the pickled ([(sample, reason)], traceback) where there is
+    something to tell.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the loader's business
     cv2.setNumThreads(0)
@@ -39,8 +40,14 @@ def work(spec, arena_fd, sock, index):
         if generation == arena.generation[0]:  # else the loader has turned to something else meanwhile
             try:
                 part = slice(first, end)
-                bad = painter.paint(epoch, arena.ids[slot, part], arena.images[slot, part], arena.labels[slot, part],
-                                    arena.weights[slot, part], row)
+                bad = painter.paint(
+                    epoch,
+                    arena.ids[slot, part],
+                    arena.images[slot, part],
+                    arena.labels[slot, part],
+                    arena.weights[slot, part],
+                    row,
+                )
                 if bad:
                     reply += pickle.dumps((bad[:MOST_TOLD], ""))
             except Exception:

@@ -21,7 +21,9 @@ def load_be64(typing_context, array, index):
 
 @intrinsic
 def store_be64(typing_context, array, index, value):
-    """Writes a uint64 to the 8 bytes of a uint8 array from `index` on, most significant byte first; nothing checks the bounds."""
+    """Writes a uint64 to the 8 bytes of a uint8 array from `index` on, most significant byte first; nothing
+    checks the bounds.
+    """
 
     def generate(context, builder, signature, arguments):
         view = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -33,8 +35,8 @@ def store_be64(typing_context, array, index, value):
 
 
 SLACK = 256
-"""Bytes that every buffer must have beyond its contents: whole words are read and written, and a damaged JPEG block is read to its end,
-up to 212 bytes, before that is checked."""
+"""Bytes that every buffer must have beyond its contents: whole words are read and written, and a damaged JPEG
+block is read to its end, up to 212 bytes, before that is checked."""
 
 _ONES, _TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 
@@ -76,7 +78,9 @@ def unstuff(data, start, end, out):
 
 @numba.njit(cache=True, nogil=True)
 def stuff(data, size, out, at):
-    """Copies data[:size] to `out` from `at` on with a zero behind each 0xFF; returns the position behind the last byte."""
+    """Copies data[:size] to `out` from `at` on with a zero behind each 0xFF; returns the position behind the
+    last byte.
+    """
     i = 0
     while i < size:
         word = load_be64(data, i)
@@ -98,7 +102,9 @@ def stuff(data, size, out, at):
 
 @numba.njit(cache=True, nogil=True)
 def put_bits(out, position, value, count):
-    """Writes the `count` (up to 32) low bits of `value` at bit `position`, zeros behind them; returns the new position."""
+    """Writes the `count` (up to 32) low bits of `value` at bit `position`, zeros behind them; returns the new
+    position.
+    """
     if count == 0:
         return position
     index, used = position >> 3, np.uint64(position & 7)
@@ -111,7 +117,8 @@ def put_bits(out, position, value, count):
 @numba.njit(cache=True, nogil=True)
 def copy_bits(data, begin, end, out, position):
     """Appends bits begin to end of `data` to `out` at bit `position`; returns the new position."""
-    # The head of the first word is kept in a register: reading back what was just written costs four times as much.
+    # The head of the first word is kept in a register: reading back what was just written costs four times as
+    # much.
     used = position & 7
     index = position >> 3
     head = load_be64(out, index) & ~(np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(used))

@@ -7,7 +7,8 @@ import numpy as np
 
 from kernels.philox import below, philox4, uniform
 
-# Blocks of a sample's random stream. Each use has its own, so that one more augmentation changes nothing in the others.
+# Blocks of a sample's random stream. Each use has its own, so that one more augmentation changes nothing in
+# the others.
 BLOCK_FLIP_AND_PAD = 0
 BLOCK_JITTER = 1
 BLOCK_CUTOUT = 2
@@ -18,9 +19,11 @@ CROP_TRIES = 10
 
 @numba.njit(cache=True, nogil=True)
 def random_resized_box(height, width, seed, epoch, sample, scale_lo, scale_hi, ratio_lo, ratio_hi):
-    """(top, left, height, width) in pixels: area fraction uniform in scale, log aspect ratio uniform, 10 tries, then a centre crop.
+    """(top, left, height, width) in pixels: area fraction uniform in scale, log aspect ratio uniform, 10
+    tries, then a centre crop.
 
-    Szegedy et al., "Going deeper with convolutions", 2014, as all four nets' originals crop. The centre crop is the largest whose aspect ratio is allowed.
+    Szegedy et al., "Going deeper with convolutions", 2014, as all four nets' originals crop. The centre crop
+    is the largest whose aspect ratio is allowed.
     """
     log_lo, log_hi = math.log(ratio_lo), math.log(ratio_hi)
     for attempt in range(CROP_TRIES):
@@ -42,7 +45,9 @@ def random_resized_box(height, width, seed, epoch, sample, scale_lo, scale_hi, r
 
 @numba.njit(cache=True, nogil=True)
 def pad_offsets(pad, seed, epoch, sample):
-    """(dy, dx) in [-pad, pad]: where a crop of the image's own size begins in the image padded by `pad`, from the image's corner."""
+    """(dy, dx) in [-pad, pad]: where a crop of the image's own size begins in the image padded by `pad`, from
+    the image's corner.
+    """
     _, w1, w2, _ = philox4(seed, epoch, sample, BLOCK_FLIP_AND_PAD)
     return below(w1, 2 * pad + 1) - pad, below(w2, 2 * pad + 1) - pad
 

@@ -21,10 +21,11 @@ def canonical(counts, symbols):
 
 
 def complete_dc(counts, symbols):
-    """(counts, symbols) of a DC table with the missing ones of the categories 0 to 11 added behind the longest code.
+    """(counts, symbols) of a DC table with the missing ones of the categories 0 to 11 added behind the
+    longest code.
 
-    No code may consist of ones alone, so there is room below the last one; the codes that exist stay as they are. None where the table is
-    so deep that it has no room.
+    No code may consist of ones alone, so there is room below the last one; the codes that exist stay as they
+    are. None where the table is so deep that it has no room.
     """
     missing = [k for k in range(12) if k not in symbols]
     if not missing:
@@ -49,7 +50,9 @@ def dc_encoder(counts, symbols):
 
 
 def slow_table(counts, symbols):
-    """(2, 18 + 256) int64: for each length the first code beyond it and the offset of its symbols; row 1 from 18 on: the symbols."""
+    """(2, 18 + 256) int64: for each length the first code beyond it and the offset of its symbols; row 1 from
+    18 on: the symbols.
+    """
     table = np.zeros((2, 18 + 256), np.int64)
     code, at = 0, 0
     for bits, count in enumerate(counts, 1):
@@ -74,7 +77,9 @@ def _first_level(codes, lengths, symbols, bits):
 
 @numba.njit(cache=True, nogil=True)
 def _advance(symbol):
-    """By how many coefficients a symbol of an AC table moves on; far too many where baseline JPEG does not have it."""
+    """By how many coefficients a symbol of an AC table moves on; far too many where baseline JPEG does not
+    have it.
+    """
     if symbol == 0:
         return END_OF_BLOCK
     if symbol == 0xF0:
@@ -84,9 +89,11 @@ def _advance(symbol):
 
 @numba.njit(cache=True, nogil=True)
 def _skip_table(first):
-    """(2**11,) uint32, for reading over coefficients: as many symbols as the window of 11 bits tells whole, their values left unread.
+    """(2**11,) uint32, for reading over coefficients: as many symbols as the window of 11 bits tells whole,
+    their values left unread.
 
-    Bits 0-4 length and 5-12 advance of the first symbol; 13-17 length and 18-25 advance of all of them; 26-31 advance before the last.
+    Bits 0-4 length and 5-12 advance of the first symbol; 13-17 length and 18-25 advance of all of them; 26-31
+    advance before the last.
     """
     table = np.zeros(1 << AC_BITS, np.uint32)
     mask = (1 << AC_BITS) - 1

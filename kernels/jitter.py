@@ -14,7 +14,8 @@ BLOCK = 1024
 def draw_jitter(widths, seed, epoch, sample, order, factor):
     """Fills `order` (4,) with a permutation of the four operations and `factor` (4,) with their strengths.
 
-    The factors are uniform in [max(0, 1 - width), 1 + width], the hue's shift in [-width, width] turns of the circle.
+    The factors are uniform in [max(0, 1 - width), 1 + width], the hue's shift in [-width, width] turns of the
+    circle.
     """
     words = philox4(seed, epoch, sample, BLOCK_JITTER)
     shuffle, _, _, _ = philox4(seed, epoch, sample, BLOCK_JITTER_ORDER)
@@ -62,11 +63,17 @@ def saturate(image, factor, room):
     zero, top, half = np.float32(0.0), np.float32(255.0), np.float32(0.5)
     gray, wide = room[0], room[1:4].reshape(-1)
     for at in range(0, flat.size // 3, BLOCK):
-        # Three plain loops: as one, over three channels at a stride, this is not vector code and takes 8 times as long.
+        # Three plain loops: as one, over three channels at a stride, this is not vector code and takes 8
+        # times as long.
         line = flat[3 * at : 3 * (at + BLOCK)]
         count = line.size // 3
         for k in range(count):
-            gray[k] = a * np.float32(line[3 * k]) + b * np.float32(line[3 * k + 1]) + c * np.float32(line[3 * k + 2]) + half
+            gray[k] = (
+                a * np.float32(line[3 * k])
+                + b * np.float32(line[3 * k + 1])
+                + c * np.float32(line[3 * k + 2])
+                + half
+            )
         for k in range(count):
             y = gray[k]
             wide[3 * k], wide[3 * k + 1], wide[3 * k + 2] = y, y, y
@@ -82,7 +89,9 @@ def _clip(value):
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def turn_hue(image, shift, room):
-    """Turns each pixel's hue by `shift` turns of the HSV circle; value and saturation stay. room: float32 (4, BLOCK)."""
+    """Turns each pixel's hue by `shift` turns of the HSV circle; value and saturation stay. room: float32 (4,
+    BLOCK).
+    """
     flat = image.reshape(-1)
     turn = np.float32(6.0 * (shift - np.floor(shift)))
     zero, half, one, two = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(2.0)
@@ -107,7 +116,8 @@ def turn_hue(image, shift, room):
             hue = turn + (from_red if top == red else (from_green if top == green else from_blue))
             hue = hue + six if hue < zero else hue
             hue = hue - six if hue >= six else hue
-            # Each channel is the top less its share of the span, a trapezoid over the circle (Smith, "Color gamut transform pairs", 1978).
+            # Each channel is the top less its share of the span, a trapezoid over the circle (Smith, "Color
+            # gamut transform pairs", 1978).
             top += half
             reds[k] = top - span * _clip(two - abs(hue - three))
             greens[k] = top - span * _clip(abs(hue - two) - one)
@@ -119,9 +129,11 @@ def turn_hue(image, shift, room):
 
 @numba.njit(cache=True, nogil=True)
 def jitter(image, widths, seed, epoch, sample, order, factor, room):
-    """Brightness, contrast, saturation and hue by `widths` (4,) on a contiguous (H, W, 3) uint8 picture, in this sample's own order.
+    """Brightness, contrast, saturation and hue by `widths` (4,) on a contiguous (H, W, 3) uint8 picture, in
+    this sample's own order.
 
-    A width of 0 skips its operation. Each rounds to uint8, as the originals' operations do. order, factor: of four each. room: float32 (4, BLOCK).
+    A width of 0 skips its operation. Each rounds to uint8, as the originals' operations do. order, factor: of
+    four each. room: float32 (4, BLOCK).
     """
     draw_jitter(widths, seed, epoch, sample, order, factor)
     for k in range(4):

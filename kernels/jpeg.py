@@ -1,8 +1,8 @@
 """Finding and cutting the parts of a baseline JPEG without decoding it.
 
-`scan` reads over the entropy-coded bits and notes where every few MCUs (minimum coded units) begin and what the DC values are there; `cut`
-puts the bits of a rectangle of MCUs together as the bits of a smaller picture. `locate` finds the rectangle's bits from kept notes, without
-reading the rest. Coefficients are never changed.
+`scan` reads over the entropy-coded bits and notes where every few MCUs (minimum coded units) begin and what
+the DC values are there; `cut` puts the bits of a rectangle of MCUs together as the bits of a smaller picture.
+`locate` finds the rectangle's bits from kept notes, without reading the rest. Coefficients are never changed.
 """
 
 import numba
@@ -14,7 +14,9 @@ from kernels.huffman import AC_BITS, DC_BITS
 
 @numba.njit(cache=True, nogil=True)
 def _slow(word, c, table):
-    """length * 256 + symbol of the code at the top of `word`, for codes beyond the first level; 0 where there is no such code."""
+    """length * 256 + symbol of the code at the top of `word`, for codes beyond the first level; 0 where there
+    is no such code.
+    """
     for bits in range(1, 17):
         code = np.int64(word >> np.uint64(64 - bits))
         if code < table[c, 0, bits]:
@@ -70,15 +72,18 @@ def _skip_ac(data, position, c, look, slow):
 
 @numba.njit(cache=True, nogil=True)
 def scan(data, end, blocks, dc_look, dc_slow, ac_look, ac_slow, columns, rows, step, starts, dcs):
-    """Notes where the MCUs begin; returns the bit position behind the last one read, or -1 where the data is damaged.
+    """Notes where the MCUs begin; returns the bit position behind the last one read, or -1 where the data is
+    damaged.
 
-    data: entropy-coded bytes without stuffing, of `end` bits. blocks: the component of each block of an MCU; the tables are indexed by
-    component. columns: MCUs a row. rows: how many rows to read. Every `step` MCUs of a row, and at its end, `starts` (rows, n + 1) int64
-    gets the bit position and `dcs` (rows, n + 1, components) int64 the DC values of the blocks before.
+    data: entropy-coded bytes without stuffing, of `end` bits. blocks: the component of each block of an MCU;
+    the tables are indexed by component. columns: MCUs a row. rows: how many rows to read. Every `step` MCUs
+    of a row, and at its end, `starts` (rows, n + 1) int64 gets the bit position and `dcs` (rows, n + 1,
+    components) int64 the DC values of the blocks before.
     """
     last = np.zeros(dcs.shape[2], np.int64)
-    # `word` holds the next `held` bits at its top. It is filled up from `at` once for two symbols' worth: the load's address is known
-    # long before, so that the chain from one symbol to the next is shift, look up, shift (a third faster than loading anew by position).
+    # `word` holds the next `held` bits at its top. It is filled up from `at` once for two symbols' worth: the
+    # load's address is known long before, so that the chain from one symbol to the next is shift, look up,
+    # shift (a third faster than loading anew by position).
     word, held, at = np.uint64(0), np.int64(0), np.int64(0)
     for row in range(rows):
         for column in range(columns):
@@ -149,7 +154,9 @@ def _put_dc(out, position, difference, c, encoder):
 
 @numba.njit(cache=True, nogil=True)
 def skip_units(data, position, count, blocks, dc_look, dc_slow, ac_look, ac_slow, last):
-    """Bit position behind the `count` MCUs that begin at `position`, with the DC values in `last` carried on; -1 where damaged."""
+    """Bit position behind the `count` MCUs that begin at `position`, with the DC values in `last` carried on;
+    -1 where damaged.
+    """
     for _ in range(count):
         for block in range(blocks.size):
             c = blocks[block]
@@ -165,10 +172,14 @@ def skip_units(data, position, count, blocks, dc_look, dc_slow, ac_look, ac_slow
 
 
 @numba.njit(cache=True, nogil=True)
-def _cut_row(data, begin, end, before, row, blocks, dc_look, dc_slow, ac_look, ac_slow, encoder, last, out, position):
-    """Appends the MCUs in bits begin to end of `data` to `out` at bit `position`; returns the new position, or -1.
+def _cut_row(
+    data, begin, end, before, row, blocks, dc_look, dc_slow, ac_look, ac_slow, encoder, last, out, position
+):
+    """Appends the MCUs in bits begin to end of `data` to `out` at bit `position`; returns the new position,
+    or -1.
 
-    Only the first block of each component has its DC difference written anew, for it follows on another block now.
+    Only the first block of each component has its DC difference written anew, for it follows on another block
+    now.
     """
     copied = begin
     seen = np.int64(0)
@@ -186,7 +197,9 @@ def _cut_row(data, begin, end, before, row, blocks, dc_look, dc_slow, ac_look, a
                 return np.int64(-1)
             position = copy_bits(data, copied, begin, out, position)
             position = put_bits(out, position, encoder[c, size, 0], encoder[c, size, 1])
-            position = put_bits(out, position, difference if difference >= 0 else difference + (1 << size) - 1, size)
+            position = put_bits(
+                out, position, difference if difference >= 0 else difference + (1 << size) - 1, size
+            )
             copied = begin + bits
         begin = _skip_ac(data, begin + bits, c, ac_look, ac_slow)
         if begin < 0 or begin > end:
@@ -196,16 +209,30 @@ def _cut_row(data, begin, end, before, row, blocks, dc_look, dc_slow, ac_look, a
 
 @numba.njit(cache=True, nogil=True)
 def cut(data, begins, ends, before, after, blocks, dc_look, dc_slow, ac_look, ac_slow, encoder, out):
-    """Writes rows of MCUs, bits begins[r] to ends[r] of `data`, one behind the other to `out`, and ones up to a whole byte.
+    """Writes rows of MCUs, bits begins[r] to ends[r] of `data`, one behind the other to `out`, and ones up to
+    a whole byte.
 
-    before, after: (rows, components) DC values ahead of each row's first block and at its end. Returns the bytes written, or -1 where the
-    data is damaged.
+    before, after: (rows, components) DC values ahead of each row's first block and at its end. Returns the
+    bytes written, or -1 where the data is damaged.
     """
     position = np.int64(0)
     last = np.zeros(before.shape[1], np.int64)
     for row in range(begins.size):
         position = _cut_row(
-            data, begins[row], ends[row], before, row, blocks, dc_look, dc_slow, ac_look, ac_slow, encoder, last, out, position
+            data,
+            begins[row],
+            ends[row],
+            before,
+            row,
+            blocks,
+            dc_look,
+            dc_slow,
+            ac_look,
+            ac_slow,
+            encoder,
+            last,
+            out,
+            position,
         )
         if position < 0:
             return np.int64(-1)

@@ -1,4 +1,6 @@
-"""The kept notes of a JPEG's scan: which byte and bit every few MCUs begin at, so that a part is found without reading what is before."""
+"""The kept notes of a JPEG's scan: which byte and bit every few MCUs begin at, so that a part is found
+without reading what is before.
+"""
 
 import numba
 import numpy as np
@@ -7,12 +9,16 @@ from kernels.bits import unstuff
 from kernels.jpeg import skip_units
 
 STEP = 4
-"""MCUs between two notes of a row: 2 % of a 110 KB file of 500 x 375, half of that at 8, and some 20 microseconds a crop slower."""
+"""MCUs between two notes of a row: 2 % of a 110 KB file of 500 x 375, half of that at 8, and some 20
+microseconds a crop slower.
+"""
 
 
 @numba.njit(cache=True, nogil=True)
 def stuffed_positions(data, start, positions, out):
-    """Writes to `out` uint32 where the ascending bit `positions` of the unstuffed bytes lie in the stuffed ones, in bits from `start`."""
+    """Writes to `out` uint32 where the ascending bit `positions` of the unstuffed bytes lie in the stuffed
+    ones, in bits from `start`.
+    """
     at, plain = start, np.int64(0)
     for k in range(positions.size):
         byte = positions[k] >> 3
@@ -25,10 +31,12 @@ def stuffed_positions(data, start, positions, out):
 @numba.njit(cache=True, nogil=True)
 def locate(data, start, end, notes, note_dcs, first_row, left, right, columns, blocks, dc_look, dc_slow, ac_look, ac_slow,
            scratch, begins, ends, before, after):  # fmt: skip
-    """Brings columns `left` to `right` of some rows of MCUs to `scratch`, unstuffed, and fills what `cut` wants to know of them.
+    """Brings columns `left` to `right` of some rows of MCUs to `scratch`, unstuffed, and fills what `cut`
+    wants to know of them.
 
-    data[start:end]: the stuffed bytes. notes (rows, n + 1) uint32 and note_dcs (rows, n + 1, components) int16: kept by the scan. The rows
-    are `first_row` and as many as `begins` has. Returns False where the data is damaged.
+    data[start:end]: the stuffed bytes. notes (rows, n + 1) uint32 and note_dcs (rows, n + 1, components)
+    int16: kept by the scan. The rows are `first_row` and as many as `begins` has. Returns False where the
+    data is damaged.
     """
     size = np.int64(0)
     last = np.zeros(before.shape[1], np.int64)
@@ -49,7 +57,17 @@ def locate(data, start, end, notes, note_dcs, first_row, left, right, columns, b
         for c in range(last.size):
             last[c] = note_dcs[note, near, c]
         more, _ = unstuff(data, middle, close, scratch[size + n :])
-        position = skip_units(scratch, 8 * size + (head & 7), left - near * STEP, blocks, dc_look, dc_slow, ac_look, ac_slow, last)
+        position = skip_units(
+            scratch,
+            8 * size + (head & 7),
+            left - near * STEP,
+            blocks,
+            dc_look,
+            dc_slow,
+            ac_look,
+            ac_slow,
+            last,
+        )
         if position < 0:
             return False
         begins[row] = position
@@ -58,7 +76,9 @@ def locate(data, start, end, notes, note_dcs, first_row, left, right, columns, b
             last[c] = note_dcs[note, far, c]
         position = 8 * (size + n) + (tail & 7)
         if right < columns:
-            position = skip_units(scratch, position, right - far * STEP, blocks, dc_look, dc_slow, ac_look, ac_slow, last)
+            position = skip_units(
+                scratch, position, right - far * STEP, blocks, dc_look, dc_slow, ac_look, ac_slow, last
+            )
             if position < 0:
                 return False
         ends[row] = position

@@ -1,4 +1,6 @@
-"""Counter-based random numbers: what is drawn depends on (seed, epoch, sample, block) and on nothing that happened before."""
+"""Counter-based random numbers: what is drawn depends on (seed, epoch, sample, block) and on nothing that
+happened before.
+"""
 
 import numba
 import numpy as np
@@ -13,7 +15,8 @@ PLAN_SAMPLE = -1
 
 @numba.njit(cache=True, nogil=True)
 def philox4(seed, epoch, sample, block):
-    """Four uint32 (as uint64) of Philox4x32-10 at counter (block, sample low, sample high, epoch) under the 64-bit key `seed`.
+    """Four uint32 (as uint64) of Philox4x32-10 at counter (block, sample low, sample high, epoch) under the
+    64-bit key `seed`.
 
     Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
     """

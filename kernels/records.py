@@ -10,9 +10,11 @@ RECORD_BYTES = 1 + 3 * SIDE * SIDE
 
 @numba.njit(cache=True, nogil=True)
 def crop_records(records, ids, seed, epoch, pad, flip, out):
-    """Writes the pictures `ids` of `records` (N, 3073) uint8, label byte and three planes each, to `out` (n, 32, 32, 3) uint8.
+    """Writes the pictures `ids` of `records` (N, 3073) uint8, label byte and three planes each, to `out` (n,
+    32, 32, 3) uint8.
 
-    Each is shifted by up to `pad` pixels with zeros beyond the border (0: not) and mirrored with probability `flip`.
+    Each is shifted by up to `pad` pixels with zeros beyond the border (0: not) and mirrored with probability
+    `flip`.
     """
     for n in range(ids.size):
         record = records[ids[n]]
@@ -39,7 +41,9 @@ def crop_records(records, ids, seed, epoch, pad, flip, out):
 
 @numba.njit(cache=True, nogil=True)
 def crop_padded(image, dy, dx, mirrored, out):
-    """Writes `image` (H, W, 3) uint8 shifted by (dy, dx), zeros beyond its border, perhaps mirrored, to `out` of the same shape."""
+    """Writes `image` (H, W, 3) uint8 shifted by (dy, dx), zeros beyond its border, perhaps mirrored, to `out`
+    of the same shape.
+    """
     height, width = image.shape[0], image.shape[1]
     if dy != 0 or dx != 0:
         out[:] = 0

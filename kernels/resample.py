@@ -1,4 +1,6 @@
-"""Bilinear resize of any region into any place, with the crop, the mirroring and on demand the antialiasing done on the way."""
+"""Bilinear resize of any region into any place, with the crop, the mirroring and on demand the antialiasing
+done on the way.
+"""
 
 import numba
 import numpy as np
@@ -9,10 +11,12 @@ WEIGHT_BITS = 11
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def taps(size, origin, scale, first, last, antialias, start, count, weight):
-    """Fills `start`, `count` (size,) and `weight` (size, n) int32: which source pixels make up each target pixel, and how much of each.
+    """Fills `start`, `count` (size,) and `weight` (size, n) int32: which source pixels make up each target
+    pixel, and how much of each.
 
-    Target pixel i looks at source coordinate (i + 0.5) * scale - 0.5 + origin within [first, last]; the weights are those of a triangle of
-    half width 1, or of `scale` where that is more and antialias is set, and sum to 2**11.
+    Target pixel i looks at source coordinate (i + 0.5) * scale - 0.5 + origin within [first, last]; the
+    weights are those of a triangle of half width 1, or of `scale` where that is more and antialias is set,
+    and sum to 2**11.
     """
     one = 1 << WEIGHT_BITS
     reach = scale if antialias and scale > 1.0 else 1.0
@@ -47,11 +51,11 @@ def taps_needed(scale, antialias):
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def resample(source, top, left, scale_y, scale_x, box, antialias, mirrored, out, row, work):
-    """Writes to `out` (h, w, 3) uint8 the part of `source` (H, W, 3) uint8 that begins at (top, left), in source pixels and not
-    necessarily whole ones, with `scale_y` and `scale_x` source pixels a target pixel.
+    """Writes to `out` (h, w, 3) uint8 the part of `source` (H, W, 3) uint8 that begins at (top, left), in
+    source pixels and not necessarily whole ones, with `scale_y` and `scale_x` source pixels a target pixel.
 
-    box: (first row, last row, first column, last column) that may be read; beyond them the border pixel counts. row: int32 of at least
-    3 * W + 3. work: int32 (2, max(h, w), 2 + taps).
+    box: (first row, last row, first column, last column) that may be read; beyond them the border pixel
+    counts. row: int32 of at least 3 * W + 3. work: int32 (2, max(h, w), 2 + taps).
     """
     height, width = out.shape[0], out.shape[1]
     n = work.shape[2] - 2

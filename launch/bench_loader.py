@@ -1,7 +1,7 @@
 """Images per second of the data loader, beside mindspore.dataset doing the same work in the same run.
 
-The pictures are synthetic (1/f texture with edges, some 500 x 375), written to a temporary folder; bytes per picture and per pixel are in
-the report, for they decide how long decoding takes.
+The pictures are synthetic (1/f texture with edges, some 500 x 375), written to a temporary folder; bytes per
+picture and per pixel are in the report, for they decide how long decoding takes.
 """
 
 import argparse
@@ -40,11 +40,15 @@ class Settings:
             if getattr(self, name) <= 0:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be more than 0")
         if self.pictures < 2 * self.batch_size:
-            raise ValueError(f"--pictures {self.pictures}: at least two batches of {self.batch_size} are needed")
+            raise ValueError(
+                f"--pictures {self.pictures}: at least two batches of {self.batch_size} are needed"
+            )
 
 
 def texture(rng, height, width):
-    """(height, width, 3) uint8: noise whose power falls with frequency as in photographs, over a few flat shapes with sharp borders."""
+    """(height, width, 3) uint8: noise whose power falls with frequency as in photographs, over a few flat
+    shapes with sharp borders.
+    """
     noise = np.fft.rfft2(rng.standard_normal((3, height, width), dtype=np.float32), axes=(1, 2))
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     image = np.fft.irfft2(noise / np.maximum(frequency, 1 / width) ** 1.1, (height, width), axes=(1, 2))
@@ -58,9 +62,11 @@ def texture(rng, height, width):
 
 
 def write_pictures(folder, count, kilobytes):
-    """Writes `count` JPEGs of about `kilobytes` on average in 10 classes; returns (mean bytes, mean bytes per pixel, quality)."""
+    """Writes `count` JPEGs of about `kilobytes` on average in 10 classes; returns (mean bytes, mean bytes per
+    pixel, quality).
+    """
     rng = np.random.default_rng(5)
-    bases = [texture(rng, 640, 800) for _ in range(24)]
+    bases = [texture(rng, 640, 800) for _ in range(min(24, 1 + count // 16))]
     cuts = []
     for k in range(count):
         height, width = ((375, 500), (333, 500), (500, 375), (400, 500))[k % 4]
@@ -96,7 +102,9 @@ def write_records(folder, count=50000):
 
 
 def rate(epochs, count_of, seconds):
-    """Images a second of the iterators that `epochs` yields, over at least `seconds` after one epoch to warm up."""
+    """Images a second of the iterators that `epochs` yields, over at least `seconds` after one epoch to warm
+    up.
+    """
     for batch in next(epochs):
         count_of(batch)
     images, began = 0, time.perf_counter()
@@ -109,7 +117,9 @@ def rate(epochs, count_of, seconds):
 def own_rate(source, transform, settings, workers=None, floats=True):
     """Images a second of this project's loader."""
     output = {"output": "float32", "normalise": (MEAN, STD)} if floats else {}
-    with Loader(source, settings.batch_size, transform, workers=workers or settings.workers, **output) as loader:
+    with Loader(
+        source, settings.batch_size, transform, workers=workers or settings.workers, **output
+    ) as loader:
         return rate((loader.epoch(e) for e in range(10**9)), len, settings.seconds)
 
 
@@ -119,7 +129,10 @@ def peer_rate(folder, jitter, settings, floats=True):
     from mindspore.dataset import vision
 
     data = ds.ImageFolderDataset(str(folder), num_parallel_workers=settings.workers, shuffle=True)
-    steps = [vision.RandomCropDecodeResize(224, (0.08, 1.0), (3 / 4, 4 / 3)), vision.RandomHorizontalFlip(0.5)]
+    steps = [
+        vision.RandomCropDecodeResize(224, (0.08, 1.0), (3 / 4, 4 / 3)),
+        vision.RandomHorizontalFlip(0.5),
+    ]
     if jitter:
         steps.append(vision.RandomColorAdjust(0.4, 0.4, 0.4))
     if floats:
@@ -128,7 +141,9 @@ def peer_rate(folder, jitter, settings, floats=True):
     data = data.batch(settings.batch_size, drop_remainder=True)
     iterator = data.create_dict_iterator(num_epochs=-1, output_numpy=True)
     try:
-        return rate((iter(iterator) for _ in range(10**9)), lambda batch: len(batch["image"]), settings.seconds)
+        return rate(
+            (iter(iterator) for _ in range(10**9)), lambda batch: len(batch["image"]), settings.seconds
+        )
     finally:
         iterator.stop() if hasattr(iterator, "stop") else None
 
@@ -138,7 +153,11 @@ def cases(folder, settings):
     plain, jitter = TrainTransform(224), TrainTransform(224, jitter=JITTER)
     images = ImageFolder(folder / "images")
     packs = {}
-    for name, flags in (("lossless", ()), ("short 256", ("--short_side", "256")), ("raw 256", ("--short_side", "256", "--format", "raw"))):
+    for name, flags in (
+        ("lossless", ()),
+        ("short 256", ("--short_side", "256")),
+        ("raw 256", ("--short_side", "256", "--format", "raw")),
+    ):
         out = folder / f"{name.replace(' ', '')}.pack"
         if pack(["--data_path", str(folder / "images"), "--out", str(out), *flags]):
             raise RuntimeError(f"packing {name} failed")
@@ -150,13 +169,18 @@ def cases(folder, settings):
         "folder, 1 worker": lambda: own_rate(images, plain, settings, workers=1),
         "folder, uint8": lambda: own_rate(images, plain, settings, floats=False),
         "folder, jitter": lambda: own_rate(images, jitter, settings),
-        **{f"pack {name}": lambda source=source: own_rate(source, plain, settings) for name, source in packs.items()},
+        **{
+            f"pack {name}": lambda source=source: own_rate(source, plain, settings)
+            for name, source in packs.items()
+        },
         "cifar-10, 1 worker": lambda: own_rate(cifar, small, settings, workers=1, floats=False),
     }
     if settings.peer:
         found["mindspore.dataset"] = lambda: peer_rate(folder / "images", False, settings)
         found["mindspore.dataset, jitter"] = lambda: peer_rate(folder / "images", True, settings)
-        found["mindspore.dataset, uint8"] = lambda: peer_rate(folder / "images", False, settings, floats=False)
+        found["mindspore.dataset, uint8"] = lambda: peer_rate(
+            folder / "images", False, settings, floats=False
+        )
     return found
 
 
@@ -167,8 +191,12 @@ def ratios(medians):
     if peer:
         names = ("folder", "pack lossless", "pack short 256", "pack raw 256")
         found.update({f"{name} over mindspore.dataset": medians[name] / peer for name in names})
-        found["folder over mindspore.dataset, uint8"] = medians["folder, uint8"] / medians["mindspore.dataset, uint8"]
-        found["folder over mindspore.dataset, jitter"] = medians["folder, jitter"] / medians["mindspore.dataset, jitter"]
+        found["folder over mindspore.dataset, uint8"] = (
+            medians["folder, uint8"] / medians["mindspore.dataset, uint8"]
+        )
+        found["folder over mindspore.dataset, jitter"] = (
+            medians["folder, jitter"] / medians["mindspore.dataset, jitter"]
+        )
     return found
 
 
@@ -189,7 +217,10 @@ def measure(settings):
         {"name": "synthetic pictures, bytes per pixel", "value": density, "unit": "B"},
         {"name": "synthetic pictures, JPEG quality", "value": quality, "unit": ""},
     ]
-    results += [{"name": case, "value": medians[case], "unit": "img/s", "rounds": values} for case, values in rates.items()]
+    results += [
+        {"name": case, "value": medians[case], "unit": "img/s", "rounds": values}
+        for case, values in rates.items()
+    ]
     return {"results": results, "ratios": ratios(medians)}
 
 
@@ -198,7 +229,9 @@ bench_loader = measure
 
 def main(arguments=None):
     """The same without the family's front door: python -m launch.bench_loader --json FILE."""
-    parser = argparse.ArgumentParser(prog="python -m launch.bench_loader", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m launch.bench_loader", description=__doc__.split("\n", 1)[0]
+    )
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--kilobytes", type=int, default=Settings.kilobytes)
     parser.add_argument("--seconds", type=float, default=Settings.seconds)

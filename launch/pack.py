@@ -1,7 +1,9 @@
-"""python -m launch.pack --data_path DIR --out FILE: writes an image folder as one file, read faster and moved as one.
+"""python -m launch.pack --data_path DIR --out FILE: writes an image folder as one file, read faster and moved
+as one.
 
-By default every file keeps its bytes, so that the batches are those of the folder, bit for bit; --short_side, --max_side and --format raw
-trade pixels for speed. python -m launch.pack --verify FILE checks every sample's checksum.
+By default every file keeps its bytes, so that the batches are those of the folder, bit for bit; --short_side,
+--max_side and --format raw trade pixels for speed. python -m launch.pack --verify FILE checks every sample's
+checksum.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import numpy as np
 import simplejpeg
 
 from dataloader import BadImage, ImageFolder, Pack, PackWriter
-from dataloader.jpeg import pack_notes
+from dataloader.jpeg_cut import pack_notes
 from dataloader.pack import ENCODED, RAW
 from dataloader.picture import Encoded
 
@@ -24,7 +26,9 @@ _work = {}
 
 
 def shrink_to(height, width, short_side, max_side):
-    """(height, width) after bringing the shorter side to `short_side` or the longer to `max_side`; never larger than before."""
+    """(height, width) after bringing the shorter side to `short_side` or the longer to `max_side`; never
+    larger than before.
+    """
     if short_side:
         factor = short_side / min(height, width)
     elif max_side:
@@ -62,8 +66,12 @@ def _start(source, settings):
 
 
 def write_pack(source, out, settings, report):
-    """Writes all samples of `source`; `report(done, total, bytes)` is called now and then. Leaves nothing behind where it is interrupted."""
-    pack_notes(simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8)))  # compiled once here and not once a worker
+    """Writes all samples of `source`; `report(done, total, bytes)` is called now and then. Leaves nothing
+    behind where it is interrupted.
+    """
+    pack_notes(
+        simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8))
+    )  # compiled once here and not once a worker
     total = len(source)
     writer = PackWriter(out, source.classes, RAW if settings.format == "raw" else ENCODED)
     try:
@@ -110,13 +118,21 @@ class Progress:
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(prog="python -m launch.pack", description=__doc__.split("\n", 1)[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m launch.pack", description=__doc__.split("\n", 1)[0], allow_abbrev=False
+    )
     parser.add_argument("--data_path", metavar="DIR", help="folder with one folder a class")
     parser.add_argument("--out", metavar="FILE", help="the pack to write")
-    parser.add_argument("--short_side", type=int, default=0, metavar="N", help="shrink the shorter side to N pixels")
-    parser.add_argument("--max_side", type=int, default=0, metavar="N", help="shrink the longer side to N pixels")
+    parser.add_argument(
+        "--short_side", type=int, default=0, metavar="N", help="shrink the shorter side to N pixels"
+    )
+    parser.add_argument(
+        "--max_side", type=int, default=0, metavar="N", help="shrink the longer side to N pixels"
+    )
     parser.add_argument("--format", choices=("jpeg", "raw"), default="jpeg", help="raw keeps decoded pixels")
-    parser.add_argument("--quality", type=int, default=90, metavar="Q", help="of files that are shrunk (default 90)")
+    parser.add_argument(
+        "--quality", type=int, default=90, metavar="Q", help="of files that are shrunk (default 90)"
+    )
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
     parser.add_argument("--verify", metavar="FILE", help="check a pack and write nothing")
     settings = parser.parse_args(arguments)
@@ -124,7 +140,12 @@ def parse(arguments):
         parser.error("--data_path and --out are needed, or --verify")
     if settings.short_side and settings.max_side:
         parser.error("--short_side and --max_side exclude each other")
-    if not 1 <= settings.quality <= 100 or settings.short_side < 0 or settings.max_side < 0 or settings.workers < 1:
+    if (
+        not 1 <= settings.quality <= 100
+        or settings.short_side < 0
+        or settings.max_side < 0
+        or settings.workers < 1
+    ):
         parser.error("--quality is 1 to 100, sides are 0 and more, --workers at least 1")
     return settings
 

@@ -29,7 +29,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cifar(tmp_path_factory):
-    """101 training records in two files, 23 to evaluate, and a test_batch.bin where the official archive has it."""
+    """101 training records in two files, 23 to evaluate, and a test_batch.bin where the official archive has
+    it.
+    """
     root = tmp_path_factory.mktemp("cifar")
     rng = np.random.default_rng(8)
 

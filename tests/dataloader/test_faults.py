@@ -32,7 +32,11 @@ def png_bomb():
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
+        + chunk(b"IEND", b"")
+    )
 
 
 def jpeg_bomb():
@@ -90,7 +94,9 @@ def test_a_bad_file_is_replaced_alike_for_every_worker_and_rank_count_and_listed
     assert quarantine.epoch_count(0) == 4
     rows = list(csv.reader(table.open()))
     assert rows[0] == ["path", "reason", "epoch"]
-    assert {(row[0], row[2]) for row in rows[1:]} == {(source.path(k), "0") for k in ids} and all(row[1] for row in rows)
+    assert {(row[0], row[2]) for row in rows[1:]} == {(source.path(k), "0") for k in ids} and all(
+        row[1] for row in rows
+    )
     assert run(workers=3)[0] == one
     halves = [run(workers=2, rank=rank, size=2)[0] for rank in range(2)]
     assert halves[0][:2] == one[0:4:2] and halves[1][:2] == one[1:4:2]
@@ -212,7 +218,9 @@ def gone(pid):
 def test_no_process_and_no_shared_memory_is_left(folder, how):
     before = set(os.listdir("/dev/shm"))
     script = SCRIPT.format(root=str(ROOT), folder=str(folder))
-    process = subprocess.Popen([sys.executable, "-c", script, how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     pids = [int(pid) for pid in process.stdout.readline().split()]
     assert len(pids) == 3 and (how in ("return", "raise") or not any(map(gone, pids)))
     signals = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM, "kill": signal.SIGKILL}
@@ -245,7 +253,9 @@ with Loader(ImageFolder({str(folder)!r}), 8, TrainTransform(24), workers=2) as l
         pids = loader.pids
     print(sum(len(batch) for batch in loader.epoch(0)), loader.pids == pids)
 """
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert process.stdout.readline() == "up\n"
     os.killpg(process.pid, signal.SIGINT)  # while the foreman is still starting
     assert process.communicate(timeout=60)[0].split() == ["32", "True"]
@@ -274,7 +284,9 @@ def test_a_worker_knows_neither_mindspore_nor_mpi(folder, monkeypatch):
     for name in ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PRTE_X", "PMI_RANK", "MPI_LOCALNRANKS", "KEPT"):
         monkeypatch.setenv(name, "1")
     names = set(worker_environment(os.environ))
-    assert "KEPT" in names and not [n for n in names if n.startswith(("OMPI_", "PMIX_", "PRTE_", "PMI", "MPI"))]
+    assert "KEPT" in names and not [
+        n for n in names if n.startswith(("OMPI_", "PMIX_", "PRTE_", "PMI", "MPI"))
+    ]
     with Loader(ImageFolder(folder), 8, TRAIN, workers=1) as loader:
         next(loader.epoch(0))
         maps = Path(f"/proc/{loader.pids[0]}/maps").read_text()

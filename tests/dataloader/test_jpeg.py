@@ -10,7 +10,8 @@ import simplejpeg
 from loader_cases import picture
 
 from dataloader.decode import BadImage
-from dataloader.jpeg import Cutter, read_frame
+from dataloader.jpeg import read_frame
+from dataloader.jpeg_cut import Cutter
 from dataloader.picture import Encoded
 from kernels.huffman import canonical, complete_dc
 
@@ -21,10 +22,21 @@ RNG = np.random.default_rng(11)
 def encode(image, sampling, quality=90, optimised=False, restart=0, progressive=False):
     if sampling == "gray":
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, int(optimised), cv2.IMWRITE_JPEG_RST_INTERVAL, restart,
-                cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive)]
+    settings = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        quality,
+        cv2.IMWRITE_JPEG_OPTIMIZE,
+        int(optimised),
+        cv2.IMWRITE_JPEG_RST_INTERVAL,
+        restart,
+        cv2.IMWRITE_JPEG_PROGRESSIVE,
+        int(progressive),
+    ]
     if sampling != "gray":
-        settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}")]
+        settings += [
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}"),
+        ]
     return cv2.imencode(".jpg", image, settings)[1].tobytes()
 
 
@@ -62,7 +74,13 @@ def test_a_part_has_the_pixels_of_the_whole(sampling, quality, optimised, size):
 def test_a_part_may_be_shrunk_and_keeps_its_place(sampling, shrink):
     data = encode(rough(400, 600), sampling)
     whole = simplejpeg.decode_jpeg(data, min_factor=shrink, min_height=400 // shrink, min_width=600 // shrink)
-    for top, left, h, w in ((100, 130, 160, 161), (230, 431, 170, 169), (97, 129, 158, 158), (33, 65, 62, 94), (112, 160, 80, 96)):
+    for top, left, h, w in (
+        (100, 130, 160, 161),
+        (230, 431, 170, 169),
+        (97, 129, 158, 158),
+        (33, 65, 62, 94),
+        (112, 160, 80, 96),
+    ):
         got, y, x, factor = Encoded(data).pixels((top, left, h, w), (h // shrink, w // shrink))
         assert factor == shrink and y % shrink == 0 == x % shrink
         y, x, first, begin = y // shrink, x // shrink, top // shrink, left // shrink
@@ -134,7 +152,11 @@ def test_damage_is_never_worse_than_for_the_whole_decoder():
 
 
 def test_huffman_tables_are_completed_without_changing_a_code():
-    for counts, symbols in (([0, 1, 5, 1] + [0] * 12, [0, 1, 2, 3, 4, 5, 6]), ([1] + [0] * 15, [7]), ([0, 3] + [0] * 14, [0, 1, 2])):
+    for counts, symbols in (
+        ([0, 1, 5, 1] + [0] * 12, [0, 1, 2, 3, 4, 5, 6]),
+        ([1] + [0] * 15, [7]),
+        ([0, 3] + [0] * 14, [0, 1, 2]),
+    ):
         grown, more = complete_dc(counts, symbols)
         codes, lengths = canonical(grown, more)
         assert more[: len(symbols)] == symbols and sorted(more) == list(range(12))

@@ -91,8 +91,10 @@ def test_pixels_are_those_of_opencv_step_by_step(folder, tmp_path):
 
 def test_float_output_is_the_normalised_uint8_output(images):
     mean, std = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
-    with Loader(images, 8, TRAIN, seed=3, workers=2) as a, \
-            Loader(images, 8, TRAIN, seed=3, workers=2, output="float32", normalise=(mean, std)) as b:
+    with (
+        Loader(images, 8, TRAIN, seed=3, workers=2) as a,
+        Loader(images, 8, TRAIN, seed=3, workers=2, output="float32", normalise=(mean, std)) as b,
+    ):
         for x, y in zip(a.epoch(0), b.epoch(0)):
             want = ((x.images - np.float64(mean)) / std).transpose(0, 3, 1, 2)
             assert y.images.dtype == np.float32
@@ -129,7 +131,9 @@ def test_the_ring_says_what_it_needs_before_the_first_batch(images):
         Loader(images, 37, TrainTransform(200_000), workers=1)
 
 
-@pytest.mark.parametrize("wrong", (dict(output="int8"), dict(workers=-1), dict(hold=0), dict(output="float32"), dict(slots=1)))
+@pytest.mark.parametrize(
+    "wrong", (dict(output="int8"), dict(workers=-1), dict(hold=0), dict(output="float32"), dict(slots=1))
+)
 def test_wrong_settings_are_named(images, wrong):
     with pytest.raises(ValueError, match="="):
         Loader(images, 8, TRAIN, **wrong)

@@ -32,7 +32,9 @@ def photos(folder, tmp_path_factory):
         path.write_bytes(source.read(k))
     rng = np.random.default_rng(4)
     for k in range(6):
-        image = picture(rng, 300 + 13 * k, 420 - 31 * k).astype(int) + rng.integers(-20, 20, (300 + 13 * k, 420 - 31 * k, 1))
+        image = picture(rng, 300 + 13 * k, 420 - 31 * k).astype(int) + rng.integers(
+            -20, 20, (300 + 13 * k, 420 - 31 * k, 1)
+        )
         cv2.imwrite(str(root / "class1" / f"big{k}.jpg"), np.clip(image, 0, 255).astype(np.uint8))
     return root
 
@@ -49,7 +51,11 @@ def test_a_pack_gives_the_folder_s_batches_bit_for_bit(photos, packed):
     assert pack.classes == folder.classes and np.array_equal(pack.labels, folder.labels)
     assert pack.path(3) == f"{packed}:{os.path.relpath(folder.path(3), photos)}"
     assert all(bytes(pack.read(k)) == folder.read(k) for k in range(len(folder)))
-    for transform in (TRAIN, EvalTransform(24), TrainTransform(64, crop_scale=(0.05, 0.2), jitter=(0.4, 0.4, 0.4, 0.1))):
+    for transform in (
+        TRAIN,
+        EvalTransform(24),
+        TrainTransform(64, crop_scale=(0.05, 0.2), jitter=(0.4, 0.4, 0.4, 0.1)),
+    ):
         with Loader(folder, 8, transform, workers=1) as a, Loader(pack, 8, transform, workers=2) as b:
             for epoch in range(2):
                 assert [digest(x) for x in a.epoch(epoch)] == [digest(x) for x in b.epoch(epoch)]
@@ -71,7 +77,23 @@ def test_a_part_is_decoded_from_the_notes_and_not_by_a_scan(packed, monkeypatch)
 @pytest.mark.parametrize("side", ("short_side", "max_side"))
 def test_pictures_can_be_shrunk_and_stored_as_pixels(photos, tmp_path, form, side):
     out = tmp_path / "small.pack"
-    assert main(["--data_path", str(photos), "--out", str(out), f"--{side}", "60", "--format", form, "--workers", "1"]) == 0
+    assert (
+        main(
+            [
+                "--data_path",
+                str(photos),
+                "--out",
+                str(out),
+                f"--{side}",
+                "60",
+                "--format",
+                form,
+                "--workers",
+                "1",
+            ]
+        )
+        == 0
+    )
     folder, pack = ImageFolder(photos), Pack(out)
     for k in range(len(pack)):
         before, after = Encoded(folder.read(k)), pack.open(k)
@@ -114,7 +136,17 @@ def test_an_ended_pack_leaves_no_file_under_its_name(photos, tmp_path, how):
         (slow / f"{k}.jpg").write_bytes(path.read_bytes())
     os.mkfifo(slow / "9.jpg")  # the pack waits here for ever
     out = tmp_path / "out.pack"
-    command = [sys.executable, "-m", "launch.pack", "--data_path", str(slow.parent), "--out", str(out), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "launch.pack",
+        "--data_path",
+        str(slow.parent),
+        "--out",
+        str(out),
+        "--workers",
+        "1",
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
     until = time.monotonic() + 20
     while not list(tmp_path.glob("out.pack.*.part")) and time.monotonic() < until:

@@ -7,7 +7,9 @@ import pytest
 
 from dataloader import Plan
 
-SIZES = [(n, b, size) for n, b, size in itertools.product((1, 2, 7, 64, 101, 1000), (1, 3, 8, 64), (1, 2, 3, 7))]
+SIZES = [
+    (n, b, size) for n, b, size in itertools.product((1, 2, 7, 64, 101, 1000), (1, 3, 8, 64), (1, 2, 3, 7))
+]
 
 
 @pytest.mark.parametrize("n, batch, size", SIZES)
@@ -52,9 +54,17 @@ def test_the_order_is_a_permutation_that_seed_and_epoch_change():
     assert abs(np.mean(places) - 24.5) < 1.5
 
 
-@pytest.mark.parametrize("wrong", (
-    dict(samples=0), dict(batch_size=0), dict(rank=2), dict(tail="keep"), dict(batch_size=1000), dict(seed=-1),
-))
+@pytest.mark.parametrize(
+    "wrong",
+    (
+        dict(samples=0),
+        dict(batch_size=0),
+        dict(rank=2),
+        dict(tail="keep"),
+        dict(batch_size=1000),
+        dict(seed=-1),
+    ),
+)
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong)) + "="):
         Plan(**{**dict(samples=100, batch_size=8, rank=0, size=2), **wrong})

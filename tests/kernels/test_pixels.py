@@ -86,7 +86,19 @@ def test_resample_is_the_weighted_sum(case, antialias, mirrored):
     box = int(top), int(np.ceil(top + h)) - 1, int(left), int(np.ceil(left + w)) - 1
     out = np.empty((height, width, 3), np.uint8)
     work = np.empty((2, max(height, width), 2 + taps_needed(max(h / height, w / width), antialias)), np.int32)
-    resample(source, float(top), float(left), h / height, w / width, box, antialias, mirrored, out, np.empty(3 * columns + 3, np.int32), work)
+    resample(
+        source,
+        float(top),
+        float(left),
+        h / height,
+        w / width,
+        box,
+        antialias,
+        mirrored,
+        out,
+        np.empty(3 * columns + 3, np.int32),
+        work,
+    )
     want = resample_twin(source, top, left, h / height, w / width, box, antialias, height, width)
     got = out[:, ::-1] if mirrored else out
     assert np.abs(got - want).max() < 0.8  # 0.5 of rounding, the rest from weights of 11 bits
@@ -162,6 +174,8 @@ def test_cutout_sets_one_square_and_nothing_else():
         h, w = np.ptp(rows) + 1, np.ptp(columns) + 1
         assert h <= 7 and w <= 7 and rows.size == h * w and (image[rows, columns] == fill).all()
         assert (image[..., 0] == 100).sum() == 20 * 24 - h * w
-        assert (h == 7 or rows.min() == 0 or rows.max() == 19) and (w == 7 or columns.min() == 0 or columns.max() == 23)
+        assert (h == 7 or rows.min() == 0 or rows.max() == 19) and (
+            w == 7 or columns.min() == 0 or columns.max() == 23
+        )
         centres.append((rows.mean(), columns.mean()))
     assert np.ptp(np.array(centres), axis=0).min() > 14
