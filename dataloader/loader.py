@@ -129,7 +129,7 @@ class Loader:
         spec = Spec(
             self.source, self.transform, seed, normalise, self.plan.tail == "pad", cores, self._arena.layout
         )
-        self._team = Team(self._arena, spec, self.workers, self.source.path, self._restore)
+        self._team = Team(self._arena, spec, self.workers, self.source.path)
         self._free = deque(range(self.slots))
         self._flights, self._held = deque(), deque()
         self._next = None  # (epoch, index) to send out next
@@ -241,10 +241,6 @@ class Loader:
             flight.error = flight.error or error
             for sample, reason in bad:
                 self.quarantine.add(self.source.path(sample), sample, reason, flight.epoch)
-
-    def _restore(self, flight):
-        """Writes a flight's ids again, before another worker takes over."""
-        self._arena.ids[flight.slot] = flight.ids
 
     def close(self):
         """Ends the workers, waits until they are gone and gives the ring back. Views of batches stay

@@ -19,12 +19,11 @@ _POLL_MS = 1000
 class Team:
     """The workers of one loader, on the ring `arena`, for what `spec` says.
 
-    name: function from a sample id to its path, for messages. restore: called with a task's owner before the
-    task is given out again.
+    name: function from a sample id to its path, for messages.
     """
 
-    def __init__(self, arena, spec, workers, name, restore):
-        self._arena, self._name, self._restore = arena, name, restore
+    def __init__(self, arena, spec, workers, name):
+        self._arena, self._name = arena, name
         nursery = start_nursery()
         self.foreman_pid = nursery.pid
         self._control, theirs = pair()
@@ -140,9 +139,8 @@ class Team:
         self._poll.register(self._socks[index], select.POLLIN)
         self._pids[index] = new_pid
         self._count_death(index, pid, status)
-        for owner, worker, packet in self._tasks.values():
+        for _, worker, packet in self._tasks.values():
             if worker == index:
-                self._restore(owner)
                 self._post(index, packet)
         return done
 

@@ -1,0 +1,135 @@
+"""Folders, lists and records: which samples there are, and what is refused."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+
+from dataloader import Cifar10, ImageFolder, Plan
+from dataloader.source import PathList
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """b/ with 2 images, a/ with 3, an empty class, and files that are no images."""
+    for name in (
+        "b/2.JPEG",
+        "b/10.png",
+        "a/x.jpg",
+        "a/y.webp",
+        "a/Ä.bmp",
+        "a/notes.txt",
+        "c/.keep",
+        "readme.md",
+    ):
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    old = time.time() - 100
+    for name in ("a", "b", "c", ""):
+        os.utime(tmp_path / "set" / name, (old, old))
+    return tmp_path / "set"
+
+
+def test_classes_and_files_come_in_the_order_of_their_names(tree):
+    source = ImageFolder(tree)
+    assert source.classes == ["a", "b", "c"]
+    assert source.labels.tolist() == [0, 0, 0, 1, 1]
+    names = ["a/x.jpg", "a/y.webp", "a/Ä.bmp", "b/10.png", "b/2.JPEG"]
+    assert [source.path(k) for k in range(5)] == [str(tree / name) for name in names]
+
+
+def test_a_kept_index_is_used_until_a_class_folder_changes(tree, tmp_path, monkeypatch):
+    index = tmp_path / "run" / "index"
+    first = ImageFolder(tree, index)
+    assert index.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageFolder, "_scan", None)  # would raise
+        again = ImageFolder(tree, index)
+        assert [again.path(k) for k in range(5)] == [first.path(k) for k in range(5)]
+        assert np.array_equal(again.labels, first.labels) and again.classes == first.classes
+    (tree / "b" / "3.jpg").write_bytes(b"")
+    assert len(ImageFolder(tree, index)) == 6
+    (tree / "d").mkdir()
+    assert ImageFolder(tree, index).classes == ["a", "b", "c", "d"]
+    index.write_bytes(b"nonsense")
+    assert len(ImageFolder(tree, index)) == 6
+
+
+def test_a_listing_of_folders_that_just_changed_is_not_kept(tree, tmp_path):
+    (tree / "b" / "4.jpg").write_bytes(b"")
+    ImageFolder(tree, tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
+def test_progress_is_told(tree):
+    told = []
+    ImageFolder(tree, progress=told.append)
+    assert told == [3, 5, 5]
+
+
+def test_folders_without_what_is_needed_are_refused(tree, tmp_path):
+    for path, message in (
+        (tmp_path / "none", "no such folder"),
+        (tree / "a", "no class folders"),
+        (tmp_path / "e", "no images"),
+    ):
+        (tmp_path / "e" / "class").mkdir(parents=True, exist_ok=True)
+        with pytest.raises(ValueError, match=message):
+            ImageFolder(path)
+
+
+def test_lists_of_paths_pack_and_join():
+    names = ["a", "", "ü/b.jpg", "c" * 300]
+    joined = PathList.join([PathList.pack(names), PathList.pack([]), PathList.pack(names[::-1])])
+    assert len(joined) == 8 and [joined[k] for k in range(8)] == names + names[::-1]
+
+
+def test_cifar_folders_of_every_kind(tmp_path):
+    def write(path, count, label=1):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.full((count, 3073), label, np.uint8).tofile(path)
+
+    official = tmp_path / "official"
+    write(official / "cifar-10-batches-bin" / "data_batch_1.bin", 3)
+    write(official / "cifar-10-batches-bin" / "test_batch.bin", 2)
+    assert len(Cifar10(official)) == 3 and len(Cifar10(official, "eval")) == 2
+    assert len(Cifar10(official / "cifar-10-batches-bin")) == 3
+    with pytest.raises(ValueError, match="split='val'"):
+        Cifar10(official, "val")
+    with pytest.raises(ValueError, match="no CIFAR-10 binary file"):
+        Cifar10(tmp_path)
+    with open(official / "cifar-10-batches-bin" / "data_batch_2.bin", "wb") as out:
+        out.write(bytes(3074))
+    with pytest.raises(ValueError, match="no whole number"):
+        Cifar10(official)
+    write(official / "cifar-10-batches-bin" / "data_batch_2.bin", 1, label=200)
+    with pytest.raises(ValueError, match="data_batch_2.bin#0: label 200"):
+        Cifar10(official)
+
+
+@pytest.mark.slow
+def test_a_tree_of_imagenet_s_size_is_listed_and_planned_in_little_memory(tmp_path, capsys):
+    for c in range(1000):
+        (tmp_path / "set" / f"n{c:08d}").mkdir(parents=True)
+        for k in range(1280):
+            os.close(
+                os.open(tmp_path / "set" / f"n{c:08d}" / f"n{c:08d}_{k * 37}.JPEG", os.O_CREAT | os.O_WRONLY)
+            )
+    time.sleep(2.1)
+    spent = [time.perf_counter()]
+    for _ in range(2):
+        source = ImageFolder(tmp_path / "set", tmp_path / "index")
+        spent.append(time.perf_counter())
+    plan = Plan(len(source), 256)
+    plan.order(0)
+    spent.append(time.perf_counter())
+    order = plan.order(1)
+    spent.append(time.perf_counter())
+    assert len(source) == 1_280_000 and source.path(1_279_999).endswith("n00000999_9990.JPEG")
+    assert (
+        order.nbytes + source.labels.nbytes + source.names.blob.nbytes + source.names.offsets.nbytes < 200e6
+    )
+    with capsys.disabled():
+        print(f"\nlist, cached list, first order, order: {np.diff(spent).round(3)} s")
