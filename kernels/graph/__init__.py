@@ -2,6 +2,19 @@
 
 from kernels.graph.accelerate import accelerate, accelerated, restore
 from kernels.graph.allreduce import MpiAllreduce
-from kernels.graph.bridge import BridgeMissing, bridge_available, custom_op
+from kernels.graph.bridge import BridgeMissing, bridge_available, set_threads
+from kernels.graph.kernel import GraphKernel
+from kernels.graph.momentum import AllFinite, MomentumStep
 
-__all__ = ["BridgeMissing", "MpiAllreduce", "accelerate", "accelerated", "bridge_available", "custom_op", "restore"]
+__all__ = [
+    "AllFinite",
+    "BridgeMissing",
+    "GraphKernel",
+    "MomentumStep",
+    "MpiAllreduce",
+    "accelerate",
+    "accelerated",
+    "bridge_available",
+    "restore",
+    "set_threads",
+]

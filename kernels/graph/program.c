@@ -52,9 +52,9 @@ static float *work, *scratches[MAX_THREADS];
 static int64_t work_floats, scratch_floats;
 int64_t cellwright_kind_nanoseconds[OP_KINDS + 1]; /* spent by thread 0 in each kind of operation, and in jobs and waiting */
 
-static int64_t clock_now(void) {
+static int64_t clock_now(clockid_t clock) {
   struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(clock, &t);
   return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
@@ -73,13 +73,13 @@ static void run_chunks(run_t *run, stage_t *stage, context_t *context) {
   context->capacity = stage->capacity;
   for (context->n0 = context->first; context->n0 < end; context->n0 += context->n) {
     context->n = end - context->n0 < stage->capacity ? end - context->n0 : stage->capacity;
-    int64_t before = clock_now();
+    int64_t before = clock_now(CLOCK_THREAD_CPUTIME_ID);
     for (int64_t k = 0; k < stage->operations.count; k++) {
       op_t *op = &stage->operations.items[k];
       if (atomic_load(&run->code)) return;
       int code = operations[op->kind](op, context);
       if (code) atomic_store(&run->code, code);
-      int64_t after = clock_now();
+      int64_t after = clock_now(CLOCK_THREAD_CPUTIME_ID);
       if (!context->thread) cellwright_kind_nanoseconds[op->kind] += after - before;
       before = after;
     }
@@ -95,7 +95,7 @@ static void run_share(int thread, void *argument) {
   context.threads = pool_threads() < context.images ? pool_threads() : (int)context.images;
   for (int64_t s = 0; s < program->stages_count; s++) {
     stage_t *stage = &program->stages[s];
-    int64_t before = clock_now();
+    int64_t before = clock_now(CLOCK_MONOTONIC);
     for (int phase = 0; phase < 2; phase++) {
       context.n0 = 0;
       run_jobs(run, stage, phase, &context);
@@ -103,15 +103,16 @@ static void run_share(int thread, void *argument) {
     }
     if (thread < context.threads) {
       context.first = share(&context, thread);
-      int64_t start = clock_now();
+      int64_t start = clock_now(CLOCK_MONOTONIC), own = clock_now(CLOCK_THREAD_CPUTIME_ID);
       run_chunks(run, stage, &context);
-      if (!thread) cellwright_kind_nanoseconds[OP_KINDS] -= clock_now() - start;
+      if (!thread) cellwright_kind_nanoseconds[OP_KINDS] -= clock_now(CLOCK_MONOTONIC) - start;
+      if (!thread) stage->nanoseconds = clock_now(CLOCK_THREAD_CPUTIME_ID) - own;
     }
     pool_barrier();
     context.n0 = 0;
     run_jobs(run, stage, 2, &context);
     if (stage->jobs[2].count) pool_barrier();
-    if (!thread) stage->nanoseconds = clock_now() - before, cellwright_kind_nanoseconds[OP_KINDS] += stage->nanoseconds;
+    if (!thread) cellwright_kind_nanoseconds[OP_KINDS] += clock_now(CLOCK_MONOTONIC) - before;
   }
 }
 
@@ -219,7 +220,7 @@ EXPORT void cellwright_program_publish(program_t *program, int64_t work_size, in
   pthread_mutex_unlock(&lock);
 }
 
-/* Nanoseconds that each stage took in the last run. */
+/* Nanoseconds of processor time that each stage's chunks took thread 0 in the last run. */
 EXPORT int64_t cellwright_program_times(const program_t *program, int64_t *nanoseconds) {
   for (int64_t s = 0; nanoseconds && s < program->stages_count; s++) nanoseconds[s] = program->stages[s].nanoseconds;
   return program->stages_count;

@@ -25,8 +25,9 @@
 
 typedef struct {
   _Atomic int64_t written, read;
-  int64_t total; /* floats of the call, for the check that all ranks mean the same tensors */
-  char padding[104];
+  int64_t totals[SLOTS]; /* floats of the call, for the check that all ranks mean the same tensors; of each slot its own, as
+                            a rank may be in its next call before another one has looked */
+  char padding[112 - 8 * SLOTS];
 } board_t;
 
 typedef struct {
@@ -99,7 +100,6 @@ WIDE static void add_up(float *restrict result, float *const *sources, int ranks
 
 static int reduce(group_t *group, cursor_t from, cursor_t to, int64_t total) {
   board_t *own = &group->boards[group->rank];
-  own->total = total;
   for (int64_t start = 0; start < total; start += PIECE) {
     int64_t count = total - start < PIECE ? total - start : PIECE, piece = group->pieces++, slot = piece % SLOTS;
     float *sources[RANKS], *part;
@@ -111,10 +111,11 @@ static int reduce(group_t *group, cursor_t from, cursor_t to, int64_t total) {
       length = next_part(&from, count - done, &part);
       memcpy(sources[group->rank] + done, part, length * sizeof(float));
     }
+    own->totals[slot] = total;
     atomic_store_explicit(&own->written, piece + 1, memory_order_release);
     for (int rank = 0; rank < group->ranks; rank++) {
       wait_for(&group->boards[rank].written, piece + 1);
-      if (start == 0 && group->boards[rank].total != total) return 77;
+      if (group->boards[rank].totals[slot] != total) return 77;
     }
     for (int64_t done = 0, length; done < count; done += length) {
       float *shifted[RANKS];

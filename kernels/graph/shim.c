@@ -5,26 +5,59 @@
  */
 #include <stdint.h>
 
+#include "pool.h"
+
 #define SLOTS 256
 #define EXPORT __attribute__((visibility("default")))
 
 typedef int (*kernel_t)(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes, void *stream,
                         void *extra);
 
-static kernel_t table[SLOTS];
+static struct {
+  kernel_t kernel;
+  int split;
+} table[SLOTS];
 
 EXPORT int cellwright_slots(void) { return SLOTS; }
 
-EXPORT int cellwright_bind(int slot, kernel_t kernel) {
-  if (slot < 0 || slot >= SLOTS || table[slot]) return -1;
-  table[slot] = kernel;
+/* split: the kernel is called by every thread of the team, with the thread's number and their count as its last arguments. */
+EXPORT int cellwright_bind(int slot, kernel_t kernel, int split) {
+  if (slot < 0 || slot >= SLOTS || table[slot].kernel) return -1;
+  table[slot].kernel = kernel;
+  table[slot].split = split;
   return 0;
 }
 
-#define SLOT(n)                                                                                                       \
+typedef struct {
+  kernel_t kernel;
+  int nparam;
+  void **params;
+  int *ndims;
+  int64_t **shapes;
+  const char **dtypes;
+  atomic_int code;
+} call_t;
+
+static void call_share(int thread, void *argument) {
+  call_t *call = argument;
+  int code = call->kernel(call->nparam, call->params, call->ndims, call->shapes, call->dtypes, (void *)(intptr_t)thread,
+                          (void *)(intptr_t)pool_threads());
+  if (code) atomic_store(&call->code, code);
+}
+
+static int run_slot(int slot, int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes) {
+  call_t call = {table[slot].kernel, nparam, params, ndims, shapes, dtypes, 0};
+  if (!call.kernel) return 70;
+  if (!table[slot].split) return call.kernel(nparam, params, ndims, shapes, dtypes, 0, (void *)1);
+  pool_run(call_share, &call);
+  return atomic_load(&call.code);
+}
+
+#define SLOT(n)                                                                                                      \
   EXPORT int cellwright_slot_##n(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes,        \
                                  void *stream, void *extra) {                                                         \
-    return table[0x##n] ? table[0x##n](nparam, params, ndims, shapes, dtypes, stream, extra) : 70;                    \
+    (void)stream, (void)extra;                                                                                        \
+    return run_slot(0x##n, nparam, params, ndims, shapes, dtypes);                                                    \
   }
 #define ROW(h) SLOT(h##0) SLOT(h##1) SLOT(h##2) SLOT(h##3) SLOT(h##4) SLOT(h##5) SLOT(h##6) SLOT(h##7) \
   SLOT(h##8) SLOT(h##9) SLOT(h##a) SLOT(h##b) SLOT(h##c) SLOT(h##d) SLOT(h##e) SLOT(h##f)
