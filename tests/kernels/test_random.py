@@ -52,6 +52,25 @@ def test_boxes_lie_within_and_have_the_asked_area_and_ratio():
     assert abs(np.log(shape[area < 0.4]).mean()) < 0.02
 
 
+def test_a_box_is_the_first_of_ten_tries_that_fits():
+    """The same in plain Python, on pictures so long that most tries fail."""
+    tries = []
+    for sample in range(500):
+        height, width = 100, 130 + sample % 7
+        want = None
+        for attempt in range(10):
+            u = [float(uniform(w)) for w in philox4(3, 4, sample, 16 + attempt)]
+            area, ratio = height * width * (0.5 + 0.5 * u[0]), (3 / 4) * (16 / 9) ** u[1]
+            w, h = round(np.sqrt(area * ratio)), round(np.sqrt(area / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                want = int(u[2] * (height - h + 1)), int(u[3] * (width - w + 1)), h, w
+                tries.append(attempt)
+                break
+        got = random_resized_box(height, width, 3, 4, sample, 0.5, 1.0, 3 / 4, 4 / 3)
+        assert want is None or got == want
+    assert len(tries) > 400 and max(tries) > 3
+
+
 @pytest.mark.parametrize("height, width", ((10, 1000), (1000, 10), (1, 1), (3, 2)))
 def test_a_picture_that_no_box_fits_is_cropped_at_its_centre(height, width):
     top, left, h, w = random_resized_box(height, width, 0, 0, 5, 0.9, 1.0, 3 / 4, 4 / 3)
