@@ -14,7 +14,7 @@ from gradients import forward_and_gradients  # noqa: E402
 from nets import create_network  # noqa: E402
 
 if __name__ == "__main__":
-    ms.set_context(mode=ms.GRAPH_MODE)
+    ms.set_context(mode=ms.GRAPH_MODE, runtime_num_threads=1)  # one thread: one order of execution, one peak
     ms.set_seed(1)
     network = create_network("densenet121", 10, 64, recompute=sys.argv[1] == "1", blocks=(6, 16)).set_train(True)
     random = np.random.default_rng(0)
