@@ -155,12 +155,14 @@ def _own_step(network, programs):
     """A step with the engine that returns the seconds inside its graph."""
     from engine import Momentum, SoftmaxCrossEntropy, TrainOneStep
 
+    momentum = finite = None
     if programs:
-        from kernels.graph import accelerate
+        from kernels.graph import AllFinite, MomentumStep, accelerate
 
         accelerate(network)
-    optimizer = Momentum(network.trainable_params(), 0.9, 1e-4)
-    step = TrainOneStep(network, SoftmaxCrossEntropy(CLASSES), optimizer)
+        momentum, finite = MomentumStep, AllFinite()
+    optimizer = Momentum(network.trainable_params(), 0.9, 1e-4, kernel=momentum)
+    step = TrainOneStep(network, SoftmaxCrossEntropy(CLASSES), optimizer, finite_kernel=finite)
     run, spent = step._run, []
 
     def timed(*arguments):

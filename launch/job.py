@@ -63,6 +63,14 @@ class Job:
             allow_all_instructions()
         return accelerate(network)
 
+    def step_kernels(self, settings):
+        """Returns what `build_step` takes for the optimizer and the overflow check: the project's own, or nothing."""
+        from kernels.graph import AllFinite, MomentumStep, bridge_available
+
+        if settings.kernels == "stock" or settings.device_target != "CPU" or not bridge_available():
+            return {}
+        return {"momentum": MomentumStep, "finite": AllFinite()}
+
     @property
     def loader_options(self):
         """The loader's share of this rank: as many workers as it has cores, each bound to one."""

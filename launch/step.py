@@ -54,13 +54,13 @@ def build_loss(recipe):
     return SoftmaxCrossEntropy(recipe.num_classes, recipe.label_smooth_factor, recipe.smooth_off)
 
 
-def build_step(network, loss, recipe, settings, device_target="CPU", allreduce=None, seed=0):
-    """Returns the TrainOneStep of a network for a Recipe and StepSettings."""
+def build_step(network, loss, recipe, settings, device_target="CPU", allreduce=None, seed=0, kernels=None):
+    """Returns the TrainOneStep of a network for a Recipe and StepSettings; kernels: see Job.step_kernels."""
     from engine import LARS, Momentum, TrainOneStep
 
-    optimizer = (LARS if settings.optimizer == "lars" else Momentum)(
-        network.trainable_params(), recipe.momentum, recipe.weight_decay, recipe.decays, nesterov=settings.nesterov
-    )
+    kernels = kernels or {}
+    arguments = network.trainable_params(), recipe.momentum, recipe.weight_decay, recipe.decays, settings.nesterov
+    optimizer = LARS(*arguments) if settings.optimizer == "lars" else Momentum(*arguments, kernel=kernels.get("momentum"))
     return TrainOneStep(
         network,
         loss,
@@ -74,6 +74,7 @@ def build_step(network, loss, recipe, settings, device_target="CPU", allreduce=N
         clip_norm=settings.clip_norm,
         ema=settings.ema,
         seed=seed,
+        finite_kernel=kernels.get("finite"),
     )
 
 

@@ -65,7 +65,14 @@ def train(job, resolved):
         loss = build_loss(recipe)
         job.accelerate(network, settings, resolved.step.amp_level or recipe.amp_level(settings.device_target))
         step = build_step(
-            network, loss, recipe, resolved.step, settings.device_target, world.graph_allreduce(), settings.seed
+            network,
+            loss,
+            recipe,
+            resolved.step,
+            settings.device_target,
+            world.graph_allreduce(),
+            settings.seed,
+            job.step_kernels(settings),
         )
         rates = recipe.learning_rates(-(-len(loader) // resolved.step.accumulate))
     evaluation = {}
