@@ -22,6 +22,7 @@ def read(arguments, program):
 def evaluate(job, resolved, weights, output):
     """Evaluates the weights of a file and returns the exit code."""
     from engine import Evaluator
+    from nets import load_pretrained
 
     world, settings, recipe = job.world, resolved.run, resolved.recipe
     with checking():
@@ -30,7 +31,9 @@ def evaluate(job, resolved, weights, output):
         if "num_classes" not in resolved.given:
             recipe = dataclasses.replace(recipe, num_classes=len(source.classes))
         job.use_compile_cache(settings, PROGRAM, recipe)
-        network = job.accelerate(build_network(recipe, weights), settings)
+        network = build_network(recipe)
+        load_pretrained(network, weights, whole=True)  # a head drawn at random is not to be judged
+        network = job.accelerate(network, settings)
         batches = eval_loader(source, recipe, settings, world, **job.loader_options)
     with batches:
         result = Evaluator(network, build_loss(recipe), normalise=(recipe.mean, recipe.std), world=world)(batches)
