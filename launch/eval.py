@@ -36,7 +36,7 @@ def evaluate(job, resolved, weights, output):
         network = job.accelerate(network, settings)
         batches = eval_loader(source, recipe, settings, world, **job.loader_options)
     with batches:
-        result = Evaluator(network, build_loss(recipe), normalise=(recipe.mean, recipe.std), world=world)(batches)
+        result = Evaluator(network, build_loss(recipe), normalise=(recipe.mean, recipe.std), world=world)(batches.epoch(0))
     if world.rank == 0:
         print(f"{weights} on {len(source)} images:")
         print(f"top-1 {100 * result.top1:.2f} % ({result.top1_correct}/{result.total})")
