@@ -24,6 +24,25 @@ class SmallNet(nn.Cell):
         return self.head(ops.relu(x).mean((2, 3)))
 
 
+class ConvNet(nn.Cell):
+    """Two convolutions with BatchNorm and a dense layer, all as cells: a network that can be fused into one kernel."""
+
+    def __init__(self):
+        super().__init__()
+        rng = np.random.default_rng(5)
+
+        def conv(inputs, outputs):
+            weight = Tensor(rng.normal(0, 0.3, (outputs, inputs, 3, 3)).astype(np.float32))
+            return nn.Conv2d(inputs, outputs, 3, pad_mode="pad", padding=1, weight_init=weight, has_bias=False)
+
+        norms = [nn.BatchNorm2d(16, eps=1e-5, momentum=0.9) for _ in range(2)]
+        self.body = nn.SequentialCell([conv(3, 16), norms[0], nn.ReLU(), conv(16, 16), norms[1], nn.ReLU()])
+        self.head = nn.Dense(16, 10, weight_init=Tensor(rng.normal(0, 0.3, (10, 16)).astype(np.float32)), bias_init="zeros")
+
+    def construct(self, x):
+        return self.head(self.body(x).mean((2, 3)))
+
+
 def images_and_labels(count, seed=0, size=8, classes=10):
     """Returns uint8 images (count, size, size, 3) and int32 labels (count,)."""
     rng = np.random.default_rng(seed)

@@ -4,9 +4,10 @@ import json
 import numpy as np
 import pytest
 from mindspore import Tensor
-from small_net import NORMALISE, SmallNet, batches
+from small_net import NORMALISE, ConvNet, SmallNet, batches
 
 from engine import Diverged, LossScale, Momentum, SoftmaxCrossEntropy, Trainer, TrainOneStep, read_capsule, replay
+from kernels import graph
 
 
 class WithIds(tuple):
@@ -23,11 +24,14 @@ def data(count=4):
 
 
 def make(folder, loss_scale, spoil=None, value=3e38, **settings):
-    net = SmallNet()
+    net = ConvNet() if settings.pop("fused", False) else SmallNet()
     if spoil:
         parameter = net.parameters_dict()[spoil]
         parameter.set_data(Tensor(value * np.sign(parameter.asnumpy())))
     accumulate = settings.pop("accumulate", 1)
+    if isinstance(net, ConvNet):
+        graph.accelerate(net)
+        assert graph.accelerated(net)
     step = TrainOneStep(
         net,
         SoftmaxCrossEntropy(10),
@@ -97,6 +101,14 @@ def test_accumulated_micro_batches_go_into_one_capsule(tmp_path):
         trainer.run()
     capsule = read_capsule(trainer.capsules[-1])
     assert capsule.ids.tolist() == list(range(16, 32)) and capsule.meta["micro_batches"] == 2
+
+
+@pytest.mark.skipif(not graph.bridge_available(), reason="the C shim is not built")
+def test_layers_that_run_as_one_kernel_are_told_apart(tmp_path):
+    trainer, _ = make(tmp_path, LossScale.fixed(4.0), "body.3.weight", fused=True, overflow_limit=2)
+    with pytest.raises(Diverged, match="first not finite: output of layer body.3;"):
+        trainer.run()
+    assert graph.accelerated(trainer.step.network), "it does not run as one kernel any more"
 
 
 def test_a_folder_that_is_no_capsule_is_named(tmp_path):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from small_net import NORMALISE, SmallNet, batches, images_and_labels
+from small_net import NORMALISE, ConvNet, SmallNet, batches, images_and_labels
 
 from engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
+from kernels import graph
 
 
 def make_step(net=None, **settings):
@@ -40,6 +41,26 @@ def test_overflow_moves_nothing_but_the_scale_and_training_goes_on():
     for _ in range(3):
         assert step(images, labels, lr=0.1).finite
     assert everything(step)["loss_scale"] == 1024
+
+
+@pytest.mark.skipif(not graph.bridge_available(), reason="the C shim is not built")
+def test_overflow_moves_nothing_in_a_network_that_runs_as_one_kernel():
+    net = graph.accelerate(ConvNet())
+    assert graph.accelerated(net)
+    optimizer = Momentum(net.trainable_params(), 0.9, kernel=graph.MomentumStep)
+    step = TrainOneStep(
+        net, SoftmaxCrossEntropy(10), optimizer, normalise=NORMALISE, loss_scale=1024, finite_kernel=graph.AllFinite()
+    )
+    images, labels = images_and_labels(16)
+    states = []
+    for number in range(5):
+        weights = np.full(16, np.inf if number in (1, 3) else 1.0, np.float32)
+        assert step(images, labels, weights, lr=0.1).finite == (number not in (1, 3))
+        states.append(everything(step))
+    for name in states[0]:
+        for earlier, later, still in ((0, 1, True), (1, 2, False), (2, 3, True), (3, 4, False)):
+            if name not in ("steps", "good_steps", "loss_scale"):
+                assert np.array_equal(states[earlier][name], states[later][name]) == still, (name, later)
 
 
 def test_scale_stays_within_floor_and_ceiling():
