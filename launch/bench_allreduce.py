@@ -83,9 +83,8 @@ def worker(what, settings):
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[comm.Get_rank() % len(cores)]})
     quiet_environment(1)
-    if what == "mccl":
-        scheduler = _join_mccl(comm)
     start_mindspore("CPU", 0, 1, seed=1)
+    scheduler = _join_mccl(comm) if what == "mccl" else None
     import numpy as np
 
     found = {}
@@ -102,7 +101,7 @@ def worker(what, settings):
         found[str(size)] = {name: min(turns[1:]) for name, turns in times.items()}
     if comm.Get_rank() == 0:
         print(json.dumps(found), flush=True)
-    if what == "mccl" and scheduler:
+    if scheduler:
         scheduler.kill()
 
 
@@ -150,10 +149,8 @@ def _join_mccl(comm):
     for name in set(os.environ) - set(clean):
         del os.environ[name]
     os.environ.update(cluster, MS_ROLE="MS_WORKER", MS_NODE_ID=str(comm.Get_rank()))
-    import mindspore as ms
     from mindspore.communication import init
 
-    ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
     init()
     return scheduler
 
