@@ -2,7 +2,8 @@
 
     python -m launch.export --net genet --ckpt_file FILE|RUN --file_format {MINDIR,ONNX,AIR}
 
-The input is named by its shape: float32 (batch_size, 3, image_size, image_size), normalised; the output is the logits.
+The input is named by its shape: float32 (batch_size, 3, image_size, image_size), normalised; the output is
+the logits.
 """
 
 import dataclasses
@@ -24,13 +25,15 @@ def _flag(default, help, choices=None):
 
 @dataclasses.dataclass(frozen=True)
 class ExportSettings:
-    """What to write. A run folder as `ckpt_file` brings net, classes, image size and the network's settings along."""
+    """What to write. A run folder as `ckpt_file` brings the settings of its network along."""
 
     ckpt_file: str | None = _flag(None, "a file of weights, a checkpoint folder, or a run folder")
     file_name: str | None = _flag(None, "file to write, the suffix may be left off; none: the net's name")
     file_format: str = _flag("MINDIR", "AIR needs an Ascend", FORMATS)
     net: str = _flag("genet", "the network", NETS)
-    dataset: str | None = _flag(None, "form of the network; cifar10 for vgg16, else imagenet2012", ("imagenet2012", "cifar10"))
+    dataset: str | None = _flag(
+        None, "form of the network; cifar10 for vgg16, else imagenet2012", ("imagenet2012", "cifar10")
+    )
     extra: bool = _flag(True, "genet: gather with depthwise convolutions (theta, theta+)")
     mlp: bool = _flag(True, "genet: excite through two 1x1 convolutions (theta+)")
     num_classes: int | None = _flag(None, "classes of the weights; none: the recipe's")
@@ -41,22 +44,30 @@ class ExportSettings:
 
     def __post_init__(self):
         if not self.ckpt_file:
-            raise ValueError("--ckpt_file is missing: a file of weights, a checkpoint folder, or a run folder")
+            raise ValueError(
+                "--ckpt_file is missing: a file of weights, a checkpoint folder, or a run folder"
+            )
         if self.batch_size < 1:
             raise ValueError(f"--batch_size {self.batch_size}: must be at least 1")
         if self.file_format == "AIR" and self.device_target != "Ascend":
-            raise ValueError(f"--file_format AIR with --device_target {self.device_target}: AIR is written on an Ascend alone")
+            raise ValueError(
+                f"--file_format AIR with --device_target {self.device_target}: AIR is written on an Ascend alone"
+            )
 
 
 def read(arguments):
-    """Returns (ExportSettings, arguments of `create_network`) for a command line; ValueError with one line for a bad value."""
+    """Returns (ExportSettings, arguments of `create_network`) for a command line; ValueError for a bad value."""
     from nets import recipe_for
 
     parser = Parser(prog=PROGRAM, description=__doc__.splitlines()[0])
     add_flags(parser, ExportSettings, "settings")
     given = vars(parser.parse_args(arguments))
     trained = _settings_of_the_run(given.get("ckpt_file"))
-    known = {name: trained[name] for name in ("net", "dataset", "extra", "mlp", "num_classes", "image_size") if name in trained}
+    known = {
+        name: trained[name]
+        for name in ("net", "dataset", "extra", "mlp", "num_classes", "image_size")
+        if name in trained
+    }
     settings = ExportSettings(**{**known, **given})
     dataset = settings.dataset or ("cifar10" if settings.net == "vgg16" else "imagenet2012")
     recipe = recipe_for(settings.net, dataset, extra=settings.extra, mlp=settings.mlp)
@@ -64,7 +75,8 @@ def read(arguments):
         "name": settings.net,
         "num_classes": settings.num_classes or recipe.num_classes,
         "image_size": settings.image_size or recipe.image_size,
-        **{**recipe.network_settings, **trained.get("network_settings", {})},
+        **recipe.network_settings,
+        **trained.get("network_settings", {}),
     }
 
 
@@ -77,7 +89,7 @@ def _settings_of_the_run(path):
 
 
 def export(network, shape, file_name, file_format):
-    """Writes the network as it answers in evaluation, for float32 images of `shape`, and returns the file's path."""
+    """Writes the network as it answers in evaluation to float32 images of `shape`; returns the file's path."""
     import mindspore as ms
     import numpy as np
 
@@ -103,7 +115,9 @@ def main(arguments=None):
         return 2
     shape = (settings.batch_size, 3, wanted["image_size"], wanted["image_size"])
     path = export(network, shape, settings.file_name or settings.net, settings.file_format)
-    print(f"{path}: {settings.net} of {weights} as {settings.file_format}, float32 {shape} -> ({shape[0]}, {wanted['num_classes']})")
+    print(
+        f"{path}: {settings.net} of {weights} as {settings.file_format}, float32 {shape} -> ({shape[0]}, {wanted['num_classes']})"
+    )
     return 0
 
 

@@ -5,4 +5,12 @@ from nets.pretrained import load_pretrained
 from nets.recipe import Recipe
 from nets.recipes import NORMALISATIONS, recipe_for
 
-__all__ = ["NORMALISATIONS", "Recipe", "create_network", "load_pretrained", "network_names", "network_settings", "recipe_for"]
+__all__ = [
+    "NORMALISATIONS",
+    "Recipe",
+    "create_network",
+    "load_pretrained",
+    "network_names",
+    "network_settings",
+    "recipe_for",
+]

@@ -1,4 +1,4 @@
-"""DenseNet-121: every layer of a block sees the feature maps of all layers before it (Huang et al., 2017, arXiv:1608.06993)."""
+"""DenseNet-121: every layer of a block sees the maps of all before it (Huang et al., 2017, arXiv:1608.06993)."""
 
 from collections import OrderedDict
 
@@ -25,15 +25,16 @@ def _conv(in_channels, out_channels, kernel_size, stride=1):
 
 
 class DenseLayer(nn.Cell):
-    """BN, ReLU, 1x1 to 128 channels, BN, ReLU, 3x3 to 32: takes a tuple of feature maps, returns the new ones alone.
+    """BN, ReLU, 1x1 to 128 channels, BN, ReLU, 3x3 to 32: a tuple of feature maps in, the new ones out.
 
-    The maps are joined inside, so that a recomputed layer keeps nothing but its output: kept outside, the joined inputs
-    grow with the square of the depth (Pleiss et al., 2017, arXiv:1707.06990).
+    The maps are joined inside, so that a recomputed layer keeps nothing but its output: kept outside, the
+    joined inputs grow with the square of the depth (Pleiss et al., 2017, arXiv:1707.06990).
     """
 
     def __init__(self, in_channels, recompute):
         super().__init__()
-        # A recomputed BN moves its statistics twice a step, by the same batch: twice the root is once the whole.
+        # A recomputed BN moves its statistics twice a step, by the same batch: twice the root is once the
+        # whole.
         momentum = 0.9**0.5 if recompute else 0.9
         self.norm1 = layer.batch_norm(in_channels, momentum=momentum)
         self.relu1 = layer.relu()
@@ -51,12 +52,14 @@ class DenseLayer(nn.Cell):
 
 
 class DenseBlock(nn.Cell):
-    """Layers in a row, each fed with the block's input and all earlier outputs; (N, C, H, W) -> (N, C + 32 L, H, W)."""
+    """Layers in a row, each fed with all earlier outputs; (N, C, H, W) -> (N, C + 32 L, H, W)."""
 
     def __init__(self, in_channels, layers, recompute):
         super().__init__()
         self.join_inside = recompute
-        self.cell_list = nn.CellList([DenseLayer(in_channels + i * _GROWTH, recompute) for i in range(layers)])
+        self.cell_list = nn.CellList(
+            [DenseLayer(in_channels + i * _GROWTH, recompute) for i in range(layers)]
+        )
 
     def construct(self, x):
         if self.join_inside:
@@ -70,7 +73,7 @@ class DenseBlock(nn.Cell):
 
 
 class Transition(nn.Cell):
-    """BN, ReLU, 1x1 to half of the channels, pool 2x2: the zoo's networks take the maximum there, the paper's the average."""
+    """BN, ReLU, 1x1 to half of the channels, pool 2x2: the zoo takes the maximum, the paper the average."""
 
     def __init__(self, in_channels, transition):
         super().__init__()
@@ -126,16 +129,19 @@ class _Head(nn.Cell):
 class DenseNet(nn.Cell):
     """DenseNet-121: images (N, 3, H, W) -> logits (N, num_classes).
 
-    `transition="max"` is the zoo's form, which its checkpoints need; `"avg"` is the paper's: average pools between the blocks and
-    the first pool padded on all sides, as torchvision and timm have it, so that their weights give their results.
-    `recompute=True` computes the inside of each dense layer again in the backward pass instead of keeping it.
-    `blocks` is the number of layers of each block. Every size from 29 pixels works: the last block needs one pixel.
+    `transition="max"` is the zoo's form, which its checkpoints need; `"avg"` is the paper's: average pools
+    between the blocks and the first pool padded on all sides, as torchvision and timm have it, so that their
+    weights give their results. `recompute=True` computes the inside of each dense layer again in the backward
+    pass instead of keeping it. `blocks` is the number of layers of each block. Every size from 29 pixels
+    works: the last block needs one pixel.
     """
 
     network_name = "densenet121"
     head_prefix = "head.fc."
 
-    def __init__(self, num_classes=1000, image_size=224, *, transition="max", recompute=False, blocks=_BLOCKS):
+    def __init__(
+        self, num_classes=1000, image_size=224, *, transition="max", recompute=False, blocks=_BLOCKS
+    ):
         if transition not in ("max", "avg"):
             raise ValueError(f"transition={transition!r} is not one of 'max', 'avg' (setting of densenet121)")
         at_least(29, image_size, "densenet121")

@@ -25,17 +25,22 @@ def network_settings(name):
 
 
 def create_network(name, num_classes=1000, image_size=224, pretrained=None, **settings):
-    """Returns the network `name` as a cell: float images (N, 3, image_size, image_size) in, logits (N, num_classes) out.
+    """Returns the network `name` as a cell: float images (N, 3, H, W) in, logits (N, num_classes) out.
 
-    The weights are drawn from numpy's global generator (`mindspore.set_seed` sets it), or read from the file `pretrained`
-    (see `nets.load_pretrained`). ValueError names an unknown network or setting, a class count or an image size that cannot work.
+    The weights are drawn from numpy's global generator (`mindspore.set_seed` sets it), or read from the file
+    `pretrained` (see `nets.load_pretrained`). ValueError names an unknown network or setting, a class count
+    or an image size that cannot work.
     """
     known = network_settings(name)
     unknown = sorted(set(settings) - set(known))
     if unknown:
-        raise ValueError(f"{name} has no setting {', '.join(map(repr, unknown))}: it has {', '.join(known) or 'none'}")
+        raise ValueError(
+            f"{name} has no setting {', '.join(map(repr, unknown))}: it has {', '.join(known) or 'none'}"
+        )
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise ValueError(f"num_classes={num_classes!r} cannot work for {name}: give a whole number, 1 or more")
+        raise ValueError(
+            f"num_classes={num_classes!r} cannot work for {name}: give a whole number, 1 or more"
+        )
     network = _NETWORKS[name](num_classes, image_size, **settings)
     if pretrained:
         load_pretrained(network, pretrained)

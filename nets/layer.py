@@ -1,8 +1,9 @@
 """Builds every layer of the four networks, with all of its defaults written out.
 
-MindSpore 2.x has changed, or has announced that it will change, the defaults of Conv2d, Dense, BatchNorm2d, LeakyReLU, Dropout
-and TruncatedNormal; here each one is passed. It is also the one place where another implementation of a layer can be put in:
-a replacement has to keep the parameter names (`weight`, `bias`; `gamma`, `beta`, `moving_mean`, `moving_variance`).
+MindSpore 2.x has changed, or has announced that it will change, the defaults of Conv2d, Dense, BatchNorm2d,
+LeakyReLU, Dropout and TruncatedNormal; here each one is passed. It is also the one place where another
+implementation of a layer can be put in: a replacement has to keep the parameter names (`weight`, `bias`;
+`gamma`, `beta`, `moving_mean`, `moving_variance`).
 """
 
 import math
@@ -12,11 +13,20 @@ from mindspore.common.initializer import HeNormal, HeUniform, Normal, TruncatedN
 
 
 def conv2d(
-    in_channels, out_channels, kernel_size, *, weight_init, stride=1, pad_mode="pad", padding=0, has_bias=False
+    in_channels,
+    out_channels,
+    kernel_size,
+    *,
+    weight_init,
+    stride=1,
+    pad_mode="pad",
+    padding=0,
+    has_bias=False,
 ):
     """Returns a dense 2-D convolution, NCHW, weight (out, in, k, k), bias 0 where there is one.
 
-    `pad_mode="same"` pads as TensorFlow does: an odd total puts the extra row or column at the bottom and right.
+    `pad_mode="same"` pads as TensorFlow does: an odd total puts the extra row or column at the bottom and
+    right.
     """
     return nn.Conv2d(
         in_channels,
@@ -69,25 +79,30 @@ def leaky_relu(alpha):
 
 
 def dropout(p):
-    """Returns a dropout that zeroes each element with probability `p` in training and scales the rest by 1/(1-p)."""
+    """Returns a dropout: in training an element is 0 with probability `p`, the rest grows by 1/(1-p)."""
     return nn.Dropout(p=p)
 
 
 def max_pool(kernel_size, stride, *, pad_mode="valid"):
     """Returns a max pool; `same` adds minus infinity at the bottom and right where the size asks for it."""
-    return nn.MaxPool2d(kernel_size=kernel_size, stride=stride, pad_mode=pad_mode, padding=0, data_format="NCHW")
+    return nn.MaxPool2d(
+        kernel_size=kernel_size, stride=stride, pad_mode=pad_mode, padding=0, data_format="NCHW"
+    )
 
 
 def avg_pool(kernel_size, stride):
     """Returns an average pool without padding."""
-    return nn.AvgPool2d(kernel_size=kernel_size, stride=stride, pad_mode="valid", padding=0, data_format="NCHW")
+    return nn.AvgPool2d(
+        kernel_size=kernel_size, stride=stride, pad_mode="valid", padding=0, data_format="NCHW"
+    )
 
 
 class PaddedMaxPool(nn.Cell):
-    """Max pool of 3x3, stride 2, with one row and column of padding on every side, for inputs that are not negative.
+    """Max pool of 3x3, stride 2, padded by one on every side, for inputs that are not negative.
 
-    Zeros stand in for minus infinity: behind a ReLU they change neither the maximum nor, since a ReLU passes no gradient
-    where its output is zero, the gradient of what comes before it. (The framework's own padded pool is a 3-D pool with indices.)
+    Zeros stand in for minus infinity: behind a ReLU they change neither the maximum nor, since a ReLU passes
+    no gradient where its output is zero, the gradient of what comes before it. (The framework's own padded
+    pool is a 3-D pool with indices.)
     """
 
     def __init__(self):
@@ -131,7 +146,7 @@ def normal(sigma):
 
 
 def truncated_normal(sigma):
-    """Returns the initialiser N(0, sigma^2) cut off at two sigma, which leaves a standard deviation of 0.8796 sigma.
+    """Returns the initialiser N(0, sigma^2) cut off at two sigma; what is left deviates by 0.8796 sigma.
 
     The bounds of MindSpore 2.x are absolute numbers (-2 and 2), so its default cuts nothing at small sigma.
     """

@@ -13,18 +13,21 @@ _log = logging.getLogger("nets")
 
 # What a training checkpoint of the zoo holds beside the network.
 _NOT_WEIGHTS = re.compile(
-    r"(moments|stat|accum)\..*|learning_rate|momentum|weight_decay|global_step|epoch_num|step_num|current_iterator_step"
-    r"|last_overflow_iterator_step|scale_sense|loss_scale"
+    r"(moments|stat|accum)\..*|learning_rate|momentum|weight_decay|global_step|epoch_num|step_num"
+    r"|current_iterator_step|last_overflow_iterator_step|scale_sense|loss_scale"
 )
 
 
 def load_pretrained(network, path, *, whole=False):
-    """Puts the weights of the file `path` into `network`, one made by `create_network`; returns lines that say what was left out.
+    """Puts the weights of the file `path` into `network`; returns lines that say what was left out.
 
-    Reads the zoo's checkpoints (.ckpt, trained or training), .safetensors, and PyTorch's files of torchvision's and timm's
-    densenet121, vgg16, vgg16_bn and resnet50 (the last into genet without `extra` and `mlp`). Nothing in a file is ever executed.
-    A head for another number of classes stays as it was drawn, or with `whole` is an error. ValueError lists any other name that is
-    missing, unknown, or of another shape; the network is then unchanged.
+    network: one made by `create_network`.
+
+    Reads the zoo's checkpoints (.ckpt, trained or training), .safetensors, and PyTorch's files of
+    torchvision's and timm's densenet121, vgg16, vgg16_bn and resnet50 (the last into genet without `extra`
+    and `mlp`). Nothing in a file is ever executed. A head for another number of classes stays as it was
+    drawn, or with `whole` is an error. ValueError lists any other name that is missing, unknown, or of
+    another shape; the network is then unchanged.
     """
     arrays = _weights_alone(_read(path))
     if is_torch_dict(arrays):
@@ -37,7 +40,12 @@ def load_pretrained(network, path, *, whole=False):
         fold_vgg_biases(arrays)
     lines = () if whole else _leave_out_other_head(arrays, parameters, network.head_prefix, path)
     left_out = {name for name in parameters if lines and name.startswith(network.head_prefix)}
-    _check(arrays, {name: p.shape for name, p in parameters.items() if name not in left_out}, network.network_name, path)
+    _check(
+        arrays,
+        {name: p.shape for name, p in parameters.items() if name not in left_out},
+        network.network_name,
+        path,
+    )
     for name, value in arrays.items():
         parameters[name].set_data(Tensor(np.ascontiguousarray(value, dtype=np.float32)))
     return lines
@@ -58,7 +66,9 @@ def _read(path):
         return {name: p.asnumpy() for name, p in load_checkpoint(str(path)).items()}
     except (ValueError, RuntimeError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: not a checkpoint (.ckpt), .safetensors or PyTorch file: {reason}") from error
+        raise ValueError(
+            f"{path}: not a checkpoint (.ckpt), .safetensors or PyTorch file: {reason}"
+        ) from error
 
 
 def _read_safetensors(path):
@@ -72,13 +82,19 @@ def _read_safetensors(path):
 
 
 def _weights_alone(arrays):
-    return {name.removeprefix("network."): value for name, value in arrays.items() if not _NOT_WEIGHTS.fullmatch(name)}
+    return {
+        name.removeprefix("network."): value
+        for name, value in arrays.items()
+        if not _NOT_WEIGHTS.fullmatch(name)
+    }
 
 
 def _leave_out_other_head(arrays, parameters, prefix, path):
-    """Takes a head that differs in its first axis alone, the classes, out of `arrays`; returns the line that says so."""
+    """Takes a head that differs in its classes alone out of `arrays`; returns the line that says so."""
     head = [name for name in parameters if name.startswith(prefix)]
-    if any(name not in arrays or arrays[name].shape[1:] != tuple(parameters[name].shape[1:]) for name in head):
+    if any(
+        name not in arrays or arrays[name].shape[1:] != tuple(parameters[name].shape[1:]) for name in head
+    ):
         return ()
     found, wanted = len(arrays[head[0]]), len(parameters[head[0]])
     if found == wanted:

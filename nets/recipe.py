@@ -1,4 +1,4 @@
-"""The form of a recipe: every number of a network's training, and the learning rates that follow from them."""
+"""The form of a recipe: every number of a network's training, and its learning rates."""
 
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ def _setting(default, help, choices=None):
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a training run that belong to the network; `dataclasses.replace` changes and checks them.
+    """The settings of a training run that belong to the network; `dataclasses.replace` checks them again.
 
     Images are RGB; `mean` and `std` are in units of 0 to 255; batch sizes are for each device.
     ValueError names the setting, its value and what is allowed.
@@ -41,10 +41,16 @@ class Recipe:
     hold_epochs: int = _setting(0, "epochs at the highest rate after the rise")
     momentum: float = _setting(0.9, "momentum of SGD")
     weight_decay: float = _setting(1e-4, "factor of the parameters that is added to their gradients")
-    no_decay_rule: str = _setting("suffix", "bias, gamma and beta are not decayed: where the name ends so, or has it", ("suffix", "substring"))
+    no_decay_rule: str = _setting(
+        "suffix",
+        "bias, gamma and beta are not decayed: where the name ends so, or has it",
+        ("suffix", "substring"),
+    )
 
     label_smooth_factor: float = _setting(0.0, "share of the target that is spread over the classes; 0: none")
-    smooth_off: str = _setting("K-1", "classes that share it: the other K-1, or K with 1-s left for the true one", ("K-1", "K"))
+    smooth_off: str = _setting(
+        "K-1", "classes that share it: the other K-1, or K with 1-s left for the true one", ("K-1", "K")
+    )
     loss_scale: float = _setting(1024.0, "factor of the loss in the backward pass, where it is fixed")
     dynamic_loss_scale: bool = _setting(False, "let the loss scale rise and fall")
     dynamic_loss_scale_init: float = _setting(65536.0, "first scale of a dynamic one")
@@ -52,19 +58,33 @@ class Recipe:
     amp_ascend: str = _setting("O0", "precision on Ascend", AMP_LEVELS)
     amp_gpu: str = _setting("O0", "precision on GPU", AMP_LEVELS)
     amp_cpu: str = _setting("O0", "precision on CPU", AMP_LEVELS)
-    keep_batchnorm_fp32: bool = _setting(True, "False: O2 takes batch normalisation to float16 too, which is O3")
+    keep_batchnorm_fp32: bool = _setting(
+        True, "False: O2 takes batch normalisation to float16 too, which is O3"
+    )
 
     crop: str = _setting("random_resized", "how training images are cut", ("random_resized", "pad"))
     crop_scale: tuple[float, float] = _setting((0.08, 1.0), "share of the area that random_resized keeps")
     crop_ratio: tuple[float, float] = _setting((3 / 4, 4 / 3), "width over height of what it keeps")
     crop_padding: int = _setting(4, "pixels of zeros on each side before `pad` cuts the image's own size out")
     flip: float = _setting(0.5, "probability of a left-right flip")
-    jitter: tuple[float, float, float, float] = _setting((0.0, 0.0, 0.0, 0.0), "brightness, contrast, saturation, hue")
+    jitter: tuple[float, float, float, float] = _setting(
+        (0.0, 0.0, 0.0, 0.0), "brightness, contrast, saturation, hue"
+    )
     cutout: int = _setting(0, "side of the square that is blanked, in pixels; 0: none")
-    eval_resize: str = _setting("shorter", "evaluation: shorter side, both sides, or straight to image_size", ("shorter", "squash", "direct"))
-    eval_crop_ratio: float = _setting(0.875, "share of the resized side that the centre crop of evaluation keeps")
-    mean: tuple[float, float, float] = _setting((123.675, 116.28, 103.53), "of each channel, in units of 0 to 255")
-    std: tuple[float, float, float] = _setting((58.395, 57.12, 57.375), "of each channel, in units of 0 to 255")
+    eval_resize: str = _setting(
+        "shorter",
+        "evaluation: shorter side, both sides, or straight to image_size",
+        ("shorter", "squash", "direct"),
+    )
+    eval_crop_ratio: float = _setting(
+        0.875, "share of the resized side that the centre crop of evaluation keeps"
+    )
+    mean: tuple[float, float, float] = _setting(
+        (123.675, 116.28, 103.53), "of each channel, in units of 0 to 255"
+    )
+    std: tuple[float, float, float] = _setting(
+        (58.395, 57.12, 57.375), "of each channel, in units of 0 to 255"
+    )
 
     checkpoint_prefix: str = _setting("{rank}", "checkpoint files are PREFIX-EPOCH_STEP; {rank} is filled in")
     checkpoint_interval_epochs: int = _setting(5, "epochs between checkpoints")
@@ -111,17 +131,21 @@ class Recipe:
             self._refuse("warmup_epochs", f"with hold_epochs={self.hold_epochs} at most epochs={self.epochs}")
 
     def _refuse(self, name, allowed):
-        raise ValueError(f"{name}={getattr(self, name)!r} in the recipe of {self.net} for {self.dataset}: must be {allowed}")
+        raise ValueError(
+            f"{name}={getattr(self, name)!r} in the recipe of {self.net} for {self.dataset}: must be {allowed}"
+        )
 
     @property
     def published(self):
-        """Whether somebody published this network trained on this data set: cifar10 was done with vgg16 alone."""
+        """Whether this network was published with this data set: cifar10 with vgg16 alone."""
         return self.dataset == "imagenet2012" or self.net == "vgg16"
 
     @property
     def eval_resize_size(self):
         """Side in pixels to which evaluation resizes before it cuts out the centre: 256 at 224."""
-        return self.image_size if self.eval_resize == "direct" else round(self.image_size / self.eval_crop_ratio)
+        return (
+            self.image_size if self.eval_resize == "direct" else round(self.image_size / self.eval_crop_ratio)
+        )
 
     def amp_level(self, device_target):
         """Returns the level that is really run on "Ascend", "GPU" or "CPU": O0, O2 or O3."""
@@ -132,7 +156,7 @@ class Recipe:
         return "O3" if level == "O2" and not self.keep_batchnorm_fp32 else level
 
     def decays(self, parameter_name):
-        """Returns whether weight decay applies to the parameter of this name: to all but biases, gammas and betas."""
+        """Returns whether weight decay applies to the parameter: to all but biases, gammas and betas."""
         if self.no_decay_rule == "suffix":
             return not parameter_name.endswith((".bias", ".gamma", ".beta"))
         return not any(word in parameter_name for word in ("bias", "gamma", "beta"))
@@ -140,7 +164,8 @@ class Recipe:
     def learning_rates(self, steps_per_epoch):
         """Returns the learning rate of every step, float32, shape (epochs x steps_per_epoch,).
 
-        The epoch-wise schedules count epochs from the start of the run, the others from the end of warm-up and hold.
+        The epoch-wise schedules count epochs from the start of the run, the others from the end of warm-up
+        and hold.
         """
         if steps_per_epoch < 1:
             raise ValueError(f"steps_per_epoch={steps_per_epoch!r}: must be at least 1")
@@ -152,7 +177,9 @@ class Recipe:
         if self.lr_scheduler == "exponential":
             rates = schedule.exponential(step, steps_per_epoch, self.lr, self.lr_epochs, self.lr_gamma)
         elif self.lr_scheduler == "cosine_annealing":
-            rates = schedule.cosine_by_epoch(step, steps_per_epoch, self.lr, self.lr_end, self.t_max or self.epochs)
+            rates = schedule.cosine_by_epoch(
+                step, steps_per_epoch, self.lr, self.lr_end, self.t_max or self.epochs
+            )
         elif self.lr_scheduler == "cosine":
             rates = schedule.cosine_by_step(left, rest, self.lr, self.lr_end)
         elif self.lr_scheduler == "linear":

@@ -8,7 +8,8 @@ from nets.recipe import Recipe
 NORMALISATIONS = {
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "cifar10": ((125.307, 122.961, 113.8575), (51.5865, 50.847, 51.255)),
-    # The zoo's VGG16 gave the statistics of blue to red and the other way round; a checkpoint of it wants them so.
+    # The zoo's VGG16 gave the statistics of blue to red and the other way round; a checkpoint of it wants
+    # them so.
     "cifar10_reversed": ((113.8575, 122.961, 125.307), (51.255, 50.847, 51.5865)),
 }
 
@@ -119,9 +120,10 @@ DATASETS = ("imagenet2012", "cifar10")
 def recipe_for(net, dataset="imagenet2012", *, extra=True, mlp=True, normalisation=None):
     """Returns the recipe with which `net` was published for `dataset`, "imagenet2012" or "cifar10".
 
-    `extra` and `mlp` choose the form of genet: without `extra` it trained longer, by another schedule; other networks ignore them.
-    A pair that nobody published (cifar10 with all but vgg16; `recipe.published` is False) gets the network's own optimizer with the
-    images of the other data set. `normalisation` replaces mean and standard deviation: one of `nets.NORMALISATIONS`.
+    `extra` and `mlp` choose the form of genet: without `extra` it trained longer, by another schedule; other
+    networks ignore them. A pair that nobody published (cifar10 with all but vgg16; `recipe.published` is
+    False) gets the network's own optimizer with the images of the other data set. `normalisation` replaces
+    mean and standard deviation: one of `nets.NORMALISATIONS`.
     """
     nets = sorted({name for name, _ in _RECIPES})
     if net not in nets:

@@ -1,7 +1,7 @@
 """Learning-rate schedules: pure functions from the step, counted from 0, to the rate.
 
-`step` is a whole number or an array of them; the result has its shape, float64. `S` in the examples is the number of steps
-of one epoch.
+`step` is a whole number or an array of them; the result has its shape, float64. `S` in the examples is the
+number of steps of one epoch.
 """
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 def warm_up(step, steps, start, peak, first=0):
     """Returns the rate on the straight line from `start` at step `-first` to `peak` at step `steps - first`.
 
-    With `first=0` the first step runs at `start`; with 1 it is already one step up the line, and the last one runs at `peak`.
+    With `first=0` the first step runs at `start`; with 1 it is already one step up the line, and the last one
+    runs at `peak`.
 
     >>> S = 781
     >>> [float(round(warm_up(i, 5 * S, 0.01, 0.1), 7)) for i in (0, 3904)]
@@ -24,8 +25,9 @@ def warm_up(step, steps, start, peak, first=0):
 def exponential(step, steps_per_epoch, lr, epochs, gamma):
     """Returns `lr` times `gamma` for every epoch of `epochs` that has begun.
 
-    >>> [float(round(exponential(e * 1251, 1251, 0.1, (70, 140, 210, 280), 0.3), 8)) for e in (0, 69, 70, 140, 210, 280, 499)]
-    [0.1, 0.1, 0.03, 0.009, 0.0027, 0.00081, 0.00081]
+    >>> S, milestones = 1251, (70, 140, 210, 280)
+    >>> [float(round(exponential(e * S, S, 0.1, milestones, 0.3), 8)) for e in (0, 70, 140, 210, 280, 499)]
+    [0.1, 0.03, 0.009, 0.0027, 0.00081, 0.00081]
     >>> float(exponential(70 * 1251 - 1, 1251, 0.1, (70,), 0.3))
     0.1
     """
@@ -34,7 +36,9 @@ def exponential(step, steps_per_epoch, lr, epochs, gamma):
 
 
 def cosine_by_epoch(step, steps_per_epoch, lr, lr_end, period):
-    """Returns the cosine from `lr` to `lr_end` over `period` epochs, constant within an epoch; beyond the period it rises again.
+    """Returns the cosine from `lr` to `lr_end` over `period` epochs, constant within an epoch.
+
+    Beyond the period it rises again.
 
     >>> S = 5004
     >>> [float(round(cosine_by_epoch(e * S, S, 0.1, 0.0, 120), 7)) for e in (0, 30, 60, 90)]

@@ -1,4 +1,4 @@
-"""Tiny-DarkNet: sixteen small convolutions and a mean, no dense layer (Redmon, pjreddie.com/darknet/tiny-darknet)."""
+"""Tiny-DarkNet: sixteen small convolutions and a mean (Redmon, pjreddie.com/darknet/tiny-darknet)."""
 
 from collections import OrderedDict
 

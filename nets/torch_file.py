@@ -1,8 +1,9 @@
-"""Reads the tensors of a PyTorch file (.pth, .pt, .bin) without PyTorch and without running anything from the file.
+"""Reads the tensors of a PyTorch file (.pth, .pt, .bin) without PyTorch, and runs nothing from the file.
 
-Such a file is a pickle, and a pickle is a program: what it may call is what `find_class` hands out. Here that is a dictionary and
-stand-ins that note down where a tensor lies; any other name that the file asks for is refused. Both layouts are read: the zip
-archive (PyTorch 1.6 and later) and the older row of pickles with the numbers behind them.
+Such a file is a pickle, and a pickle is a program: what it may call is what `find_class` hands out. Here that
+is a dictionary and stand-ins that note down where a tensor lies; any other name that the file asks for is
+refused. Both layouts are read: the zip archive (PyTorch 1.6 and later) and the older row of pickles with the
+numbers behind them.
 """
 
 import pickle
@@ -57,7 +58,10 @@ class _TensorNote:
         flat = self.storage.array()
         last = self.offset + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides))
         size = int(np.prod(self.shape, dtype=object))
-        if len(self.shape) != len(self.strides) or min((*self.shape, *self.strides, self.offset), default=0) < 0:
+        if (
+            len(self.shape) != len(self.strides)
+            or min((*self.shape, *self.strides, self.offset), default=0) < 0
+        ):
             raise ValueError("a tensor's shape makes no sense")
         if size and (last >= flat.size or size > flat.size):
             raise ValueError("a tensor reaches beyond its numbers")
@@ -104,10 +108,10 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def read_torch_file(path):
-    """Returns the tensors of a PyTorch file: a dict from name to array; float16 and bfloat16 come as they are and as float32.
+    """Returns the tensors of a PyTorch file: a dict from name to array; bfloat16 comes as float32.
 
-    A dict with `state_dict` or `model` in it is opened, other entries of it are passed over. ValueError, with the path, where
-    the file is damaged or asks for anything but tensors.
+    A dict with `state_dict` or `model` in it is opened, other entries of it are passed over. ValueError, with
+    the path, where the file is damaged or asks for anything but tensors.
     """
     try:
         with open(path, "rb") as file:

@@ -38,10 +38,11 @@ def is_torch_dict(arrays):
 
 
 def from_torch(arrays, network_name):
-    """Returns the weights with this project's names and shapes, for one of the networks that torchvision and timm have.
+    """Returns the weights of a network of torchvision or timm with this project's names and shapes.
 
-    VGG16-BN: a convolution's bias in front of a batch normalisation is taken off the moving mean, which comes to the same, as our
-    form has none there. timm's VGG16 holds its dense layers as convolutions: their weights are laid flat.
+    VGG16-BN: a convolution's bias in front of a batch normalisation is taken off the moving mean, which comes
+    to the same, as our form has none there. timm's VGG16 holds its dense layers as convolutions: their
+    weights are laid flat.
     """
     if network_name not in _MODULES:
         raise ValueError(f"there are no PyTorch weights for {network_name}")
@@ -62,7 +63,7 @@ def from_torch(arrays, network_name):
 
 
 def fold_vgg_biases(arrays):
-    """Takes the biases of convolutions in front of a batch normalisation off its moving mean, and out of the dict."""
+    """Takes the biases in front of a batch normalisation off its moving mean, and out of the dict."""
     for name in [name for name in arrays if re.fullmatch(r"layers\.\d+\.bias", name)]:
         mean = f"layers.{int(name.split('.')[1]) + 1}.moving_mean"
         if mean in arrays:

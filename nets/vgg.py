@@ -1,4 +1,4 @@
-"""VGG-16 (configuration D): thirteen 3x3 convolutions and three dense layers (Simonyan and Zisserman, 2015, arXiv:1409.1556)."""
+"""VGG-16: thirteen 3x3 convolutions, three dense layers (Simonyan and Zisserman, 2015, arXiv:1409.1556)."""
 
 from mindspore import nn
 
@@ -14,11 +14,11 @@ _WEIGHT_INITS = {"XavierUniform": layer.xavier_uniform, "KaimingNormal": layer.h
 class VGG(nn.Cell):
     """VGG-16: images (N, 3, H, W) -> logits (N, num_classes).
 
-    Two published forms. ImageNet: convolution with bias, no BN, dropout, `KaimingNormal`; this is what the settings give when
-    left alone. CIFAR-10: `batch_norm=True`, which without further settings means no bias, no dropout, `XavierUniform`,
-    `pad_mode="same"`. At stride 1 the two pad modes compute the same thing.
-    The first dense layer takes (image_size // 32)^2 x 512 inputs, so 32 pixels are the least.
-    `hidden` is the width of the two hidden dense layers.
+    Two published forms. ImageNet: convolution with bias, no BN, dropout, `KaimingNormal`; this is what the
+    settings give when left alone. CIFAR-10: `batch_norm=True`, which without further settings means no bias,
+    no dropout, `XavierUniform`, `pad_mode="same"`. At stride 1 the two pad modes compute the same thing. The
+    first dense layer takes (image_size // 32)^2 x 512 inputs, so 32 pixels are the least. `hidden` is the
+    width of the two hidden dense layers.
     """
 
     network_name = "vgg16"

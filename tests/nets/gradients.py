@@ -22,4 +22,8 @@ def forward_and_gradients(network, images, constants):
     parameters = list(network.trainable_params())
     step = ms.value_and_grad(WeightedSum(network, constants), 0, parameters, has_aux=True)
     (_, logits), (image_gradient, gradients) = step(ms.Tensor(images))
-    return logits.asnumpy(), {p.name: g.asnumpy() for p, g in zip(parameters, gradients)}, image_gradient.asnumpy()
+    return (
+        logits.asnumpy(),
+        {p.name: g.asnumpy() for p, g in zip(parameters, gradients)},
+        image_gradient.asnumpy(),
+    )

@@ -5,8 +5,9 @@ A `Node` holds a value, and a function that takes the gradient of the value to t
 
 import numpy as np
 
-# How near every ReLU and max pool of the last run came to its kink, in units of the map's root mean square. At a kink the smallest
-# rounding turns a gradient on or off, so a comparison of gradients means something only where all of these are large enough.
+# How near every ReLU and max pool of the last run came to its kink, in units of the map's root mean square.
+# At a kink the smallest rounding turns a gradient on or off, so a comparison of gradients means something
+# only where all of these are large enough.
 margins = []
 
 
@@ -53,7 +54,16 @@ def _windows(padded, kernel, stride, out):
     """For every place (i, j) of the kernel the pixels that it meets, as views of the padded map."""
     for i in range(kernel):
         for j in range(kernel):
-            yield i, j, (slice(None), slice(None), slice(i, i + stride * out[0], stride), slice(j, j + stride * out[1], stride))
+            yield (
+                i,
+                j,
+                (
+                    slice(None),
+                    slice(None),
+                    slice(i, i + stride * out[0], stride),
+                    slice(j, j + stride * out[1], stride),
+                ),
+            )
 
 
 def conv(x, w, bias=None, stride=1, pads=None):
@@ -63,7 +73,9 @@ def conv(x, w, bias=None, stride=1, pads=None):
     padded = np.pad(x.value, [(0, 0), (0, 0), *pads])
     out = [(size - kernel) // stride + 1 for size in padded.shape[2:]]
     # (N, h, w, C, k, k) laid out as a matrix: one row for each pixel of the result.
-    met = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))[:, :, ::stride, ::stride]
+    met = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))[
+        :, :, ::stride, ::stride
+    ]
     rows = met.transpose(0, 2, 3, 1, 4, 5).reshape(len(padded) * out[0] * out[1], -1)
     columns = w.value.reshape(len(w.value), -1)
     y = (rows @ columns.T).reshape(len(padded), *out, -1).transpose(0, 3, 1, 2)
@@ -72,7 +84,9 @@ def conv(x, w, bias=None, stride=1, pads=None):
 
     def pull(g):
         g_rows = g.transpose(0, 2, 3, 1).reshape(len(rows), -1)
-        met_grad = (g_rows @ columns).reshape(len(padded), *out, -1, kernel, kernel).transpose(0, 3, 1, 2, 4, 5)
+        met_grad = (
+            (g_rows @ columns).reshape(len(padded), *out, -1, kernel, kernel).transpose(0, 3, 1, 2, 4, 5)
+        )
         gx = np.zeros_like(padded)
         for i, j, place in _windows(padded, kernel, stride, out):
             gx[place] += met_grad[..., i, j]
@@ -146,7 +160,9 @@ def avg_pool(x, kernel):
 
 
 def dense(x, w, bias):
-    return Node(x.value @ w.value.T + bias.value, (x, w, bias), lambda g: (g @ w.value, g.T @ x.value, g.sum(0)))
+    return Node(
+        x.value @ w.value.T + bias.value, (x, w, bias), lambda g: (g @ w.value, g.T @ x.value, g.sum(0))
+    )
 
 
 def mean_hw(x):
@@ -158,7 +174,9 @@ def mean_hw(x):
 def depthwise_global(x, w):
     """A depthwise convolution, w (C,1,e,e), that fits the map once."""
     y = np.einsum("nchw,chw->nc", x.value, w.value[:, 0])[:, :, None, None]
-    return Node(y, (x, w), lambda g: (g * w.value[:, 0], np.einsum("nc,nchw->chw", g[:, :, 0, 0], x.value)[:, None]))
+    return Node(
+        y, (x, w), lambda g: (g * w.value[:, 0], np.einsum("nc,nchw->chw", g[:, :, 0, 0], x.value)[:, None])
+    )
 
 
 def sigmoid(x):
@@ -168,7 +186,7 @@ def sigmoid(x):
 
 def gated_sum(x, gate, shortcut):
     """x times gate (N,C,1,1) plus shortcut."""
-    pull = lambda g: (g * gate.value, (g * x.value).sum((2, 3), keepdims=True), g)  # noqa: E731
+    pull = lambda g: (g * gate.value, (g * x.value).sum((2, 3), keepdims=True), g)
     return Node(x.value * gate.value + shortcut.value, (x, gate, shortcut), pull)
 
 

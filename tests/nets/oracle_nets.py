@@ -9,7 +9,9 @@ class Weights:
 
     def __init__(self, arrays, training):
         self.arrays = {name: np.asarray(value, np.float64) for name, value in arrays.items()}
-        self.nodes = {n: o.Node(v) for n, v in self.arrays.items() if not n.endswith(("moving_mean", "moving_variance"))}
+        self.nodes = {
+            n: o.Node(v) for n, v in self.arrays.items() if not n.endswith(("moving_mean", "moving_variance"))
+        }
         self.training, self.moved = training, {}
 
     def __getitem__(self, name):
@@ -18,8 +20,16 @@ class Weights:
     def norm(self, x, name, eps=1e-5, momentum=0.9):
         moved = []
         statistics = [f"{name}.moving_mean", f"{name}.moving_variance"]
-        y = o.batch_norm(x, self[f"{name}.gamma"], self[f"{name}.beta"], *(self.arrays[s] for s in statistics),
-                         eps, momentum, self.training, moved)  # fmt: skip
+        y = o.batch_norm(
+            x,
+            self[f"{name}.gamma"],
+            self[f"{name}.beta"],
+            *(self.arrays[s] for s in statistics),
+            eps,
+            momentum,
+            self.training,
+            moved,
+        )
         self.moved.update(zip(statistics, moved))
         return y
 

@@ -17,7 +17,11 @@ CASES = {
     "tinydarknet": (oracle_nets.tinydarknet, {}, {}),
     "genet theta plus": (oracle_nets.genet, {"extra": True, "mlp": True, "stages": (1, 1, 1, 1)}, {}),
     "genet theta": (oracle_nets.genet, {"extra": True, "mlp": False, "stages": (1, 1, 1, 1)}, {}),
-    "genet theta single": (oracle_nets.genet, {"extra": True, "mlp": False, "gather": "single", "stages": (1, 1, 1, 1)}, {}),
+    "genet theta single": (
+        oracle_nets.genet,
+        {"extra": True, "mlp": False, "gather": "single", "stages": (1, 1, 1, 1)},
+        {},
+    ),
     "genet theta minus": (oracle_nets.genet, {"extra": False, "mlp": False, "stages": (2, 1, 1, 1)}, {}),
     "genet mlp alone": (oracle_nets.genet, {"extra": False, "mlp": True, "stages": (1, 1, 1, 1)}, {}),
     "vgg16 cifar10": (oracle_nets.vgg16, {"batch_norm": True}, {"hidden": 64}),
@@ -40,7 +44,8 @@ def relative_error(found, wanted, least=0.0):
 def disturb(network, random):
     """Moves what starts at 0 or 1, so that a mixed-up gamma, beta or statistic shows.
 
-    Betas and biases lie two to three deviations off 0, on either side, so that few of what a ReLU gets is near its kink.
+    Betas and biases lie two to three deviations off 0, on either side, so that few of what a ReLU gets is
+    near its kink.
     """
     gammas = {}
     for p in network.get_parameters():
@@ -82,7 +87,8 @@ def test_forward_backward_and_moving_statistics(case):
     weights, x = oracle_nets.Weights(before, training=True), oracle.Node(images)
     wanted = written_again(weights, x, **shared)
     oracle.backward(oracle.weighted_sum(wanted, constants))
-    # A beta in front of a gather and its BN changes nothing: such a gradient is 0, and its rounding is measured by the others.
+    # A beta in front of a gather and its BN changes nothing: such a gradient is 0, and its rounding is
+    # measured by the others.
     least = 0.1 * np.median([np.linalg.norm(weights[name].grad) for name in gradients])
     errors = {name: relative_error(g, weights[name].grad, least) for name, g in gradients.items()}
     errors["logits"] = relative_error(logits, wanted.value)

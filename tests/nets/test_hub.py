@@ -20,8 +20,16 @@ def test_names_and_settings():
         ("genet", {"gather": "double"}, "gather='double' is not one of 'downsampled', 'single'"),
         ("densenet121", {"transition": "mean"}, "transition='mean' is not one of 'max', 'avg'"),
         ("vgg16", {"pad_mode": "valid"}, "pad_mode='valid' is not one of 'same', 'pad'"),
-        ("vgg16", {"initialize_mode": "Ones"}, "initialize_mode='Ones' is not one of 'XavierUniform', 'KaimingNormal'"),
-        ("vgg16", {"image_size": 31}, "image_size=31 cannot work for vgg16: give a whole number of pixels, 32 or more"),
+        (
+            "vgg16",
+            {"initialize_mode": "Ones"},
+            "initialize_mode='Ones' is not one of 'XavierUniform', 'KaimingNormal'",
+        ),
+        (
+            "vgg16",
+            {"image_size": 31},
+            "image_size=31 cannot work for vgg16: give a whole number of pixels, 32 or more",
+        ),
         ("densenet121", {"image_size": 28}, "image_size=28 cannot work for densenet121"),
         ("genet", {"image_size": 0}, "image_size=0 cannot work for genet"),
         ("tinydarknet", {"image_size": 224.0}, "image_size=224.0 cannot work for tinydarknet"),

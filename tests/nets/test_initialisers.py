@@ -93,15 +93,20 @@ def test_vgg16_of_cifar10():
 
 
 def test_a_seed_fixes_the_weights():
-    first, second, third = ([ms.set_seed(seed), drawn("tinydarknet", {}, "conv3.conv.weight")[0]][1] for seed in (7, 7, 8))
+    first, second, third = (
+        [ms.set_seed(seed), drawn("tinydarknet", {}, "conv3.conv.weight")[0]][1] for seed in (7, 7, 8)
+    )
     assert np.array_equal(first, second) and not np.array_equal(first, third)
 
 
-@pytest.mark.parametrize("name, slopes, norms", [
-    ("densenet121", set(), {(1e-5, 0.9)}),
-    ("tinydarknet", {0.2}, {(1e-3, 0.9)}),
-    ("genet", set(), {(1e-4, 0.95), (1e-5, 0.997), (1e-5, 0.9)}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, slopes, norms",
+    [
+        ("densenet121", set(), {(1e-5, 0.9)}),
+        ("tinydarknet", {0.2}, {(1e-3, 0.9)}),
+        ("genet", set(), {(1e-4, 0.95), (1e-5, 0.997), (1e-5, 0.9)}),
+    ],
+)
 def test_norms_and_slopes_do_not_follow_the_frameworks_defaults(name, slopes, norms):
     """The second number is the share of the old moving value; the cell stores what is left for the new one."""
     cells = [cell for _, cell in create_network(name, 10, 32).cells_and_names()]

@@ -40,8 +40,14 @@ def shapes(name, classes, size, **settings):
     return {p.name: tuple(p.shape) for p in create_network(name, classes, size, **settings).get_parameters()}
 
 
-@pytest.mark.parametrize("settings, head", [({"name": "densenet121"}, "head.fc.weight"), ({"name": "tinydarknet"}, "conv16.conv.weight"),
-                                            ({"name": "genet", "extra": False}, "end_point.weight")])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings, head",
+    [
+        ({"name": "densenet121"}, "head.fc.weight"),
+        ({"name": "tinydarknet"}, "conv16.conv.weight"),
+        ({"name": "genet", "extra": False}, "end_point.weight"),
+    ],
+)
 def test_the_class_count_changes_the_head_alone(settings, head):
     name = settings.pop("name")
     ten, thousand = shapes(name, 10, 224, **settings), shapes(name, 1000, 224, **settings)

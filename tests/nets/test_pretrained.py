@@ -28,7 +28,10 @@ def arrays_of(cell):
 
 def random_weights(cell, seed=3):
     random = np.random.default_rng(seed)
-    return {name: random.normal(0, 0.05, value.shape).astype(np.float32) for name, value in arrays_of(cell).items()}
+    return {
+        name: random.normal(0, 0.05, value.shape).astype(np.float32)
+        for name, value in arrays_of(cell).items()
+    }
 
 
 def assert_loaded(cell, wanted):
@@ -38,20 +41,28 @@ def assert_loaded(cell, wanted):
 
 
 def write_checkpoint(path, arrays):
-    ms.save_checkpoint([{"name": name, "data": ms.Tensor(value)} for name, value in arrays.items()], str(path))
+    ms.save_checkpoint(
+        [{"name": name, "data": ms.Tensor(value)} for name, value in arrays.items()], str(path)
+    )
     return path
 
 
-@pytest.mark.parametrize("name, prefix", [("densenet121", "network."), ("densenet121", ""), ("tinydarknet", ""), ("genet", ""), ("vgg16", "")])
+@pytest.mark.parametrize(
+    "name, prefix",
+    [("densenet121", "network."), ("densenet121", ""), ("tinydarknet", ""), ("genet", ""), ("vgg16", "")],
+)
 def test_training_checkpoints_of_the_zoo(tmp_path, name, prefix):
     cell = network(name)
     wanted = random_weights(cell)
     content = {prefix + key: value for key, value in wanted.items()}
     content.update({f"moments.{p.name}": np.zeros(p.shape, np.float32) for p in cell.trainable_params()})
     content.update(
-        learning_rate=np.full(60, 0.1, np.float32), momentum=np.float32(0.9), global_step=np.array([60], np.int32),
-        epoch_num=np.int32(2), step_num=np.int32(60),
-    )  # fmt: skip
+        learning_rate=np.full(60, 0.1, np.float32),
+        momentum=np.float32(0.9),
+        global_step=np.array([60], np.int32),
+        epoch_num=np.int32(2),
+        step_num=np.int32(60),
+    )
     assert load_pretrained(cell, write_checkpoint(tmp_path / "0-2_30.ckpt", content)) == ()
     assert_loaded(cell, wanted)
 
@@ -60,7 +71,9 @@ def test_training_checkpoints_of_the_zoo(tmp_path, name, prefix):
 def test_safetensors_with_the_networks_own_names(tmp_path, name):
     cell = network(name)
     wanted = random_weights(cell)
-    save_file({key: value.astype(np.float64) for key, value in wanted.items()}, tmp_path / "weights.safetensors")
+    save_file(
+        {key: value.astype(np.float64) for key, value in wanted.items()}, tmp_path / "weights.safetensors"
+    )
     load_pretrained(cell, tmp_path / "weights.safetensors")
     assert_loaded(cell, wanted)
     assert {p.dtype for p in cell.get_parameters()} == {ms.float32}
@@ -110,8 +123,15 @@ def test_theta_does_not_take_the_weights_of_theta_minus(tmp_path):
         load_pretrained(network("genet", extra=True), path)
 
 
-@pytest.mark.parametrize("content, reason", [(b"", "not a checkpoint"), (b"hello, this is no file of weights", "not a checkpoint"),
-                                             (b"\x80\x04N.", "not a PyTorch file"), (b"\xff" * 7 + b"\x00{", "not a safetensors file")])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (b"", "not a checkpoint"),
+        (b"hello, this is no file of weights", "not a checkpoint"),
+        (b"\x80\x04N.", "not a PyTorch file"),
+        (b"\xff" * 7 + b"\x00{", "not a safetensors file"),
+    ],
+)
 def test_files_of_another_kind_are_refused(tmp_path, content, reason):
     path = tmp_path / "weights.ckpt"
     path.write_bytes(content)
@@ -122,7 +142,12 @@ def test_files_of_another_kind_are_refused(tmp_path, content, reason):
 
 
 # Our names -> torchvision's, written down apart from the code that goes the other way.
-_TORCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+_TORCH_NORM = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 
 
 def torchvision_densenet(name):
@@ -147,7 +172,11 @@ def timm_vgg(name):
 
 
 def torchvision_resnet(name):
-    name = name.replace("down_layer.conv", "downsample.0").replace("down_layer.batchnorm", "downsample.1").replace("end_point", "fc")
+    name = (
+        name.replace("down_layer.conv", "downsample.0")
+        .replace("down_layer.batchnorm", "downsample.1")
+        .replace("end_point", "fc")
+    )
     name = re.sub(r"conv(\d)\.batchnorm", r"bn\1", name)
     return re.sub(r"conv(\d)\.conv", r"conv\1", name)
 
@@ -158,10 +187,16 @@ def parallel_resnet(name):
 
 @pytest.mark.parametrize(
     "name, settings, theirs",
-    [("densenet121", {}, torchvision_densenet), ("densenet121", {"transition": "avg"}, first_torchvision_densenet), ("vgg16", {}, torchvision_vgg),
-     ("vgg16", {}, timm_vgg), ("vgg16", {"batch_norm": True, "has_bias": True}, torchvision_vgg), ("genet", {}, torchvision_resnet),
-     ("genet", {}, parallel_resnet)],
-)  # fmt: skip
+    [
+        ("densenet121", {}, torchvision_densenet),
+        ("densenet121", {"transition": "avg"}, first_torchvision_densenet),
+        ("vgg16", {}, torchvision_vgg),
+        ("vgg16", {}, timm_vgg),
+        ("vgg16", {"batch_norm": True, "has_bias": True}, torchvision_vgg),
+        ("genet", {}, torchvision_resnet),
+        ("genet", {}, parallel_resnet),
+    ],
+)
 def test_state_dicts_of_torchvision_and_timm(tmp_path, name, settings, theirs):
     cell = network(name, **settings)
     wanted = random_weights(cell)
@@ -175,7 +210,9 @@ def test_state_dicts_of_torchvision_and_timm(tmp_path, name, settings, theirs):
         content["pre_logits.fc1.weight"] = content["pre_logits.fc1.weight"].reshape(8, 512, 1, 1)
         content["pre_logits.fc2.weight"] = content["pre_logits.fc2.weight"].reshape(8, 8, 1, 1)
     assert len(content) >= len(wanted)
-    save_file({key: np.ascontiguousarray(value) for key, value in content.items()}, tmp_path / "torch.safetensors")
+    save_file(
+        {key: np.ascontiguousarray(value) for key, value in content.items()}, tmp_path / "torch.safetensors"
+    )
     load_pretrained(cell, tmp_path / "torch.safetensors")
     assert_loaded(cell, wanted)
 

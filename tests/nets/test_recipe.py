@@ -6,7 +6,11 @@ import pytest
 
 from nets import NORMALISATIONS, Recipe, create_network, recipe_for
 
-ALL = [recipe_for(net, dataset) for net in ("densenet121", "tinydarknet", "genet", "vgg16") for dataset in ("imagenet2012", "cifar10")]
+ALL = [
+    recipe_for(net, dataset)
+    for net in ("densenet121", "tinydarknet", "genet", "vgg16")
+    for dataset in ("imagenet2012", "cifar10")
+]
 
 
 @pytest.mark.parametrize("recipe", ALL, ids=lambda r: f"{r.net} {r.dataset}")
@@ -27,9 +31,14 @@ def test_no_decay_by_suffix_and_by_substring_part_where_names_differ():
 
 @pytest.mark.parametrize(
     "net, dataset, levels",
-    [("densenet121", "imagenet2012", "O3 O0 O0"), ("tinydarknet", "imagenet2012", "O3 O2 O0"), ("genet", "imagenet2012", "O3 O0 O0"),
-     ("vgg16", "cifar10", "O3 O3 O0"), ("vgg16", "imagenet2012", "O2 O2 O0")],
-)  # fmt: skip
+    [
+        ("densenet121", "imagenet2012", "O3 O0 O0"),
+        ("tinydarknet", "imagenet2012", "O3 O2 O0"),
+        ("genet", "imagenet2012", "O3 O0 O0"),
+        ("vgg16", "cifar10", "O3 O3 O0"),
+        ("vgg16", "imagenet2012", "O2 O2 O0"),
+    ],
+)
 def test_amp_levels(net, dataset, levels):
     recipe = recipe_for(net, dataset)
     # O2 that takes batch normalisation to float16 as well is O3; VGG16 for ImageNet has none.
@@ -40,8 +49,12 @@ def test_amp_levels(net, dataset, levels):
 
 def test_smoothing():
     assert [(r.net, r.label_smooth_factor, r.smooth_off) for r in ALL if r.published] == [
-        ("densenet121", 0.0, "K-1"), ("tinydarknet", 0.1, "K-1"), ("genet", 0.1, "K"), ("vgg16", 0.1, "K-1"), ("vgg16", 0.0, "K-1"),
-    ]  # fmt: skip
+        ("densenet121", 0.0, "K-1"),
+        ("tinydarknet", 0.1, "K-1"),
+        ("genet", 0.1, "K"),
+        ("vgg16", 0.1, "K-1"),
+        ("vgg16", 0.0, "K-1"),
+    ]
 
 
 def test_evaluation_resizes_in_proportion():
@@ -52,7 +65,10 @@ def test_evaluation_resizes_in_proportion():
 
 
 def test_the_reversed_cifar_statistics_are_a_named_option():
-    usual, zoo = recipe_for("vgg16", "cifar10"), recipe_for("vgg16", "cifar10", normalisation="cifar10_reversed")
+    usual, zoo = (
+        recipe_for("vgg16", "cifar10"),
+        recipe_for("vgg16", "cifar10", normalisation="cifar10_reversed"),
+    )
     assert usual.mean == pytest.approx((0.4914 * 255, 0.4822 * 255, 0.4465 * 255))
     assert zoo.mean == usual.mean[::-1] and zoo.std == usual.std[::-1]
     with pytest.raises(ValueError, match="cifar10_reversed"):
@@ -61,7 +77,10 @@ def test_the_reversed_cifar_statistics_are_a_named_option():
 
 
 def test_genet_forms_have_their_own_epochs():
-    assert [recipe_for("genet", extra=e, mlp=m).epochs for e, m in ((True, True), (True, False), (False, False), (False, True))] == [150, 150, 220, 220]
+    assert [
+        recipe_for("genet", extra=e, mlp=m).epochs
+        for e, m in ((True, True), (True, False), (False, False), (False, True))
+    ] == [150, 150, 220, 220]
     assert recipe_for("genet", extra=False, mlp=True).network_settings == {"extra": False, "mlp": True}
 
 
@@ -72,16 +91,36 @@ def test_a_recipe_that_is_changed_does_not_change_the_next_one():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"lr": 0.0}, {"epochs": 0}, {"batch_size": -1}, {"momentum": 1.0}, {"lr_scheduler": "step"}, {"label_smooth_factor": 1.0}, {"smooth_off": "K-2"},
-     {"crop": "centre"}, {"crop_scale": (0.5, 0.1)}, {"crop_ratio": (1.0,)}, {"flip": 2.0}, {"jitter": (0.4, 0.4, 0.4, 0.6)}, {"std": (1.0, 1.0, 0.0)},
-     {"warmup_epochs": 121}, {"lr_epochs": (60, 30)}, {"amp_cpu": "O1"}, {"eval_crop_ratio": 0.0}, {"lr": float("nan")}, {"no_decay_rule": "all"}],
-)  # fmt: skip
+    [
+        {"lr": 0.0},
+        {"epochs": 0},
+        {"batch_size": -1},
+        {"momentum": 1.0},
+        {"lr_scheduler": "step"},
+        {"label_smooth_factor": 1.0},
+        {"smooth_off": "K-2"},
+        {"crop": "centre"},
+        {"crop_scale": (0.5, 0.1)},
+        {"crop_ratio": (1.0,)},
+        {"flip": 2.0},
+        {"jitter": (0.4, 0.4, 0.4, 0.6)},
+        {"std": (1.0, 1.0, 0.0)},
+        {"warmup_epochs": 121},
+        {"lr_epochs": (60, 30)},
+        {"amp_cpu": "O1"},
+        {"eval_crop_ratio": 0.0},
+        {"lr": float("nan")},
+        {"no_decay_rule": "all"},
+    ],
+)
 def test_bad_values_are_refused_in_one_line_that_names_them(changes):
-    (name, value), = changes.items()
+    ((name, value),) = changes.items()
     with pytest.raises(ValueError) as error:
         dataclasses.replace(recipe_for("densenet121"), **changes)
     message = str(error.value)
-    assert f"{name}={value!r} in the recipe of densenet121 for imagenet2012" in message and "\n" not in message
+    assert (
+        f"{name}={value!r} in the recipe of densenet121 for imagenet2012" in message and "\n" not in message
+    )
 
 
 def test_unknown_nets_and_data_sets_are_refused():

@@ -17,11 +17,19 @@ def test_the_published_values():
 @pytest.mark.parametrize(
     "recipe, steps, expected",
     [
-        (recipe_for("densenet121"), 5004, {0: 0.1, 30 * 5004: 0.0853553, 60 * 5004 + 5003: 0.05, -1: 1.713e-5}),
+        (
+            recipe_for("densenet121"),
+            5004,
+            {0: 0.1, 30 * 5004: 0.0853553, 60 * 5004 + 5003: 0.05, -1: 1.713e-5},
+        ),
         (recipe_for("tinydarknet"), 1251, {0: 0.1, 70 * 1251 - 1: 0.1, 70 * 1251: 0.03, -1: 0.00081}),
         (recipe_for("genet"), 625, {0: 0.8, 46875: 0.4, -1: 8.53e-6}),
         (recipe_for("genet", extra=False, mlp=False), 625, {0: 0.800008, 68750: 0.2188297, -1: 8.0515e-6}),
-        (recipe_for("vgg16", "cifar10"), 781, {0: 0.01, 3904: 0.099977, 3905: 0.1, 27335: 0.0289941, -1: 3.9e-11}),
+        (
+            recipe_for("vgg16", "cifar10"),
+            781,
+            {0: 0.01, 3904: 0.099977, 3905: 0.1, 27335: 0.0289941, -1: 3.9e-11},
+        ),
         (recipe_for("vgg16"), 5004, {0: 0.01, 5004: 0.009998903, 75 * 5004: 0.005, -1: 1.097e-6}),
     ],
 )
@@ -32,10 +40,19 @@ def test_learning_rates_of_the_recipes(recipe, steps, expected):
         assert rates[step] == pytest.approx(rate, rel=1e-3 if step == -1 else 1e-6)
 
 
-@pytest.mark.parametrize("name", ["exponential", "cosine_annealing", "cosine", "linear", "linear_cosine", "quadratic"])
+@pytest.mark.parametrize(
+    "name", ["exponential", "cosine_annealing", "cosine", "linear", "linear_cosine", "quadratic"]
+)
 def test_every_schedule_rises_holds_and_falls(name):
     recipe = dataclasses.replace(
-        recipe_for("densenet121"), lr_scheduler=name, lr=0.4, epochs=10, warmup_epochs=2, hold_epochs=1, warmup_lr=0.1, lr_epochs=(5, 8)
+        recipe_for("densenet121"),
+        lr_scheduler=name,
+        lr=0.4,
+        epochs=10,
+        warmup_epochs=2,
+        hold_epochs=1,
+        warmup_lr=0.1,
+        lr_epochs=(5, 8),
     )
     rates = recipe.learning_rates(7)
     assert rates.shape == (70,) and np.all(np.diff(rates[:14]) > 0)

@@ -58,12 +58,18 @@ def write(path, layout, content):
 @pytest.mark.parametrize("function", [os.mkdir, eval, getattr, __import__, np.load])
 def test_nothing_in_a_file_is_called(tmp_path, layout, function):
     trap = tmp_path / "trap"
-    arguments = {os.mkdir: (str(trap),), eval: (f"__import__('os').mkdir({str(trap)!r})",), getattr: (os, "mkdir")}.get(function, ("os",))
+    arguments = {
+        os.mkdir: (str(trap),),
+        eval: (f"__import__('os').mkdir({str(trap)!r})",),
+        getattr: (os, "mkdir"),
+    }.get(function, ("os",))
     if function is getattr:  # a module cannot be pickled; a class in it will do
         arguments = (pickle.Pickler, "dump")
     path = tmp_path / "weights.pth"
     write(path, layout, {"weight": Calls(function, *arguments)})
-    with pytest.raises(ValueError, match="weights.pth: not a PyTorch file of tensors: it asks for .*; only tensors are read"):
+    with pytest.raises(
+        ValueError, match="weights.pth: not a PyTorch file of tensors: it asks for .*; only tensors are read"
+    ):
         read_torch_file(path)
     assert not trap.exists()
 
@@ -96,7 +102,11 @@ def test_a_file_with_turned_bytes_gives_tensors_or_a_value_error(tmp_path, layou
 def tensor_note(shape, strides, offset=0, numel=6):
     """A pickle of {"w": tensor} whose numbers are the six floats of storage 0."""
     rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n"
-    storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu" + _whole(numel) + b"tQ"
+    storage = (
+        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+        + _whole(numel)
+        + b"tQ"
+    )
     tuples = b"".join(b"(" + b"".join(map(_whole, numbers)) + b"t" for numbers in (shape, strides))
     return b"\x80\x02}X\x01\x00\x00\x00w" + rebuild + b"(" + storage + _whole(offset) + tuples + b"\x89}tRs."
 
@@ -107,9 +117,18 @@ def _whole(number):
 
 @pytest.mark.parametrize(
     "shape, strides, offset, numel",
-    [((3, 3), (3, 1), 0, 6), ((2, 3), (3, 1), 1, 6), ((7,), (0,), 0, 6), ((10**12,), (0,), 0, 6), ((2,), (-1,), 3, 6), ((-2,), (1,), 0, 6),
-     ((2, 3), (1,), 0, 6), ((2, 3), (3, 1), 0, 7), ((2, 3), (3, 1), -1, 6)],
-)  # fmt: skip
+    [
+        ((3, 3), (3, 1), 0, 6),
+        ((2, 3), (3, 1), 1, 6),
+        ((7,), (0,), 0, 6),
+        ((10**12,), (0,), 0, 6),
+        ((2,), (-1,), 3, 6),
+        ((-2,), (1,), 0, 6),
+        ((2, 3), (1,), 0, 6),
+        ((2, 3), (3, 1), 0, 7),
+        ((2, 3), (3, 1), -1, 6),
+    ],
+)
 def test_a_tensor_that_reaches_beyond_its_numbers_is_refused(tmp_path, shape, strides, offset, numel):
     def written(*note):
         path = tmp_path / "weights.pth"
