@@ -74,14 +74,17 @@ class MpiAllreduce(nn.Cell):
     several, order them with `ops.depend`. Ranks of one host add up through memory that they share; where ranks are on
     several hosts, MPI_Allreduce does it. Without the C shim it goes through Python.
 
-    comm: an mpi4py communicator. `size` is its number of ranks. shared: False never uses shared memory.
+    comm: an mpi4py communicator. `size` is its number of ranks. shared: False never uses shared memory. `several` is True where
+    several tensors cost no more than one of their size, so that joining them first gains nothing.
     """
+
+    several = True  # may be called with any number of tensors
 
     def __init__(self, comm, shared=True):
         super().__init__()
         self.size = comm.Get_size()
         group = share(comm) if shared and bridge_available() else None
-        self.shared = group is not None
+        self.shared = self.several = group is not None
         if self.shared:
             self.group = mindspore.Tensor([group], mindspore.int64)
             self.allreduce = ops.Custom(
