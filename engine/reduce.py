@@ -12,6 +12,10 @@ def _flatten(tensor):
     return ops.reshape(tensor, (-1,))
 
 
+def _reshape_like(part, parameter):
+    return ops.reshape(part, parameter.shape)
+
+
 def _cut(flat, start, parameter):
     return ops.reshape(ops.slice(flat, (start,), (parameter.size,)), parameter.shape)
 
@@ -25,12 +29,14 @@ class Reduce(nn.Cell):
 
     allreduce: a cell or function, flat float32 tensor -> its sum over ranks, with the rank count in `.size`; None for
     one rank: the flat tensors are then the sums. after_backward: no bucket starts before all gradients are there, for
-    networks that sum over ranks themselves.
+    networks that sum over ranks themselves. An allreduce with `several = True` takes a bucket's tensors as they are and
+    returns a tuple: nothing is joined and cut again.
     """
 
     def __init__(self, params, allreduce=None, bucket_bytes=DEFAULT_BUCKET_BYTES, after_backward=False):
         super().__init__(auto_prefix=False)
         self.allreduce, self.after_backward = allreduce, after_backward
+        self.several = getattr(allreduce, "several", False)
         self.params = ParameterTuple(params)
         # Buckets are consecutive runs of the reversed parameter list: (from, to) in that list.
         plan = plan_buckets([math.prod(parameter.shape) for parameter in self.params], bucket_bytes)
@@ -48,16 +54,27 @@ class Reduce(nn.Cell):
             parts = flat[first:end]
             if number == len(self.bounds) - 1:
                 parts = parts + (_flatten(loss), _flatten(vote))
-            bucket = parts[0] if len(parts) == 1 else ops.concat(parts)
+            if self.several or len(parts) == 1:
+                bucket = parts
+            else:
+                bucket = (ops.concat(parts),)
             if self.after_backward:
-                bucket = ops.depend(bucket, flat)
+                bucket = (ops.depend(bucket[0], flat),) + bucket[1:]
             if number > 0:
                 # The runtime may start independent kernels in any order; a collective needs the same on all ranks.
-                bucket = ops.depend(bucket, sums[number - 1])
-            sums = sums + (self.allreduce(bucket) if self.allreduce is not None else bucket,)
+                bucket = (ops.depend(bucket[0], sums[-1]),) + bucket[1:]
+            if self.allreduce is None:
+                sums = sums + bucket
+            elif len(bucket) == 1:
+                sums = sums + (self.allreduce(bucket[0]),)
+            else:
+                sums = sums + self.allreduce(*bucket)
         return sums
 
     def split(self, sums):
+        if self.several:
+            gradients = self.map(_reshape_like, sums[:-2][::-1], self.params)
+            return gradients, ops.reshape(sums[-2], ()), ops.reshape(sums[-1], ())
         # A slice for each, mapped: ops.split and loops nest the compiler's calls once a tensor, and it gives up at 1,000.
         gradients = ()
         for number in range(len(self.bounds)):

@@ -26,9 +26,21 @@ def digest(step):
     return zlib.crc32(b"".join(p.asnumpy().tobytes() for p in held))
 
 
-def make_step(world, net=None, **settings):
+class Flat(nn.Cell):
+    """An allreduce that takes one flat tensor at a time."""
+
+    def __init__(self, allreduce):
+        super().__init__()
+        self.allreduce, self.size = allreduce, allreduce.size
+
+    def construct(self, x):
+        return self.allreduce(x)
+
+
+def make_step(world, net=None, flat=False, **settings):
     net = net or SmallNet(norm=settings.pop("norm", True))
     allreduce = MpiAllreduce(world.comm) if world.size > 1 else None
+    allreduce = Flat(allreduce) if flat and allreduce else allreduce
     optimizer = Momentum(net.trainable_params(), 0.9, 1e-3)
     return TrainOneStep(net, LOSS, optimizer, normalise=NORMALISE, allreduce=allreduce, **settings)
 
@@ -52,7 +64,7 @@ def overflow_on_one(world, folder):
 
 def share(world, folder):
     """Five steps of a network without BatchNorm, the same 12 images per step dealt to the ranks; returns the weights."""
-    step = make_step(world, norm=False, bucket_bytes=200)
+    step = make_step(world, norm=False, bucket_bytes=200, flat="flat" in sys.argv)
     for number in range(5):
         images, labels = images_and_labels(12, seed=number)
         report = step(images[world.rank :: world.size], labels[world.rank :: world.size], lr=0.1, vote=world.rank)
