@@ -4,6 +4,7 @@ import ctypes
 import functools
 import hashlib
 import logging
+import weakref
 
 import mindspore
 import numpy as np
@@ -36,14 +37,15 @@ class Family:
             int.from_bytes(hashlib.sha256(f"{direction} {text}".encode()).digest()[:8], "little") >> 1
             for direction in range(4)
         ]
-        self.built = {}
-        for direction, key in enumerate(self.keys):
-            _builders[key] = functools.partial(self.build, direction)
+        self.built, self._tensors = {}, {}
+        for key in self.keys:
+            _families.setdefault(key, weakref.WeakSet()).add(self)
 
-    @functools.lru_cache(maxsize=64)
     def tensors(self, shape):
         """Returns the tensors for inputs of this shape (C, H, W)."""
-        return Tensors(self.trace, shape, native.lanes())
+        if shape not in self._tensors:
+            self._tensors[shape] = Tensors(self.trace, shape, native.lanes())
+        return self._tensors[shape]
 
     def output_shape(self, shape):
         """Returns the shape of the result for inputs (N, C, H, W); ValueError if the network does not take such inputs."""
@@ -100,14 +102,15 @@ class Family:
         self.built[direction, shape] = program
 
 
-_builders = {}
+_families = {}  # key -> the families that have it; networks of the same structure share their programs
 
 
 @native.Builder
 def _build(key, *shape):
     """Called by a node that finds no program, on a thread of the runtime; 0 if there is one now."""
     try:
-        _builders[key](shape)
+        family = next(iter(_families[key]))
+        family.build(family.keys.index(key), shape)
         return 0
     except Exception:  # nothing may pass through the C code that called
         logger.exception("no program for inputs of %s", shape)
@@ -193,13 +196,20 @@ def accelerate(network):
     stay what they are; only the class of the replaced cells changes. Whatever cannot be replaced stays: cells of types that
     programs do not know, networks that are not float32, machines without the shim or without AVX2.
     """
+    if _ready():
+        _replace(network)
+    return network
+
+
+@functools.lru_cache(maxsize=1)
+def _ready():
+    """True if this machine can run programs; if not, says why, once."""
     try:
         native.library().cellwright_builder(_build)
     except BridgeMissing as missing:
         logger.warning("%s", missing)
-        return network
-    _replace(network)
-    return network
+        return False
+    return True
 
 
 def accelerated(network):
@@ -211,7 +221,7 @@ def restore(network):
     """Returns the network with the cells that programs ran as they were, for exporting it."""
     for cell in accelerated(network):
         cell.__class__ = cell.__class__.__mro__[2]
-        for name in ("program_training", "program_evaluation", "program_trainable", "program_statistics"):
+        for name in [name for name in cell.__dict__ if name.startswith("program_")]:
             del cell.__dict__[name]
     return network
 
@@ -232,6 +242,7 @@ def _replace(cell):
         program_evaluation=_Evaluation(family),
         program_trainable=tuple(family.trainable),
         program_statistics=tuple(family.statistics),
+        program_family=family,
     )
     cell.__class__ = type(type(cell).__name__, (_Accelerated, type(cell)), {"__module__": type(cell).__module__})
 

@@ -1,10 +1,12 @@
 """Programs against the framework's own operators: results, all gradients, moving statistics."""
 
 import ctypes
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +149,30 @@ def test_programs_with_all_instructions_of_this_machine():
     code += "for name in t.SMALL: t.test_a_program_agrees_with_the_stock_operators(name)"
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "DEFAULT"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=Path(__file__).parent, timeout=300)
+
+
+def test_without_the_shim_networks_stay_and_it_is_said_once(tmp_path):
+    code = (
+        "import logging, pathlib; logging.basicConfig()\n"
+        "exists = pathlib.Path.exists\n"
+        "pathlib.Path.exists = lambda self, **k: '_shim' not in self.name and exists(self, **k)\n"
+        "import numpy as np, mindspore\n"
+        "from mindspore import Tensor\n"
+        "from kernels.graph import accelerate, accelerated, bridge_available\n"
+        "from small_cells import SMALL, images\n"
+        "networks = [accelerate(SMALL[name]()) for name in ('pools', 'residual')]\n"
+        "assert not bridge_available() and not any(map(accelerated, networks))\n"
+        "print(networks[0](Tensor(images(networks[0]))).shape)\n"
+    )
+    here = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=here)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr.count("stock operators are used") == 1
+
+
+def test_a_network_that_nobody_holds_goes_away():
+    network = accelerate(SMALL["residual"]())
+    family = weakref.ref(network.program_family)
+    del network
+    gc.collect()
+    assert family() is None
