@@ -101,12 +101,12 @@ _CHANGES = {
     "densenet121": {"epochs": 4, "lr_scheduler": "linear", "lr": 0.05, "jitter": (0.0, 0.0, 0.0, 0.0)},
     "tinydarknet": {"epochs": 8, "lr_scheduler": "linear", "lr": 0.05, "jitter": (0.0, 0.0, 0.0, 0.0)},
     "genet": {
-        "epochs": 5,
+        "epochs": 8,
         "lr_scheduler": "linear",
-        "lr": 0.05,
+        "lr": 0.02,
         "warmup_epochs": 1,
         "crop_scale": (0.7, 1.0),
-        "network_settings": {"bn_momentum": 0.9, "zero_init_last": True},
+        "network_settings": {"bn_momentum": 0.9, "zero_init_last": True, "pad_mode": "pad"},
     },
     "vgg16": {"epochs": 4, "lr_scheduler": "linear", "lr": 0.02, "warmup_epochs": 0},
 }
