@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-STAMP := $(VENV)/.installed-$(shell cat pyproject.toml setup.py kernels/graph/*.c | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml setup.py kernels/graph/*.[ch] kernels/graph/*.inc | cksum | cut -d' ' -f1)
 # mpirun refuses to run as root, or with more ranks than cores, without these.
 export OMPI_ALLOW_RUN_AS_ROOT = 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1

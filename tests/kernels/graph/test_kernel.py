@@ -115,3 +115,11 @@ def test_the_kernel_is_the_function():
 def test_a_missing_gradient_is_named():
     with pytest.raises((TypeError, RuntimeError), match="weighted_rows was given no gradient"):
         grad(Total())(Tensor(np.ones((2, 2), np.float32)), Tensor(np.ones(2, np.int32)))
+
+
+def test_the_example_in_the_docs_is_the_one_that_is_tested():
+    docs = (Path(__file__).parents[3] / "docs" / "kernels.md").read_text(encoding="utf-8")
+    source = (Path(__file__).parent / "user_kernels.py").read_text(encoding="utf-8")
+    example = docs.split("```python\n")[1].split("```")[0]
+    assert source.split('"""\n\n', 1)[1].startswith(example)
+    assert len([line for line in example.splitlines() if line]) <= 30
