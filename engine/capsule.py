@@ -62,7 +62,9 @@ def write_capsule(path, step, batches, meta):
     }
     with whole_folder(path) as folder:
         np.savez(folder / "batch.npz", images=images, labels=labels, weights=weights, ids=ids)
-        save_file({p.name: p.asnumpy() for p in step.network.get_parameters()}, folder / "weights.safetensors")
+        save_file(
+            {p.name: p.asnumpy() for p in step.network.get_parameters()}, folder / "weights.safetensors"
+        )
         save_file({p.name: p.asnumpy() for p in step.state_parameters()}, folder / "state.safetensors")
         (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     return suspect
@@ -76,7 +78,9 @@ def read_capsule(path):
     meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
     with np.load(path / "batch.npz") as batch:
         arrays = [batch[name] for name in ("images", "labels", "weights", "ids")]
-    return Capsule(*arrays, load_file(path / "weights.safetensors"), load_file(path / "state.safetensors"), meta)
+    return Capsule(
+        *arrays, load_file(path / "weights.safetensors"), load_file(path / "state.safetensors"), meta
+    )
 
 
 def replay(capsule, step):
@@ -84,11 +88,16 @@ def replay(capsule, step):
 
     Loads weights and state, and returns (suspect line, StepReport of the step).
     """
-    for parameters, values in ((step.network.get_parameters(), capsule.parameters), (step.state_parameters(), capsule.state)):
+    for parameters, values in (
+        (step.network.get_parameters(), capsule.parameters),
+        (step.state_parameters(), capsule.state),
+    ):
         for parameter in parameters:
             value = values.get(parameter.name)
             if value is None or value.shape != tuple(parameter.shape):
-                raise ValueError(f"{parameter.name} is not in the capsule with shape {tuple(parameter.shape)}: another network")
+                raise ValueError(
+                    f"{parameter.name} is not in the capsule with shape {tuple(parameter.shape)}: another network"
+                )
             parameter.set_data(Tensor(value, parameter.dtype))
     # Scale and counter have moved on since the broken step.
     step.update.scale.value.set_data(Tensor(capsule.meta["broken_loss_scale"], ms.float32))

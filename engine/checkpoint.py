@@ -61,7 +61,10 @@ class Checkpoints:
 
     def _write(self, step, position, rows, mean, path, metric, evaluation):
         mean = dict(_cut(mean, step.statistics))
-        weights = [{"name": p.name, "data": Tensor(mean.get(p.name, p.asnumpy()))} for p in step.network.get_parameters()]
+        weights = [
+            {"name": p.name, "data": Tensor(mean.get(p.name, p.asnumpy()))}
+            for p in step.network.get_parameters()
+        ]
         state = {p.name: p.asnumpy() for p in step.state_parameters()}
         state["statistics_per_rank"] = rows
         with whole_folder(path) as folder:
@@ -69,7 +72,9 @@ class Checkpoints:
             save_file(state, folder / "state.safetensors")
             for file in folder.iterdir():
                 file.chmod(0o644)  # the writers of both formats make files that only their owner can read
-            files = {file.name: {"bytes": file.stat().st_size, "crc32": _crc32(file)} for file in folder.iterdir()}
+            files = {
+                file.name: {"bytes": file.stat().st_size, "crc32": _crc32(file)} for file in folder.iterdir()
+            }
             meta = {
                 "format": _FORMAT,
                 "epoch": position.epoch,
@@ -127,7 +132,9 @@ class Checkpoints:
             file = path / name
             if file.stat().st_size != entry["bytes"] or _crc32(file) != entry["crc32"]:
                 raise OSError(f"{file} is damaged: size or checksum differs from meta.json")
-        weights = {name: value.asnumpy() for name, value in ms.load_checkpoint(str(path / "weights.ckpt")).items()}
+        weights = {
+            name: value.asnumpy() for name, value in ms.load_checkpoint(str(path / "weights.ckpt")).items()
+        }
         state = load_file(path / "state.safetensors")
         rows = state.pop("statistics_per_rank")
         _load(step.network.get_parameters(), weights, path)
@@ -154,7 +161,9 @@ class Checkpoints:
         for key in sorted(set(meta["recipe"]) | set(self.recipe)):
             ours, theirs = self.recipe.get(key), meta["recipe"].get(key)
             if ours != theirs and key not in ignore:
-                raise ValueError(f"{key} = {ours!r}: {path} was trained with {theirs!r}; start a new run folder instead")
+                raise ValueError(
+                    f"{key} = {ours!r}: {path} was trained with {theirs!r}; start a new run folder instead"
+                )
 
 
 def read_meta(path):
@@ -179,7 +188,9 @@ def _load(parameters, values, path):
         if value is None:
             raise ValueError(f"{parameter.name} is missing in {path}: it was made with other settings")
         if value.shape != tuple(parameter.shape):
-            raise ValueError(f"{parameter.name} has shape {tuple(parameter.shape)}, but {value.shape} in {path}")
+            raise ValueError(
+                f"{parameter.name} has shape {tuple(parameter.shape)}, but {value.shape} in {path}"
+            )
         parameter.set_data(Tensor(value, parameter.dtype))
 
 

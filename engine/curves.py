@@ -63,7 +63,10 @@ def write_curves(folder, title="run"):
     folder = Path(folder)
     steps = read_metrics(folder / "metrics.jsonl")
     evaluations = read_metrics(folder / "evaluations.jsonl")
-    plots = [_plot(f"{name} by step", [(r["step"], r[name]) for r in steps]) for name in ("loss", "lr", "loss_scale", "images_per_s")]
+    plots = [
+        _plot(f"{name} by step", [(r["step"], r[name]) for r in steps])
+        for name in ("loss", "lr", "loss_scale", "images_per_s")
+    ]
     waiting = [(r["step"], 100 * r["wait_ms"] / max(r["wait_ms"] + r["step_ms"], 1e-9)) for r in steps]
     plots.append(_plot("waiting for data, % of the time, by step", waiting))
     for kind in sorted({r["weights"] for r in evaluations}):
@@ -72,7 +75,9 @@ def write_curves(folder, title="run"):
         for name in ("top1", "top5"):
             scores = [(r["epoch"], 100 * r[f"{name}_correct"] / r["total"]) for r in mine]
             plots.append(_plot(f"{name} % of the {kind} weights by epoch", scores))
-        plots.append(_plot(f"evaluation loss of the {kind} weights by epoch", [(r["epoch"], r["loss"]) for r in mine]))
+        plots.append(
+            _plot(f"evaluation loss of the {kind} weights by epoch", [(r["epoch"], r["loss"]) for r in mine])
+        )
     page = (
         f'<!doctype html><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
         f"<h1>{html.escape(title)}</h1>{''.join(plots)}\n"

@@ -110,12 +110,15 @@ class Evaluator:
             images = np.concatenate([images, np.zeros((missing,) + images.shape[1:], images.dtype)])
             labels = np.concatenate([labels, np.zeros(missing, labels.dtype)])
         out = self.graph(
-            Tensor.from_numpy(np.ascontiguousarray(images)), Tensor.from_numpy(np.ascontiguousarray(labels, np.int32))
+            Tensor.from_numpy(np.ascontiguousarray(images)),
+            Tensor.from_numpy(np.ascontiguousarray(labels, np.int32)),
         ).asnumpy()
         place, losses = out[:, : len(counted)][:, counted]
         finite = np.isfinite(losses)
         units = np.rint(losses[finite].astype(np.float64) / _LOSS_UNIT).astype(np.int64).sum()
-        return np.array([(place < 1).sum(), (place < 5).sum(), counted.sum(), units, (~finite).sum()], np.int64)
+        return np.array(
+            [(place < 1).sum(), (place < 5).sum(), counted.sum(), units, (~finite).sum()], np.int64
+        )
 
 
 def unpack(batch):

@@ -74,7 +74,9 @@ class Events:
 
     def _record(self, data):
         length = struct.pack("<Q", len(data))
-        self._file.write(length + struct.pack("<I", masked_crc(length)) + data + struct.pack("<I", masked_crc(data)))
+        self._file.write(
+            length + struct.pack("<I", masked_crc(length)) + data + struct.pack("<I", masked_crc(data))
+        )
 
     def flush(self):
         self._file.flush()

@@ -36,7 +36,8 @@ def whole_folder(path):
         free = shutil.disk_usage(path.parent).free
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise OSError(
-                error.errno, f"{path} was not written: {os.strerror(error.errno)}, {free >> 20} MB free; older ones are whole"
+                error.errno,
+                f"{path} was not written: {os.strerror(error.errno)}, {free >> 20} MB free; older ones are whole",
             ) from error
         raise
 

@@ -13,7 +13,9 @@ class Gradients(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network, self.loss = network, loss
         self.normalise = Normalise(*normalise) if normalise is not None else None
-        self.value_and_grad = ms.value_and_grad(self.forward, None, weights=ParameterTuple(params), has_aux=True)
+        self.value_and_grad = ms.value_and_grad(
+            self.forward, None, weights=ParameterTuple(params), has_aux=True
+        )
 
     def forward(self, images, labels, weights, scale):
         if self.normalise is not None:

@@ -19,7 +19,10 @@ class Guard:
     def look(self, report):
         self.overflows = 0 if report.finite else self.overflows + 1
         if self.overflows >= self.overflow_limit:
-            return f"{self.overflows} steps in a row overflowed, the last with loss scale {report.loss_scale:g}", True
+            return (
+                f"{self.overflows} steps in a row overflowed, the last with loss scale {report.loss_scale:g}",
+                True,
+            )
         if not math.isfinite(report.loss):
             return f"the loss is {report.loss}", not self.dropped
         return None, False

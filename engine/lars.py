@@ -13,7 +13,9 @@ class LARS(Momentum):
     is 0. Biases and BatchNorm parameters are updated as by Momentum. The learning rate is then the global one.
     """
 
-    def __init__(self, params, momentum=0.9, weight_decay=0.0, decays=None, nesterov=False, trust=0.001, eps=1e-9):
+    def __init__(
+        self, params, momentum=0.9, weight_decay=0.0, decays=None, nesterov=False, trust=0.001, eps=1e-9
+    ):
         super().__init__(params, momentum, weight_decay, decays, nesterov)
         if not trust > 0.0:
             raise ValueError(f"trust = {trust}: must be > 0 (LARS)")

@@ -18,7 +18,9 @@ class SoftmaxCrossEntropy(nn.Cell):
     def __init__(self, num_classes, smooth=0.0, smooth_off="K-1"):
         super().__init__(auto_prefix=False)
         if num_classes < 2:
-            raise ValueError(f"num_classes = {num_classes}: at least 2 classes are needed (SoftmaxCrossEntropy)")
+            raise ValueError(
+                f"num_classes = {num_classes}: at least 2 classes are needed (SoftmaxCrossEntropy)"
+            )
         if not 0.0 <= smooth < 1.0:
             raise ValueError(f"smooth = {smooth}: must be in [0, 1) (SoftmaxCrossEntropy)")
         if smooth_off not in ("K-1", "K"):

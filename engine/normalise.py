@@ -15,7 +15,9 @@ class Normalise(nn.Cell):
         super().__init__(auto_prefix=False)
         mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
         if mean.shape != std.shape or mean.ndim != 1:
-            raise ValueError(f"normalise = {mean.shape} and {std.shape} numbers: one mean and one std per channel")
+            raise ValueError(
+                f"normalise = {mean.shape} and {std.shape} numbers: one mean and one std per channel"
+            )
         if not (std > 0).all():
             raise ValueError(f"std = {std.tolist()}: must be > 0 (normalise)")
         self.factor = Tensor((1 / std).reshape(1, -1, 1, 1), ms.float32)

@@ -48,7 +48,9 @@ class Momentum(nn.Cell):
     def construct(self, gradients, lr, factor):
         if self.kernel is not None:
             return self.kernel(self.params, self.moments, gradients, lr, factor)
-        return self.map(ops.partial(self.move, lr, factor), self.params, self.moments, gradients, self.decayed)
+        return self.map(
+            ops.partial(self.move, lr, factor), self.params, self.moments, gradients, self.decayed
+        )
 
     def move(self, lr, factor, parameter, moment, gradient, decayed):
         """Updates one parameter and its moment."""

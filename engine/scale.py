@@ -31,7 +31,9 @@ class LossScale:
         if not self.is_dynamic:
             return
         if not self.drop_overflow:
-            raise ValueError("drop_overflow = False: a dynamic loss scale overflows on purpose and must drop those steps")
+            raise ValueError(
+                "drop_overflow = False: a dynamic loss scale overflows on purpose and must drop those steps"
+            )
         if not self.growth > 1.0:
             raise ValueError(f"growth = {self.growth}: must be > 1 (dynamic loss scale)")
         if not 0.0 < self.backoff < 1.0:
@@ -39,7 +41,9 @@ class LossScale:
         if self.window < 1:
             raise ValueError(f"window = {self.window}: must be >= 1 step (dynamic loss scale)")
         if not 0.0 < self.floor <= self.init <= self.ceiling:
-            raise ValueError(f"loss scale = {self.init}: must be within floor {self.floor} and ceiling {self.ceiling}")
+            raise ValueError(
+                f"loss scale = {self.init}: must be within floor {self.floor} and ceiling {self.ceiling}"
+            )
 
     @classmethod
     def none(cls, drop_overflow=False):
@@ -71,7 +75,9 @@ class Scale(nn.Cell):
     def construct(self, finite):
         good = ops.select(finite, self.good_steps + 1, 0)
         grow = good >= self.window
-        value = ops.select(finite, ops.select(grow, self.value * self.growth, self.value), self.value * self.backoff)
+        value = ops.select(
+            finite, ops.select(grow, self.value * self.growth, self.value), self.value * self.backoff
+        )
         value = ops.clip_by_value(value, self.floor, self.ceiling)
         ops.assign(self.value, value)
         ops.assign(self.good_steps, ops.select(grow, 0, good))

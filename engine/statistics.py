@@ -40,7 +40,11 @@ class Statistics:
 
     def mean(self, rows):
         """Returns the mean over ranks; of one rank its bits. Without averaging rank 0's, as the zoo saved them."""
-        return rows[0] if len(rows) == 1 or not self.average else rows.astype(np.float64).mean(axis=0).astype(np.float32)
+        return (
+            rows[0]
+            if len(rows) == 1 or not self.average
+            else rows.astype(np.float64).mean(axis=0).astype(np.float32)
+        )
 
     @contextlib.contextmanager
     def averaged(self):

@@ -196,7 +196,12 @@ class TrainOneStep:
 
     def state_parameters(self):
         """Returns the parameters that a resume needs beside the network's: moments, scale, counters, average."""
-        state = [*self.optimizer.moments, self.update.scale.value, self.update.scale.good_steps, self.counter.steps]
+        state = [
+            *self.optimizer.moments,
+            self.update.scale.value,
+            self.update.scale.good_steps,
+            self.counter.steps,
+        ]
         return state + ([*self.ema.average, self.ema.updates] if self.ema is not None else [])
 
     def state_was_set(self):

@@ -33,7 +33,10 @@ class SyncBatchNorm(nn.Cell):
         super().__init__(auto_prefix=False)
         self.moving_mean, self.moving_variance = norm.moving_mean, norm.moving_variance
         self.gamma, self.beta = norm.gamma, norm.beta
-        self.eps, self.momentum = norm.eps, 1.0 - norm.momentum  # nn.BatchNorm2d stores the share of the new value
+        self.eps, self.momentum = (
+            norm.eps,
+            1.0 - norm.momentum,
+        )  # nn.BatchNorm2d stores the share of the new value
         self.channels, self.ranks = norm.num_features, allreduce.size
         self.total = SumOverRanks(allreduce)
 
@@ -66,5 +69,7 @@ def synchronise_batch_norm(network, allreduce):
     GENet, two ranks could start their sums in different orders. To be called before the TrainOneStep is made; that
     needs `reduce_after_backward=True`, so that no gradient is summed between two of these sums.
     """
-    wrap_cells(network, (nn.BatchNorm2d,), lambda norm: SyncBatchNorm(norm, allreduce).set_train(norm.training))
+    wrap_cells(
+        network, (nn.BatchNorm2d,), lambda norm: SyncBatchNorm(norm, allreduce).set_train(norm.training)
+    )
     return network

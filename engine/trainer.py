@@ -77,15 +77,10 @@ class Trainer:
                 f"learning_rates holds {len(learning_rates)} numbers: {epochs} epochs of {self.steps_per_epoch} steps "
                 f"need {epochs * self.steps_per_epoch}"
             )
-        counts = {
-            "max_steps": (max_steps, "step"),
-            "eval_interval": (eval_interval, "epoch"),
-            "checkpoint_interval": (checkpoint_interval, "epoch"),
-            "checkpoint_steps": (checkpoint_steps, "step"),
-        }
-        for name, (count, unit) in counts.items():
+        epochs_between = {"eval_interval": eval_interval, "checkpoint_interval": checkpoint_interval}
+        for name, count in {**epochs_between, "max_steps": max_steps, "checkpoint_steps": checkpoint_steps}.items():
             if count is not None and count < 1:
-                raise ValueError(f"{name} = {count}: must be >= 1 {unit}")
+                raise ValueError(f"{name} = {count}: must be >= 1 {'epoch' if name in epochs_between else 'step'}")
         self.total_steps = min(epochs * self.steps_per_epoch, max_steps or epochs * self.steps_per_epoch)
         self.evaluator, self.eval_batches, self.eval_interval = evaluator, eval_batches, eval_interval
         self.checkpoints, self.checkpoint_interval = checkpoints, checkpoint_interval
@@ -131,7 +126,7 @@ class Trainer:
         return self.evaluation
 
     def request_stop(self):
-        """Ends the run after the next step with a checkpoint, `stopped` set: on all ranks, whichever of them asks. Signal-safe."""
+        """Ends the run after the next step with a checkpoint, `stopped` set; on all ranks, whichever asks. Signal-safe."""
         self._stop_wanted = True
 
     def _steps_done(self):
@@ -169,14 +164,18 @@ class Trainer:
                 batch = next(batches)
             except StopIteration:
                 at = self.position.batch + index
-                raise ValueError(f"epoch {epoch} ended after {at} batches, but len() promised {self.batches_per_epoch}") from None
+                raise ValueError(
+                    f"epoch {epoch} ended after {at} batches, but len() promised {self.batches_per_epoch}"
+                ) from None
             waited += time.perf_counter() - asked
             images, labels, weights = unpack(batch)
             report = self.step(images, labels, weights, lr=lr, vote=float(self._stop_wanted))
             count += len(labels) * self.size
             # A view of the loader's ring lives until the next batch is asked for: all but the last are copied.
             ids = getattr(batch, "ids", None)
-            group.append((images, labels, weights, ids) if index == due - 1 else _copies(images, labels, weights, ids))
+            group.append(
+                (images, labels, weights, ids) if index == due - 1 else _copies(images, labels, weights, ids)
+            )
         if report is None:
             report = self.step.apply(lr, float(self._stop_wanted))
         seconds = time.perf_counter() - began
@@ -200,10 +199,14 @@ class Trainer:
         if self._metrics:
             self._metrics.write(record)
         if self._events:
-            self._events.write(record["step"], {name: record[name] for name in record if name not in ("step", "epoch")})
+            self._events.write(
+                record["step"], {name: record[name] for name in record if name not in ("step", "epoch")}
+            )
         if self.progress:
             for compilation in self.step.new_compilations():
-                self.progress.say(f"train step compiled in {compilation.seconds:.1f} s ({compilation.changed})")
+                self.progress.say(
+                    f"train step compiled in {compilation.seconds:.1f} s ({compilation.changed})"
+                )
             self.progress.step(record)
         for callback in self.callbacks:
             callback.on_step(self, record)
@@ -215,8 +218,19 @@ class Trainer:
             name = f"step{number}" if self.size == 1 else f"step{number}-rank{self.rank}"
             path = self.folder / "capsules" / name
             recipe = self.checkpoints.recipe if self.checkpoints is not None else {}
-            meta = {"trouble": trouble, "step": number, "epoch": self.position.epoch, "lr": lr, "loss": report.loss}
-            meta |= {"broken_loss_scale": report.loss_scale, "rank": self.rank, "ranks": self.size, "recipe": recipe}
+            meta = {
+                "trouble": trouble,
+                "step": number,
+                "epoch": self.position.epoch,
+                "lr": lr,
+                "loss": report.loss,
+            }
+            meta |= {
+                "broken_loss_scale": report.loss_scale,
+                "rank": self.rank,
+                "ranks": self.size,
+                "recipe": recipe,
+            }
             suspect = write_capsule(path, self.step, group, meta)
             self.capsules.append(path)
             told += f"; first not finite: {suspect}; run it again: python -m launch.replay {path}"

@@ -19,7 +19,19 @@ class Update(nn.Cell):
     finite_kernel: a cell, tuple of float32 tensors -> bool scalar, in place of the stock operators.
     """
 
-    def __init__(self, optimizer, statistics, settings, *, allreduce, bucket_bytes, clip_norm, average, finite_kernel, after_backward):
+    def __init__(
+        self,
+        optimizer,
+        statistics,
+        settings,
+        *,
+        allreduce,
+        bucket_bytes,
+        clip_norm,
+        average,
+        finite_kernel,
+        after_backward,
+    ):
         super().__init__(auto_prefix=False)
         self.optimizer, self.average = optimizer, average
         self.scale = Scale(settings)

@@ -17,7 +17,11 @@ def _recipe(values):
     """The Recipe whose fields were stored as JSON, where tuples became lists."""
     from nets import Recipe
 
-    known = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in Recipe.__dataclass_fields__}
+    known = {
+        name: tuple(v) if isinstance(v, list) else v
+        for name, v in values.items()
+        if name in Recipe.__dataclass_fields__
+    }
     return Recipe(**known)
 
 
@@ -30,7 +34,9 @@ def replay_capsule(folder, device_target="CPU", threads=1):
     capsule = read_capsule(folder)
     meta = capsule.meta
     if not meta["recipe"]:
-        raise ValueError(f"{folder} holds no recipe: build the step yourself and call engine.replay(capsule, step)")
+        raise ValueError(
+            f"{folder} holds no recipe: build the step yourself and call engine.replay(capsule, step)"
+        )
     recipe = _recipe(meta["recipe"])
     network = create_network(recipe.net, recipe.num_classes, recipe.image_size, **recipe.network_settings)
     step = TrainOneStep(
@@ -49,7 +55,9 @@ def replay_capsule(folder, device_target="CPU", threads=1):
 def main(arguments=None):
     parser = Parser(prog=PROGRAM, description=__doc__.splitlines()[0])
     parser.add_argument("capsule", help="the capsule's folder")
-    parser.add_argument("--device_target", default="CPU", choices=("CPU", "GPU", "Ascend"), help="where to run it")
+    parser.add_argument(
+        "--device_target", default="CPU", choices=("CPU", "GPU", "Ascend"), help="where to run it"
+    )
     parser.add_argument("--threads", type=int, default=2, help="threads of the graph, on CPU")
     given = parser.parse_args(arguments)
     quiet_environment(given.threads)
@@ -60,10 +68,13 @@ def main(arguments=None):
         return 2
     meta = capsule.meta
     print(f"step {meta['step']} of rank {meta['rank']} of {meta['ranks']}: {meta['trouble']}")
-    print(f"samples {', '.join(map(str, capsule.ids[:8]))}{' ...' if len(capsule.ids) > 8 else ''}; weights {meta['weights_are']}")
+    samples = ", ".join(map(str, capsule.ids[:8])) + (" ..." if len(capsule.ids) > 8 else "")
+    print(f"samples {samples}; weights {meta['weights_are']}")
     print(f"then: first not finite was {meta['suspect']}")
     print(f"here: first not finite is {suspect}")
-    print(f"here: loss {report.loss:g}, {'finite' if report.finite else 'not finite'}, loss scale {report.loss_scale:g}")
+    print(
+        f"here: loss {report.loss:g}, {'finite' if report.finite else 'not finite'}, loss scale {report.loss_scale:g}"
+    )
     return 0
 
 

@@ -15,7 +15,19 @@ class Oracle:
     """Holds float64 copies of SmallNet's parameters under their names; `step` does what TrainOneStep promises."""
 
     def __init__(
-        self, net, normalise, *, momentum, weight_decay, decays, smooth, scale=1.0, window=None, clip=None, ema=None, nesterov=False
+        self,
+        net,
+        normalise,
+        *,
+        momentum,
+        weight_decay,
+        decays,
+        smooth,
+        scale=1.0,
+        window=None,
+        clip=None,
+        ema=None,
+        nesterov=False,
     ):
         self.p = {p.name: p.asnumpy().astype(np.float64) for p in net.get_parameters()}
         self.names = [p.name for p in net.trainable_params()]
@@ -52,11 +64,15 @@ class Oracle:
         d_logits = (np.exp(log_p) * target.sum(1, keepdims=True) - target) / n * self.scale * poison
         g = {"head.weight": d_logits.T @ features, "head.bias": d_logits.sum(0)}
         pixels = conv.shape[1] * conv.shape[2]
-        d = np.broadcast_to((d_logits @ p["head.weight"])[:, None, None, :] / pixels, conv.shape) * (normed > 0)
+        d = np.broadcast_to((d_logits @ p["head.weight"])[:, None, None, :] / pixels, conv.shape) * (
+            normed > 0
+        )
         if "norm.gamma" in p:
             g["norm.gamma"], g["norm.beta"] = (d * unit).sum((0, 1, 2)), d.sum((0, 1, 2))
             d = p["norm.gamma"] / root * (d - d.mean((0, 1, 2)) - unit * (d * unit).mean((0, 1, 2)))
-        g["conv.weight"] = np.einsum("nhwk,nhwc->kc", d, windows, optimize=True).reshape(p["conv.weight"].shape)
+        g["conv.weight"] = np.einsum("nhwk,nhwc->kc", d, windows, optimize=True).reshape(
+            p["conv.weight"].shape
+        )
         return loss, g
 
     def step(self, micro_batches, lr, poison=1.0):
@@ -90,7 +106,9 @@ class Oracle:
         for name in self.names:
             g = gradients[name] + (self.weight_decay * self.p[name] if self.decays(name) else 0.0)
             self.v[name] = self.momentum * self.v[name] + g
-            self.p[name] = self.p[name] - lr * (g + self.momentum * self.v[name] if self.nesterov else self.v[name])
+            self.p[name] = self.p[name] - lr * (
+                g + self.momentum * self.v[name] if self.nesterov else self.v[name]
+            )
             if self.ema:
                 d = min(self.ema, (1 + self.updates) / (10 + self.updates))
                 self.average[name] = d * self.average[name] + (1 - d) * self.p[name]

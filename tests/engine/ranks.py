@@ -11,7 +11,16 @@ import mindspore as ms
 from mindspore import nn
 from small_net import NORMALISE, SmallNet, batches, images_and_labels
 
-from engine import Checkpoints, Evaluator, LossScale, Momentum, Position, SoftmaxCrossEntropy, Trainer, TrainOneStep, synchronise_batch_norm
+from engine import (
+    Checkpoints,
+    Evaluator,
+    LossScale,
+    Momentum,
+    SoftmaxCrossEntropy,
+    Trainer,
+    TrainOneStep,
+    synchronise_batch_norm,
+)
 from kernels.graph import MpiAllreduce
 from launch.world import World
 
@@ -52,14 +61,23 @@ def overflow_on_one(world, folder):
     reports = []
     for number in range(3):
         weights = np.full(8, np.inf if number == 1 and world.rank == 1 else 1.0, np.float32)
-        before = {p.name: p.asnumpy().copy() for p in [*step.network.get_parameters(), *step.optimizer.moments]}
+        before = {
+            p.name: p.asnumpy().copy() for p in [*step.network.get_parameters(), *step.optimizer.moments]
+        }
         report = step(images, labels, weights, lr=0.1)
-        unmoved = all(np.array_equal(before[p.name], p.asnumpy()) for p in [*step.network.get_parameters(), *step.optimizer.moments])
+        unmoved = all(
+            np.array_equal(before[p.name], p.asnumpy())
+            for p in [*step.network.get_parameters(), *step.optimizer.moments]
+        )
         reports.append([report.finite, report.loss_scale, unmoved])
     weights = [p.asnumpy().tobytes() for p in step.network.trainable_params()]
     import zlib
 
-    return {"reports": reports, "scale": float(step.update.scale.value.asnumpy()), "weights": zlib.crc32(b"".join(weights))}
+    return {
+        "reports": reports,
+        "scale": float(step.update.scale.value.asnumpy()),
+        "weights": zlib.crc32(b"".join(weights)),
+    }
 
 
 def share(world, folder):
@@ -67,7 +85,9 @@ def share(world, folder):
     step = make_step(world, norm=False, bucket_bytes=200, flat="flat" in sys.argv)
     for number in range(5):
         images, labels = images_and_labels(12, seed=number)
-        report = step(images[world.rank :: world.size], labels[world.rank :: world.size], lr=0.1, vote=world.rank)
+        report = step(
+            images[world.rank :: world.size], labels[world.rank :: world.size], lr=0.1, vote=world.rank
+        )
     return {
         "weights": np.concatenate([p.asnumpy().ravel() for p in step.network.get_parameters()]).tolist(),
         "loss": report.loss,
@@ -89,7 +109,9 @@ def share_statistics(world, folder):
     net = SmallNet()
     if len(sys.argv) < 4:
         synchronise_batch_norm(net, MpiAllreduce(world.comm) if world.size > 1 else Alone())
-    step = make_step(world, net, bucket_bytes=200, reduce_after_backward=True, loss_scale=LossScale.fixed(1024))
+    step = make_step(
+        world, net, bucket_bytes=200, reduce_after_backward=True, loss_scale=LossScale.fixed(1024)
+    )
     for number in range(4):
         images, labels = images_and_labels(12, seed=number)
         step(images[world.rank :: world.size], labels[world.rank :: world.size], lr=0.1)
@@ -133,9 +155,18 @@ def resume(world, folder):
     def make(name, stop_at=None):
         step = make_step(world, loss_scale=LossScale.dynamic(window=3), ema=0.9)
         checkpoints = Checkpoints(folder / name, recipe={"net": "small"}, world=world)
-        evaluation = {"evaluator": Evaluator(step.network, LOSS, normalise=NORMALISE, world=world), "eval_batches": batches(1, 8)}
+        evaluation = {
+            "evaluator": Evaluator(step.network, LOSS, normalise=NORMALISE, world=world),
+            "eval_batches": batches(1, 8),
+        }
         return Trainer(
-            step, Share(world, stop_at), np.full(8, 0.1), epochs=2, world=world, checkpoints=checkpoints, **evaluation
+            step,
+            Share(world, stop_at),
+            np.full(8, 0.1),
+            epochs=2,
+            world=world,
+            checkpoints=checkpoints,
+            **evaluation,
         )
 
     straight = make("straight")

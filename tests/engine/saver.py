@@ -17,7 +17,9 @@ from engine import Checkpoints, Momentum, Position, SoftmaxCrossEntropy, TrainOn
 
 def make_step():
     net = SmallNet(channels=64, classes=2000)
-    return TrainOneStep(net, SoftmaxCrossEntropy(2000), Momentum(net.trainable_params(), 0.9), normalise=NORMALISE)
+    return TrainOneStep(
+        net, SoftmaxCrossEntropy(2000), Momentum(net.trainable_params(), 0.9), normalise=NORMALISE
+    )
 
 
 def save_without_end(folder):

@@ -26,4 +26,7 @@ def test_a_bucket_below_one_element_is_refused():
 
 def test_explained_plan_names_both_ends():
     text = explain_buckets(["a", "b", "c"], [1000, 10, 10], 100)
-    assert text.splitlines() == ["bucket 0: 0.00 MB, 2 tensors, c .. b", "bucket 1: 0.00 MB, 1 tensors, a .. a"]
+    assert text.splitlines() == [
+        "bucket 0: 0.00 MB, 2 tensors, c .. b",
+        "bucket 1: 0.00 MB, 1 tensors, a .. a",
+    ]

@@ -6,7 +6,16 @@ import pytest
 from mindspore import Tensor
 from small_net import NORMALISE, ConvNet, SmallNet, batches
 
-from engine import Diverged, LossScale, Momentum, SoftmaxCrossEntropy, Trainer, TrainOneStep, read_capsule, replay
+from engine import (
+    Diverged,
+    LossScale,
+    Momentum,
+    SoftmaxCrossEntropy,
+    Trainer,
+    TrainOneStep,
+    read_capsule,
+    replay,
+)
 from kernels import graph
 
 
@@ -52,7 +61,9 @@ def make(folder, loss_scale, spoil=None, value=3e38, **settings):
         ("head.weight", 1e5, LossScale.fixed(2.0**127), "gradient of norm.beta, at loss scale 1.70141e+38"),
     ],
 )
-def test_overflows_in_a_row_end_the_run_with_a_capsule_that_names_the_layer(tmp_path, spoil, value, scale, layer):
+def test_overflows_in_a_row_end_the_run_with_a_capsule_that_names_the_layer(
+    tmp_path, spoil, value, scale, layer
+):
     trainer, _ = make(tmp_path, scale, spoil, value, overflow_limit=3)
     before = {p.name: p.asnumpy().copy() for p in trainer.step.network.get_parameters()}
     with pytest.raises(Diverged, match="step 2: 3 steps in a row overflowed"):

@@ -16,7 +16,9 @@ HERE = Path(__file__).parent
 
 def make_step(**settings):
     net = SmallNet(**settings)
-    return TrainOneStep(net, SoftmaxCrossEntropy(10), Momentum(net.trainable_params(), 0.9), normalise=NORMALISE)
+    return TrainOneStep(
+        net, SoftmaxCrossEntropy(10), Momentum(net.trainable_params(), 0.9), normalise=NORMALISE
+    )
 
 
 class Two:
@@ -84,7 +86,9 @@ def test_a_full_disk_is_told_and_leaves_the_older_ones_whole(tmp_path):
     checkpoints, step = Checkpoints(tmp_path), make_step()
     checkpoints.save(step, Position(1, 0))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # no file may grow beyond: write fails as on a full disk
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (1000, hard)
+    )  # no file may grow beyond: write fails as on a full disk
     try:
         with pytest.raises(OSError, match="e0002_b000000 was not written: .*older ones are whole"):
             checkpoints.save(step, Position(2, 0))
@@ -96,7 +100,10 @@ def test_a_full_disk_is_told_and_leaves_the_older_ones_whole(tmp_path):
 
 def test_fifty_kills_at_random_moments_leave_the_last_good_one(tmp_path):
     done = subprocess.run(
-        [sys.executable, str(HERE / "saver.py"), str(tmp_path), "50", "7"], capture_output=True, text=True, timeout=300
+        [sys.executable, str(HERE / "saver.py"), str(tmp_path), "50", "7"],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout.split()[-1]) >= 50, "hardly a checkpoint was written between the kills"

@@ -75,7 +75,9 @@ def test_twenty_steps_agree_to_1e_5(case, operators):
         nesterov=nesterov,
     )
     optimizer = Momentum(net.trainable_params(), 0.9, 0.01, decays, nesterov=nesterov, **for_optimizer)
-    step = TrainOneStep(net, SoftmaxCrossEntropy(10, 0.1), optimizer, normalise=NORMALISE, **for_step, **settings)
+    step = TrainOneStep(
+        net, SoftmaxCrossEntropy(10, 0.1), optimizer, normalise=NORMALISE, **for_step, **settings
+    )
     clipped = 0
     for number in range(STEPS):
         lr = 0.2 * (1 - number / STEPS)
@@ -96,7 +98,11 @@ def test_twenty_steps_agree_to_1e_5(case, operators):
     for parameter in net.get_parameters():
         assert relative_error(parameter.asnumpy(), oracle.p[parameter.name]) <= 1e-5, parameter.name
     for moment in optimizer.moments:
-        assert relative_error(moment.asnumpy(), oracle.v[moment.name.removeprefix("moments.")]) <= 1e-5, moment.name
+        assert relative_error(moment.asnumpy(), oracle.v[moment.name.removeprefix("moments.")]) <= 1e-5, (
+            moment.name
+        )
     if step.ema:
         for average in step.ema.average:
-            assert relative_error(average.asnumpy(), oracle.average[average.name.removeprefix("ema.")]) <= 1e-5
+            assert (
+                relative_error(average.asnumpy(), oracle.average[average.name.removeprefix("ema.")]) <= 1e-5
+            )

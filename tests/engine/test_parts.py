@@ -94,7 +94,15 @@ def test_a_compilation_in_mid_run_names_the_argument(caplog):
 
 
 def test_metrics_of_a_dead_run_are_cut_at_the_resume(tmp_path):
-    record = {"epoch": 0, "loss": 1.5, "lr": 0.1, "loss_scale": 1.0, "step_ms": 2.0, "wait_ms": 0.5, "images_per_s": 9.0}
+    record = {
+        "epoch": 0,
+        "loss": 1.5,
+        "lr": 0.1,
+        "loss_scale": 1.0,
+        "step_ms": 2.0,
+        "wait_ms": 0.5,
+        "images_per_s": 9.0,
+    }
     metrics = Metrics(tmp_path)
     for number in range(5):
         metrics.write({"step": number, **record})

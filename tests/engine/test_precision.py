@@ -62,7 +62,12 @@ def test_float16_overflows_where_float32_does_not():
         net = SmallNet()
         scale = LossScale.dynamic(init=2.0**24)
         step = TrainOneStep(
-            net, SoftmaxCrossEntropy(10), Momentum(net.trainable_params(), 0.9), normalise=NORMALISE, amp_level=level, loss_scale=scale
+            net,
+            SoftmaxCrossEntropy(10),
+            Momentum(net.trainable_params(), 0.9),
+            normalise=NORMALISE,
+            amp_level=level,
+            loss_scale=scale,
         )
         images, labels = images_and_labels(16)
         reports[level] = [step(images, labels, lr=0.1) for _ in range(15)]

@@ -40,7 +40,11 @@ def test_a_capsule_of_tiny_darknet_runs_again_from_the_command_line(tmp_path):
     with pytest.raises(Diverged):
         trainer.run()
     done = subprocess.run(
-        [sys.executable, "-m", "launch.replay", str(trainer.capsules[0])], capture_output=True, text=True, timeout=300, cwd=ROOT
+        [sys.executable, "-m", "launch.replay", str(trainer.capsules[0])],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
     assert "step 0 of rank 0 of 1: 1 steps in a row overflowed" in done.stdout
@@ -51,7 +55,14 @@ def test_a_capsule_of_tiny_darknet_runs_again_from_the_command_line(tmp_path):
 
 def test_a_wrong_folder_is_one_line_and_exit_code_2(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "launch.replay", str(tmp_path)], capture_output=True, text=True, timeout=300, cwd=ROOT
+        [sys.executable, "-m", "launch.replay", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
     )
     assert done.returncode == 2
-    assert done.stderr == f"python -m launch.replay: {tmp_path} is not a capsule: it holds no batch.npz and meta.json\n"
+    assert (
+        done.stderr
+        == f"python -m launch.replay: {tmp_path} is not a capsule: it holds no batch.npz and meta.json\n"
+    )

@@ -49,7 +49,12 @@ def test_overflow_moves_nothing_in_a_network_that_runs_as_one_kernel():
     assert graph.accelerated(net)
     optimizer = Momentum(net.trainable_params(), 0.9, kernel=graph.MomentumStep)
     step = TrainOneStep(
-        net, SoftmaxCrossEntropy(10), optimizer, normalise=NORMALISE, loss_scale=1024, finite_kernel=graph.AllFinite()
+        net,
+        SoftmaxCrossEntropy(10),
+        optimizer,
+        normalise=NORMALISE,
+        loss_scale=1024,
+        finite_kernel=graph.AllFinite(),
     )
     images, labels = images_and_labels(16)
     states = []

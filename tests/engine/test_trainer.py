@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 from small_net import NORMALISE, SmallNet, batches
 
-from engine import Checkpoints, Evaluator, LossScale, Momentum, Position, SoftmaxCrossEntropy, Trainer, TrainOneStep
+from engine import (
+    Checkpoints,
+    Evaluator,
+    LossScale,
+    Momentum,
+    Position,
+    SoftmaxCrossEntropy,
+    Trainer,
+    TrainOneStep,
+)
 
 RATES = np.linspace(0.2, 0.0, 12, endpoint=False)
 
@@ -59,7 +68,16 @@ def test_three_epochs_leave_metrics_evaluation_and_checkpoints(tmp_path):
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == list(range(12))
     assert [record["lr"] for record in records] == pytest.approx(RATES.tolist())
-    assert set(records[0]) == {"step", "epoch", "loss", "lr", "loss_scale", "step_ms", "wait_ms", "images_per_s"}
+    assert set(records[0]) == {
+        "step",
+        "epoch",
+        "loss",
+        "lr",
+        "loss_scale",
+        "step_ms",
+        "wait_ms",
+        "images_per_s",
+    }
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 13
     assert json.loads((tmp_path / "eval.json").read_text())["total"] == result.total == 10
     names = [path.name for path in trainer.checkpoints.paths()]
@@ -88,7 +106,10 @@ def test_resume_with_two_stops_ends_in_the_same_bits(tmp_path):
     assert expected.keys() == got.keys()
     for name in expected:
         np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
-    losses = [[json.loads(line)["loss"] for line in open(tmp_path / run / "metrics.jsonl")] for run in ("straight", "stopped")]
+    losses = [
+        [json.loads(line)["loss"] for line in open(tmp_path / run / "metrics.jsonl")]
+        for run in ("straight", "stopped")
+    ]
     assert losses[0] == losses[1]
 
 
@@ -107,6 +128,10 @@ def test_the_zoo_format_prints_the_lines_that_old_parsers_know(tmp_path):
     import re
 
     assert len(re.findall(r"^epoch: \d+ step: 4, loss is \d+\.\d+$", text, re.M)) == 3
-    found = re.findall(r"^epoch\[(\d+)\], iter\[(\d+)\], loss:\d+\.\d+, mean_fps:\d+\.\d\d imgs/sec$", text, re.M)
+    found = re.findall(
+        r"^epoch\[(\d+)\], iter\[(\d+)\], loss:\d+\.\d+, mean_fps:\d+\.\d\d imgs/sec$", text, re.M
+    )
     assert found == [("0", "3"), ("1", "7"), ("2", "11")]
-    assert len(re.findall(r"^after allreduce eval: top1_correct=\d+, tot=10, acc=\d+\.\d\d%$", text, re.M)) == 3
+    assert (
+        len(re.findall(r"^after allreduce eval: top1_correct=\d+, tot=10, acc=\d+\.\d\d%$", text, re.M)) == 3
+    )
