@@ -71,7 +71,7 @@ def train(job, resolved):
             resolved.step,
             settings.device_target,
             world.graph_allreduce(),
-            settings.seed,
+            settings.seed * world.size + world.rank,  # of dropout: each rank its own masks
             job.step_kernels(settings),
         )
         rates = recipe.learning_rates(-(-len(loader) // resolved.step.accumulate))
