@@ -13,7 +13,8 @@ from mindspore import nn, ops
 from kernels.graph import native
 from kernels.graph.backward import Backward
 from kernels.graph.bridge import BridgeMissing, set_threads, shim
-from kernels.graph.plan import Forward
+from kernels.graph.forward import Evaluation, Forward
+from kernels.graph.places import Tape
 from kernels.graph.shapes import Tensors
 from kernels.graph.stages import packed
 from kernels.graph.trace import Untraceable, read
@@ -59,17 +60,17 @@ class Family:
         return [shape[0], stored.channels] + ([] if tensors.flat else [stored.height, stored.width])
 
     def plan(self, direction, shape, **settings):
-        """Returns the planned program of a direction for inputs (N, C, H, W)."""
+        """Returns the stages of a direction for inputs (N, C, H, W)."""
         tensors, images, threads = self.tensors(tuple(shape[1:])), shape[0], set_threads(0)
-        parameters = self.trainable + self.statistics
         if direction in (_EVALUATION, _FORWARD):
-            return Forward(tensors, images, threads, parameters, direction == _FORWARD, **settings).plan()
-        arguments = (self.trainable, self.trainable, direction == _INPUT_GRADIENT)
-        return Backward(tensors, images, threads, *arguments, **settings).plan()
+            kind = Forward if direction == _FORWARD else Evaluation
+            return kind(tensors, images, threads, self.trainable + self.statistics, **settings).plan()
+        wanted = direction == _INPUT_GRADIENT
+        return Backward(tensors, images, threads, self.trainable, input_gradient=wanted, **settings).plan()
 
-    def sizes(self, direction, shape, tape):
+    def sizes(self, direction, shape):
         """Returns the floats of all tensors of the node, and the number of the tape among them."""
-        numbers = [int(np.prod(parameter.shape)) for parameter in self.trainable]
+        tape, numbers = self.tape(shape), [int(np.prod(parameter.shape)) for parameter in self.trainable]
         image, result = int(np.prod(shape)), int(np.prod(self.output_shape(shape)))
         if direction in (_EVALUATION, _FORWARD):
             sizes = [0, image, *numbers, *(int(np.prod(p.shape)) for p in self.statistics), result]
@@ -78,19 +79,18 @@ class Family:
 
     def tape(self, shape):
         """Returns the floats of the tape with room for aligning it."""
-        return self.plan(_FORWARD, shape, dry=True).tape + 16
+        return Tape(self.tensors(tuple(shape[1:])), shape[0]).floats + 16
 
     def build(self, direction, shape):
         """Makes a program and lets nodes find it."""
         if (direction, shape) in self.built:
             return
-        lib, node = native.library(), self.plan(direction, shape)
-        tape = 0 if direction == _EVALUATION else node.tape + 16
-        sizes, tape_index = self.sizes(direction, shape, tape)
+        lib, stages = native.library(), self.plan(direction, shape)
+        sizes, tape_index = self.sizes(direction, shape)
         program = lib.cellwright_program_new(
             self.keys[direction], native.integers(shape), native.lanes(), tape_index, len(sizes), native.integers(sizes)
         )
-        for capacity, operations, jobs in node.stages.closed:
+        for capacity, operations, jobs in stages.closed:
             lists = [packed(entries) for entries in jobs]
             pointers = (ctypes.POINTER(native.Operation) * 3)(
                 *(ctypes.cast(array, ctypes.POINTER(native.Operation)) for array in lists)
@@ -98,7 +98,7 @@ class Family:
             lib.cellwright_program_stage(
                 program, capacity, packed(operations), len(operations), pointers, native.integers(map(len, jobs))
             )
-        lib.cellwright_program_publish(program, node.stages.work.size, node.stages.scratch)
+        lib.cellwright_program_publish(program, stages.work.size, stages.scratch)
         self.built[direction, shape] = program
 
 

@@ -3,12 +3,12 @@
 import dataclasses
 
 from kernels.graph import native
-from kernels.graph.plan import Forward, Node, Tape, convolution_shape, window_numbers
-from kernels.graph.stages import NONE, Ref, Stages
+from kernels.graph.places import Places, convolution_shape, window_numbers
+from kernels.graph.stages import NONE, Ref
 from kernels.graph.trace import Untraceable
 
 
-class Backward(Forward):
+class Backward(Places):
     """Tensors of the node: key, input, gradient of the output, tape, parameters..., then their gradients or the input's.
 
     Each stored tensor has at most one gradient in memory. If its only use is one view act(norm(.)), it is the view's
@@ -17,16 +17,11 @@ class Backward(Forward):
     channel are added up over all norms of the tensor and applied once.
     """
 
-    def __init__(self, tensors, images, threads, parameters, trainable, input_gradient, **settings):
-        self.tensors, self.training, self.lanes = tensors, True, tensors.lanes
-        self.stages = Stages(images, threads, self.lanes, **settings)
-        self.base = {id(parameter): 4 + k for k, parameter in enumerate(parameters)}
-        self.layout = Tape(tensors, images)
-        self.values, self.normed = {}, {view for stored in tensors.stored for view in stored.views}
-        self.partial, self.arrays = {}, {}
+    def __init__(self, tensors, images, threads, parameters, input_gradient, **settings):
+        super().__init__(tensors, images, threads, parameters, 4, **settings)
         self.input_gradient = input_gradient
         first = 4 + len(parameters)
-        self.targets = {} if input_gradient else {id(parameter): Ref(first + k) for k, parameter in enumerate(trainable)}
+        self.targets = {} if input_gradient else {id(parameter): Ref(first + k) for k, parameter in enumerate(parameters)}
         self.input_target = Ref(first)
         self.gradients = {}  # root -> Ref
         self.written = set()  # leaves whose gradient has been begun, and views
@@ -42,7 +37,7 @@ class Backward(Forward):
                 getattr(self, f"_{stored.kind}_gradient")(stored)
             self._release(stored)
         self.stages.finish()
-        return Node(self.stages, self.layout.floats)
+        return self.stages
 
     def _release(self, stored):
         root = stored.root()[0]

@@ -25,7 +25,7 @@ JOB = {kind: 100 + number for number, kind in enumerate(JOBS)}
 
 
 class Reference(ctypes.Structure):
-    _fields_ = [("base", ctypes.c_int64), ("offset", ctypes.c_int64), ("stride", ctypes.c_int64)]
+    _fields_ = [(name, ctypes.c_int64) for name in ("base", "offset", "stride", "channel")]
 
 
 class Operation(ctypes.Structure):

@@ -7,7 +7,8 @@
 #define REFS 10
 #define INTS 12
 
-/* Where an operand lies. `base`: the number of a tensor of the node, or one of these; offset and stride (of an image) in floats. */
+/* Where an operand lies. `base`: the number of a tensor of the node, or one of these. offset, stride (of an image) and channel (where
+ * a part of a concatenation begins inside each image) in floats. */
 enum {
   BASE_NONE = -1,
   BASE_TAPE = -2,      /* kept from the forward to the backward node */
@@ -17,7 +18,7 @@ enum {
 };
 
 typedef struct {
-  int64_t base, offset, stride;
+  int64_t base, offset, stride, channel;
 } ref_t;
 
 typedef struct {
@@ -56,13 +57,14 @@ int run_job(const op_t *job, const context_t *context, int lanes);
 static inline int64_t share(const context_t *c, int thread) { return c->images * thread / c->threads; }
 
 static inline float *place(const context_t *c, const ref_t *ref) {
+  int64_t offset = ref->offset + ref->channel + c->n0 * ref->stride;
   switch (ref->base) {
     case BASE_NONE: return 0;
-    case BASE_TAPE: return c->tape + ref->offset + c->n0 * ref->stride;
-    case BASE_WORK: return c->work + ref->offset + c->n0 * ref->stride;
-    case BASE_SCRATCH: return c->scratch + ref->offset * c->capacity;
+    case BASE_TAPE: return c->tape + offset;
+    case BASE_WORK: return c->work + offset;
+    case BASE_SCRATCH: return c->scratch + ref->offset * c->capacity + ref->channel;
     case BASE_PER_THREAD: return c->work + ref->offset + c->thread * ref->stride;
-    default: return (float *)c->params[ref->base] + ref->offset + c->n0 * ref->stride;
+    default: return (float *)c->params[ref->base] + offset;
   }
 }
 

@@ -15,14 +15,16 @@ PENDING = 8 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Ref:
-    """Where an operand lies: a base of program.h (or the number of a tensor of the node), offset and stride in floats."""
+    """Where an operand lies: a base of program.h (or the number of a tensor of the node); the others in floats."""
 
     base: int
     offset: int = 0
     stride: int = 0
+    channel: int = 0
 
-    def at(self, offset):
-        return dataclasses.replace(self, offset=self.offset + offset)
+    def at(self, channel):
+        """Returns where a part begins that starts so many floats into each image, or into an array."""
+        return dataclasses.replace(self, channel=self.channel + channel)
 
 
 NONE = Ref(native.BASE_NONE)
@@ -95,7 +97,7 @@ class Stages:
 
     def _begin(self, jobs):
         self.operations, self.jobs, self.wishes = [], [jobs, [], []], []
-        self._scratch = 0
+        self._scratch = Arena()
         self._next_jobs = []
 
     @property
@@ -104,8 +106,8 @@ class Stages:
 
     def close(self, last=False):
         """Ends the stage: all threads meet here."""
-        if self._scratch and not self.wishes:
-            self.wishes.append(self.wish(self._scratch))
+        if self._scratch.size and not self.wishes:
+            self.wishes.append(self.wish(self._scratch.size))
         capacity = max(1, min([self.most, *self.wishes]))
         for entry in self.operations:
             if entry.convolution and not self.dry:
@@ -113,7 +115,7 @@ class Stages:
         if last or sum(length for _, _, length in self._pending) > PENDING:
             self._flush()
         self.closed.append((capacity, self.operations, self.jobs))
-        self.scratch = max(self.scratch, self._scratch * capacity)
+        self.scratch = max(self.scratch, self._scratch.size * capacity)
         self.work.barrier()
         self._begin(self._next_jobs)
 
@@ -171,10 +173,12 @@ class Stages:
             self.work.release(part.offset)
 
     def take_scratch(self, floats):
-        """Memory for `floats` numbers of each image of a chunk, until the stage ends."""
-        start = self._scratch
-        self._scratch += -(-floats // ALIGN) * ALIGN
-        return Ref(native.BASE_SCRATCH, start, floats)
+        """Memory for `floats` numbers of each image of a chunk, until it is released or the stage ends."""
+        return Ref(native.BASE_SCRATCH, self._scratch.take(floats), floats)
+
+    def release_scratch(self, ref):
+        self._scratch.release(ref.offset)
+        self._scratch.barrier()  # a thread's operations run one after the other
 
     def take_per_thread(self, floats):
         floats = -(-floats // ALIGN) * ALIGN
@@ -201,7 +205,7 @@ def packed(entries):
         slot.kind, slot.handle = entry.kind, entry.handle
         for k in range(native.REFS):
             ref = entry.refs[k] if k < len(entry.refs) and entry.refs[k] is not None else NONE
-            slot.r[k] = native.Reference(ref.base, ref.offset, ref.stride)
+            slot.r[k] = native.Reference(ref.base, ref.offset, ref.stride, ref.channel)
         slot.i[: len(entry.ints)] = [int(value) for value in entry.ints]
         slot.f[: len(entry.floats)] = entry.floats
     return array
