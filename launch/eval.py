@@ -26,7 +26,7 @@ def evaluate(job, resolved, weights, output):
 
     world, settings, recipe = job.world, resolved.run, resolved.recipe
     with checking():
-        job.start_device(settings)
+        job.start_device(settings, collective=False)
         _, source = open_sources(settings, train=False)
         if "num_classes" not in resolved.given:
             recipe = dataclasses.replace(recipe, num_classes=len(source.classes))

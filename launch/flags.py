@@ -70,9 +70,11 @@ def add_flags(parser, settings, group, helps=None, skip=()):
         read = converter(types[field.name])
         if read is None or field.name in skip:
             continue
+        alone = {"nargs": "?", "const": True} if read is boolean else {}  # --dry_run is --dry_run True
         section.add_argument(
             f"--{field.name}",
             type=read,
+            **alone,
             default=argparse.SUPPRESS,
             choices=field.metadata.get("choices"),
             metavar=None if field.metadata.get("choices") else types[field.name].__name__.upper()

@@ -4,8 +4,12 @@ import os
 import sys
 import traceback
 
+from launch.collectives import Cluster, choose_backend
 from launch.cores import this_host
+from launch.devices import device_of
+from launch.gpu_libraries import use_gpu_libraries
 from launch.rank_log import RankLog
+from launch.ranktable import table_for
 from launch.runtime import (
     allow_all_instructions,
     graph_cache_folder,
@@ -36,21 +40,47 @@ class Job:
 
     def __init__(self, world, log):
         self.world, self.log = world, log
-        self.cores = None
+        self.cores, self.backend = None, "none"
+        self._cluster = None
 
-    def start_device(self, settings):
-        """Binds this process to its cores and starts MindSpore with them, for RunSettings. Collective."""
-        plans = this_host(self.world, settings.device_target)
-        self.cores = plans[self.world.local_rank]
+    def start_device(self, settings, collective=True):
+        """Binds this process to its cores and starts MindSpore with them, for RunSettings. Collective.
+
+        collective: whether the graph will sum over ranks; then the back end is made ready too. ValueError for a setting that
+        cannot work.
+        """
+        world = self.world
+        backend = choose_backend(settings.backend, settings.device_target, world.size)
+        device = device_of(world, settings.device_target, settings.device_id)
+        self.cores = this_host(world, settings.device_target)[world.local_rank]
         if settings.bind == "auto":
             os.sched_setaffinity(0, self.cores.graph)
-        device = self.world.local_rank if settings.device_id is None else settings.device_id
+        if settings.device_target == "GPU":
+            use_gpu_libraries()
         start_mindspore(settings.device_target, device, self.cores.threads, settings.seed)
+        if collective:
+            self.backend = backend
+            if backend in ("mccl", "nccl", "hccl"):
+                self._cluster = Cluster(world, table_for(world, settings.rank_table) if backend == "hccl" else None)
 
-    def use_compile_cache(self, settings, program, recipe):
-        """Keeps the graphs of this very job on disk, for its next start."""
+    def graph_allreduce(self):
+        """Returns the cell that sums a tensor over ranks inside the graph, or None for a single rank. Collective."""
+        if self._cluster is None:
+            return self.world.graph_allreduce()
+        from launch.collective_cell import CollectiveAllreduce
+
+        return CollectiveAllreduce(self.world.size)
+
+    def close(self, crashed=False):
+        """Ends what was started beside the ranks. Collective, unless this rank crashed."""
+        if self._cluster is not None:
+            self._cluster.close(crashed)
+            self._cluster = None
+
+    def use_compile_cache(self, settings, program, *recipe):
+        """Keeps the graphs of this very job on disk, for its next start. recipe: all else that shapes them."""
         if settings.compile_cache:
-            setup = (program, settings.kernels, settings.device_target, self.cores.threads, recipe)
+            setup = (program, settings.kernels, settings.device_target, self.cores.threads, self.backend, settings.seed, recipe)
             use_compile_cache(graph_cache_folder(self.world.rank, self.world.size, setup))
 
     def accelerate(self, network, settings, amp_level="O0"):
@@ -89,8 +119,11 @@ def run(work, read, arguments, program):
     world = open_world()
     quiet_environment(len(os.sched_getaffinity(0)))
     log = RankLog(world.rank)
+    job = Job(world, log)
     try:
-        return work(Job(world, log), *read(arguments, program))
+        code = work(job, *read(arguments, program))
+        job.close()
+        return code
     except BadSetting as error:
         if world.rank == 0:
             sys.stderr.write(f"{program}: {error}\n")
@@ -99,6 +132,9 @@ def run(work, read, arguments, program):
         return 130
     except Exception:
         log.failed(f"rank {world.rank} of {world.size} failed:\n{traceback.format_exc()}")
+        job.close(crashed=True)
         if world.size > 1:
             world.comm.Abort(1)
         return 1
+    finally:
+        job.close(crashed=True)

@@ -7,10 +7,12 @@ hardware: tried with simulated hosts and hccn.conf files.
 import json
 import os
 import re
-import socket
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from launch.world import host_address
 
 HCCN_CONF = "/etc/hccn.conf"
 _ADDRESS = re.compile(r"address_(\d+)\s*=\s*(\S+)$")
@@ -114,7 +116,7 @@ def gather_members(world, hccn_conf=HCCN_CONF, environment=os.environ, server=No
             raise ValueError(f"{hccn_conf}: {error.strerror}; is this an Ascend server?") from None
         addresses = read_hccn(text, hccn_conf)
         devices = visible_devices(environment, addresses)
-        mine = place(world.local_rank, world.local_size, devices, server or _own_address(), addresses)
+        mine = place(world.local_rank, world.local_size, devices, server or host_address(), addresses)
     except ValueError as error:
         mine = str(error)
     members = world.allgather_object(mine)
@@ -124,14 +126,31 @@ def gather_members(world, hccn_conf=HCCN_CONF, environment=os.environ, server=No
     return members
 
 
-def _own_address():
-    """The address of this host that others reach it by: no packet is sent to find it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def table_for(world, given=None, hccn_conf=HCCN_CONF, environment=os.environ):
+    """Returns the path of this world's rank table, or None where the servers have no hccn.conf to make one from. Collective.
+
+    given: a table that exists (--rank_table, else RANK_TABLE_FILE); it is checked. Else local rank 0 of each host writes one
+    into the folder for temporary files. ValueError with one line where a given table does not fit.
+    """
+    given = given or environment.get("RANK_TABLE_FILE")
+    hosts_have_one = all(world.allgather_object(os.path.exists(hccn_conf)))
+    if not given and not hosts_have_one:
+        return None
+    members = gather_members(world, hccn_conf, environment) if hosts_have_one else None
+    if given:
         try:
-            probe.connect(("192.0.2.1", 9))  # TEST-NET-1: nobody's address
-            return probe.getsockname()[0]
-        except OSError:
-            return socket.gethostbyname(socket.gethostname())
+            table = json.loads(Path(given).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"--rank_table {given}: {getattr(error, 'strerror', None) or 'not JSON'}") from None
+        for complaint in check_table(table, members, given) if members else ():
+            raise ValueError(f"--rank_table {complaint}")
+        return given
+    path = None
+    if world.local_rank == 0:
+        with tempfile.NamedTemporaryFile("w", prefix="rank_table-", suffix=".json", delete=False) as file:
+            json.dump(build_table(members), file, indent=2)
+            path = file.name
+    return world.on_this_host(path)[0]
 
 
 def main(arguments=None):

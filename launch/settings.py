@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launch.collectives import BACKENDS
 from launch.embedded import embedded_recipe
 from launch.flags import Parser, add_flags
 from launch.run_folder import read_config
@@ -12,6 +13,10 @@ from launch.step import StepSettings
 from launch.zoo_flags import translate
 
 NETS = ("densenet121", "tinydarknet", "genet", "vgg16")
+
+
+# What config.yaml holds but does not hand on to the run that repeats it.
+_NOT_REPEATED = ("resume", "auto_resume", "run_dir", "dry_run", "explain_cores", "explain_buckets")
 
 
 def _flag(default, help, choices=None):
@@ -32,6 +37,8 @@ class RunSettings:
     ledger: str | None = _flag(None, "write a digest of every training batch to this file (with several ranks FILE.<rank>)")
     verify_ledger: str | None = _flag(None, "end the run at the first training batch that differs from this ledger; a pattern may name several files")
     device_target: str = _flag("CPU", "where the graph runs", ("CPU", "GPU", "Ascend"))
+    backend: str = _flag("auto", "what sums gradients over ranks; auto: mpi on CPU, nccl on GPU, hccl on Ascend", BACKENDS)
+    rank_table: str | None = _flag(None, "Ascend: a rank table to use; none: RANK_TABLE_FILE, else one is made")
     device_id: int | None = _flag(None, "device of a single process; under mpirun the local rank")
     workers: int | None = _flag(None, "loader processes of each rank; none: from the rank's cores")
     seed: int = _flag(1, "of the initial weights, the order of samples and the augmentation")
@@ -39,6 +46,10 @@ class RunSettings:
     run_dir: str | None = _flag(None, "the run's folder; none: a new one in runs/")
     pretrained: str | None = _flag(None, "weights to start from")
     resume: str | None = _flag(None, "run folder to go on with")
+    auto_resume: bool = _flag(False, "go on from the newest whole checkpoint in --run_dir if it has one, else start there")
+    dry_run: bool = _flag(False, "print the whole plan and stop")
+    explain_cores: bool = _flag(False, "print which core does what and stop")
+    explain_buckets: bool = _flag(False, "print which gradients travel together and stop")
     log_interval: int | None = _flag(None, "steps between lines on the console; none: 100, or an epoch if that is less")
     log_format: str = _flag("plain", "zoo: the lines that scripts for the zoo's logs look for", ("plain", "zoo"))
     tensorboard: bool = _flag(False, "write TensorBoard events into the run folder")
@@ -50,7 +61,7 @@ class RunSettings:
     compile_cache: bool = _flag(True, "keep compiled graphs on disk for the next start")
 
     def __post_init__(self):
-        for name in ("net", "dataset", "device_target", "kernels", "bind", "log_format"):
+        for name in ("net", "dataset", "device_target", "backend", "kernels", "bind", "log_format"):
             choices = self.__dataclass_fields__[name].metadata["choices"]
             if getattr(self, name) not in choices and not (name == "dataset" and self.dataset is None):
                 raise ValueError(f"--{name} {getattr(self, name)!r}: allowed are {', '.join(choices)}")
@@ -60,6 +71,8 @@ class RunSettings:
                 raise ValueError(f"--{name} {value}: must be at least {least}")
         if not 0 <= self.max_bad <= 1:
             raise ValueError(f"--max_bad {self.max_bad}: must be a share, 0 to 1")
+        if self.auto_resume and not self.run_dir:
+            raise ValueError("--auto_resume without --run_dir: there is no folder to go on in")
         if self.val_data_path and not self.data_path:
             raise ValueError("--val_data_path without --data_path: the embedded images bring their own held-back split")
 
@@ -78,12 +91,12 @@ def read_settings(arguments, program):
     """Returns (Resolved,) for the command line of a training run.
 
     Weakest first: defaults, the net's recipe, its changes for the embedded images, --config FILE (or the config.yaml of
-    --resume RUN), flags. Raises ValueError with one line for a bad value.
+    --resume RUN, or of a run that --auto_resume goes on with), flags. Raises ValueError with one line for a bad value.
     """
     parser = Parser(prog=program)
     parser.add_argument("--config", help="settings from a YAML file such as a run's config.yaml; flags win over it")
     given = _parse(parser, arguments)
-    file = given.pop("config", None) or given.get("resume")
+    file = given.pop("config", None) or given.get("resume") or _begun(given)
     return (resolve({**(_from_file(file) if file else {}), **given}),)
 
 
@@ -104,6 +117,12 @@ def read_eval_settings(arguments, program):
             output = output or (folder / "eval.json" if folder == path else None)
             break
     return resolve(given), str(weights), output
+
+
+def _begun(given):
+    """The folder of a run that --auto_resume is to go on with, or None."""
+    folder = given.get("run_dir")
+    return folder if given.get("auto_resume") and folder and (Path(folder) / "config.yaml").is_file() else None
 
 
 def _parse(parser, arguments):
@@ -162,7 +181,7 @@ def _from_file(file):
             if name not in _names(kind):
                 raise ValueError(f"{file}: unknown setting {name!r} in section {section!r}")
             values[name] = tuple(value) if isinstance(value, list) else value
-    for name in ("resume", "run_dir"):
+    for name in _NOT_REPEATED:
         values.pop(name, None)
     return values
 

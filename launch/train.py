@@ -50,7 +50,7 @@ def train(job, resolved):
         training, held_back = open_sources(settings, index_folder=folder if world.rank == 0 else None)
         recipe = _with_classes(recipe, training, resolved.given)
         resolved = dataclasses.replace(resolved, recipe=recipe)
-        job.use_compile_cache(settings, PROGRAM, recipe)
+        job.use_compile_cache(settings, PROGRAM, recipe, resolved.step)
         loader = train_loader(
             training,
             recipe,
@@ -70,7 +70,7 @@ def train(job, resolved):
             recipe,
             resolved.step,
             settings.device_target,
-            world.graph_allreduce(),
+            job.graph_allreduce(),
             settings.seed * world.size + world.rank,  # of dropout: each rank its own masks
             job.step_kernels(settings),
         )
@@ -109,7 +109,7 @@ def train(job, resolved):
     )
     if world.rank == 0:
         write_config(folder, {**to_file(resolved), "world": {"ranks": world.size}})
-        _say_plan(settings, recipe, world, training, held_back, loader, folder)
+        _say_plan(settings, recipe, job, training, held_back, loader, folder)
     with contextlib.ExitStack() as loaders:
         for opened in (loader, evaluation.get("eval_batches")):
             if opened:
@@ -169,7 +169,8 @@ def _ledger(settings, world):
     return Ledger(write, settings.verify_ledger, world.rank, world.size)
 
 
-def _say_plan(settings, recipe, world, training, held_back, loader, folder):
+def _say_plan(settings, recipe, job, training, held_back, loader, folder):
+    world = job.world
     form = f" (extra {settings.extra}, mlp {settings.mlp})" if settings.net == "genet" else ""
     print(f"{settings.net}{form}, {recipe.num_classes} classes, {recipe.image_size}x{recipe.image_size} pixels")
     if settings.data_path is None:
@@ -177,7 +178,8 @@ def _say_plan(settings, recipe, world, training, held_back, loader, folder):
     held = f"{len(held_back)} held back" if held_back else "none held back"
     print(f"{len(training)} training images, {held}; {recipe.epochs} epochs of {len(loader)} steps")
     ranks = f"{world.size} rank{'s' if world.size > 1 else ''}"
-    print(f"{ranks} on {settings.device_target}, batch {recipe.batch_size} each; {loader.workers} loader workers each")
+    by = "" if job.backend == "none" else f" ({job.backend})"
+    print(f"{ranks} on {settings.device_target}{by}, batch {recipe.batch_size} each; {loader.workers} loader workers each")
     print(f"run folder: {folder}", flush=True)
 
 
