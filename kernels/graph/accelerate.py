@@ -39,6 +39,7 @@ class Family:
             for direction in range(4)
         ]
         self.built, self._tensors = {}, {}
+        self.plans = {}  # address of a program -> (direction, shape, stages), for a profile
         for key in self.keys:
             _families.setdefault(key, weakref.WeakSet()).add(self)
 
@@ -100,6 +101,7 @@ class Family:
             )
         lib.cellwright_program_publish(program, stages.work.size, stages.scratch)
         self.built[direction, shape] = program
+        self.plans[program] = direction, shape, stages.closed
 
 
 _families = {}  # key -> the families that have it; networks of the same structure share their programs
@@ -197,7 +199,7 @@ def accelerate(network):
     programs do not know, networks that are not float32, machines without the shim or without AVX2.
     """
     if _ready():
-        _replace(network)
+        _replace(network, "")
     return network
 
 
@@ -226,16 +228,16 @@ def restore(network):
     return network
 
 
-def _replace(cell):
+def _replace(cell, name):
     if isinstance(cell, _Accelerated):
         return
     try:
-        family = Family(read(cell))
+        family = Family(read(cell, name))
         _try(family)
     except Untraceable as reason:
         logger.debug("%s is not replaced: %s", type(cell).__name__, reason)
-        for child in cell.cells():
-            _replace(child)
+        for own, child in cell.name_cells().items():
+            _replace(child, f"{name}.{own}" if name else own)
         return
     cell.__dict__.update(
         program_training=_Training(family),

@@ -31,9 +31,11 @@ class Backward(Places):
         self.own = {}  # view -> its gradient, where the stored tensor's has other shares too
 
     def plan(self):
+        self.stages.layer = self.tensors.output.name
         self._export()
         for stored in reversed(self.tensors.stored):
             if stored.kind not in ("input", "concat") and (stored in self.written or self._raw(stored) in self.written):
+                self.stages.layer = stored.name
                 getattr(self, f"_{stored.kind}_gradient")(stored)
             self._release(stored)
         self.stages.finish()
@@ -98,6 +100,7 @@ class Backward(Places):
             [source, self.place(stored), mean, scale, shift, partial, kept],
             [blocks, stored.height * stored.width, keep],
             [view.slope],
+            layer=view.name,
         )
         if not raw and view.consumers > 1:
             self.stages.work.release(self.own[view].offset)
@@ -110,6 +113,7 @@ class Backward(Places):
             [partial, self.layout.norms[view][1], scale, *outputs, slope, constant],
             [stored.channels, padded, self.stages.images * stored.height * stored.width, add],
             [view.norm.numbers["eps"]],
+            layer=view.name,
         )
         for mark in stored.leaves():
             self.reduced[mark] = self.stages.number
@@ -151,6 +155,7 @@ class Backward(Places):
             [ref, self.place(stored), target, mean, scale, shift, slope, constant],
             [blocks, pixels, int(view is not None), int(lazy)],
             [view.slope if view else 1.0],
+            layer=view.name if view else None,
         )
         return target
 

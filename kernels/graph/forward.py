@@ -17,6 +17,7 @@ class Forward(Places):
         """Returns the finished stages."""
         for stored in self.tensors.stored:
             if stored.kind not in ("input", "concat"):
+                self.stages.layer = stored.name
                 getattr(self, "_" + stored.kind)(stored)
                 self.written(stored)
         view, stored = self.tensors.output, self.tensors.output.stored
@@ -33,7 +34,7 @@ class Forward(Places):
             stored = view.stored
             if any(self.written_in[leaf] == self.stages.number for leaf in stored.leaves()):
                 self.stages.close()
-            self.stages.job(1, "norm", *self.norm_job(view, self.layout.norms[view]))
+            self.stages.job(1, "norm", *self.norm_job(view, self.layout.norms[view]), layer=view.name)
         return super().norm_arrays(view)
 
     def norm_job(self, view, arrays):
@@ -51,19 +52,19 @@ class Forward(Places):
 
     def written(self, stored):
         """To be called after each stored tensor: adds its statistics, if a norm wants them."""
-        whole, wanted = stored, False
+        whole, norm = stored, None
         while whole is not None:
-            wanted = wanted or any(view.norm for view in whole.views)
+            norm = norm or next((view.norm for view in whole.views if view.norm), None)
             whole = whole.whole
-        if not wanted:
+        if norm is None:
             return
         _, blocks = self.size(stored)
         pixels = stored.height * stored.width
         partial = self.stages.take_per_thread(blocks * self.lanes * 4)  # two doubles a channel
-        self.stages.operation("statistics", [self.place(stored), partial], [blocks, pixels])
+        self.stages.operation("statistics", [self.place(stored), partial], [blocks, pixels], layer=norm.name)
         root, channel = stored.root()
         mean, variance = (ref.at(channel) for ref in self.layout.statistics[root])
-        self.stages.job_after("statistics", [partial, mean, variance], [blocks * self.lanes, pixels])
+        self.stages.job_after("statistics", [partial, mean, variance], [blocks * self.lanes, pixels], layer=norm.name)
         self.written_in[stored] = self.stages.number
 
     def _conv(self, stored):
@@ -138,7 +139,7 @@ class Evaluation(Forward):
         if view not in self.arrays:
             padded = self.size(view.stored)[1] * self.lanes
             self.arrays[view] = [Ref(native.BASE_WORK, self.stages.work.take_fresh(padded)) for _ in range(4)]
-            self.stages.weights_job("norm_fixed", *self.norm_job(view, self.arrays[view]))
+            self.stages.weights_job("norm_fixed", *self.norm_job(view, self.arrays[view]), layer=view.name)
         mean, _, scale, shift = self.arrays[view]
         return [mean, scale, shift]
 

@@ -68,10 +68,7 @@ def library():
         ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(Operation), ctypes.c_int64, lists, _i64,
     ]  # fmt: skip
     lib.cellwright_program_publish.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
-    lib.cellwright_program_times.restype = ctypes.c_int64
-    lib.cellwright_program_times.argtypes = [ctypes.c_void_p, _i64]
     lib.cellwright_builder.argtypes = [Builder]
-    lib.cellwright_kinds.restype = _i64
     return lib
 
 

@@ -46,7 +46,9 @@ class Places:
         arrays = self.norm_arrays(view)
         return self._once(
             view,
-            lambda target: self.stages.operation("affine", [place, target, *arrays], [blocks, pixels], [view.slope]),
+            lambda target: self.stages.operation(
+                "affine", [place, target, *arrays], [blocks, pixels], [view.slope], layer=view.name
+            ),
         )
 
     def _once(self, view, write):

@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "pool.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -24,7 +24,7 @@ typedef struct {
 } list_t;
 
 typedef struct {
-  int64_t capacity, nanoseconds;
+  int64_t capacity;
   list_t operations, jobs[PHASES];
   atomic_int next[PHASES];
 } stage_t;
@@ -50,38 +50,33 @@ static builder_t builder;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER, running = PTHREAD_MUTEX_INITIALIZER;
 static float *work, *scratches[MAX_THREADS];
 static int64_t work_floats, scratch_floats;
-int64_t cellwright_kind_nanoseconds[OP_KINDS + 1]; /* spent by thread 0 in each kind of operation, and in jobs and waiting */
 
-static int64_t clock_now(clockid_t clock) {
-  struct timespec t;
-  clock_gettime(clock, &t);
-  return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
-
-static void run_jobs(run_t *run, stage_t *stage, int phase, context_t *context) {
+static void run_jobs(run_t *run, int number, int phase, context_t *context) {
+  stage_t *stage = &run->program->stages[number];
   for (;;) {
     int k = atomic_fetch_add(&stage->next[phase], 1);
     if (k >= stage->jobs[phase].count || atomic_load(&run->code)) return;
+    int64_t begin = clock_begin();
     int code = run_job(&stage->jobs[phase].items[k], context, (int)run->program->lanes);
+    clock_end(begin, (intptr_t)run->program, 1, number, phase + 1, k, context->thread);
     if (code) atomic_store(&run->code, code);
   }
 }
 
-static void run_chunks(run_t *run, stage_t *stage, context_t *context) {
+static void run_chunks(run_t *run, int number, context_t *context) {
+  stage_t *stage = &run->program->stages[number];
   const operation_t *operations = run->program->lanes == 16 ? operations16 : operations8;
   int64_t end = share(context, context->thread + 1);
   context->capacity = stage->capacity;
   for (context->n0 = context->first; context->n0 < end; context->n0 += context->n) {
     context->n = end - context->n0 < stage->capacity ? end - context->n0 : stage->capacity;
-    int64_t before = clock_now(CLOCK_THREAD_CPUTIME_ID);
     for (int64_t k = 0; k < stage->operations.count; k++) {
       op_t *op = &stage->operations.items[k];
       if (atomic_load(&run->code)) return;
+      int64_t begin = clock_begin();
       int code = operations[op->kind](op, context);
+      clock_end(begin, (intptr_t)run->program, context->n, number, 0, (int)k, context->thread);
       if (code) atomic_store(&run->code, code);
-      int64_t after = clock_now(CLOCK_THREAD_CPUTIME_ID);
-      if (!context->thread) cellwright_kind_nanoseconds[op->kind] += after - before;
-      before = after;
     }
   }
 }
@@ -95,24 +90,19 @@ static void run_share(int thread, void *argument) {
   context.threads = pool_threads() < context.images ? pool_threads() : (int)context.images;
   for (int64_t s = 0; s < program->stages_count; s++) {
     stage_t *stage = &program->stages[s];
-    int64_t before = clock_now(CLOCK_MONOTONIC);
     for (int phase = 0; phase < 2; phase++) {
       context.n0 = 0;
-      run_jobs(run, stage, phase, &context);
+      run_jobs(run, (int)s, phase, &context);
       if (stage->jobs[phase].count) pool_barrier();
     }
     if (thread < context.threads) {
       context.first = share(&context, thread);
-      int64_t start = clock_now(CLOCK_MONOTONIC), own = clock_now(CLOCK_THREAD_CPUTIME_ID);
-      run_chunks(run, stage, &context);
-      if (!thread) cellwright_kind_nanoseconds[OP_KINDS] -= clock_now(CLOCK_MONOTONIC) - start;
-      if (!thread) stage->nanoseconds = clock_now(CLOCK_THREAD_CPUTIME_ID) - own;
+      run_chunks(run, (int)s, &context);
     }
     pool_barrier();
     context.n0 = 0;
-    run_jobs(run, stage, 2, &context);
+    run_jobs(run, (int)s, 2, &context);
     if (stage->jobs[2].count) pool_barrier();
-    if (!thread) cellwright_kind_nanoseconds[OP_KINDS] += clock_now(CLOCK_MONOTONIC) - before;
   }
 }
 
@@ -169,7 +159,9 @@ EXPORT int cellwright_program(int nparam, void **params, int *ndims, int64_t **s
   for (int64_t s = 0; s < program->stages_count; s++)
     for (int phase = 0; phase < PHASES; phase++) atomic_store(&program->stages[s].next[phase], 0);
   if (!code) {
+    int64_t begin = clock_begin();
     pool_run(run_share, &run);
+    clock_end_node(begin, (intptr_t)program, program->shape[0]);
     code = atomic_load(&run.code);
   }
   pthread_mutex_unlock(&running);
@@ -219,11 +211,3 @@ EXPORT void cellwright_program_publish(program_t *program, int64_t work_size, in
   programs = program;
   pthread_mutex_unlock(&lock);
 }
-
-/* Nanoseconds of processor time that each stage's chunks took thread 0 in the last run. */
-EXPORT int64_t cellwright_program_times(const program_t *program, int64_t *nanoseconds) {
-  for (int64_t s = 0; nanoseconds && s < program->stages_count; s++) nanoseconds[s] = program->stages[s].nanoseconds;
-  return program->stages_count;
-}
-
-EXPORT int64_t *cellwright_kinds(void) { return cellwright_kind_nanoseconds; }

@@ -20,6 +20,7 @@ class Stored:
     offset: int = 0  # its first channel there
     parts: tuple = ()
     views: list = dataclasses.field(default_factory=list)
+    name: str = ""  # of the layer whose result it is
 
     def root(self):
         """Returns the outermost concatenation around this tensor and its first channel there."""
@@ -41,6 +42,10 @@ class View:
     norm: object = None  # the trace's layer
     slope: float = 1.0  # of the activation for negative numbers; 1 is none
     consumers: int = 0
+
+    @property
+    def name(self):
+        return self.norm.name if self.norm is not None else self.stored.name
 
     @property
     def plain(self):
@@ -69,6 +74,7 @@ class Tensors:
         results = {}
         for layer in trace.layers:
             inputs = [results[id(source)] for source in layer.inputs]
+            self._name = layer.name or layer.kind
             results[id(layer)] = self._lower(layer, inputs, shape)
         self.input = self.stored[0]
         self.output = results[id(trace.output)]
@@ -90,7 +96,8 @@ class Tensors:
     def _store(self, kind, channels, height, width, sources=(), **fields):
         if height < 1 or width < 1:
             raise Untraceable(f"a {kind} of {height} x {width} pixels")
-        stored = Stored(kind, channels, height, width, tuple(self.use(source) for source in sources), **fields)
+        sources = tuple(self.use(source) for source in sources)
+        stored = Stored(kind, channels, height, width, sources, name=self._name, **fields)
         self.stored.append(stored)
         return self._view(stored)
 
@@ -189,7 +196,8 @@ class Tensors:
         parts = [self._kept(view).stored for view in views]
         if len({(part.height, part.width) for part in parts}) != 1:
             raise Untraceable("a concatenation of different sizes")
-        whole = Stored("concat", sum(part.channels for part in parts), parts[0].height, parts[0].width)
+        channels = sum(part.channels for part in parts)
+        whole = Stored("concat", channels, parts[0].height, parts[0].width, name=self._name)
         for part in parts:
             if part.whole is not None or part.channels % self.lanes:
                 raise Untraceable(f"a concatenation of {part.channels} channels, or of what is part of another one")

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
+
 #define EXPORT __attribute__((visibility("default")))
 #if defined(__x86_64__)
 #define WIDE __attribute__((target_clones("avx2", "default")))
@@ -148,7 +150,9 @@ EXPORT int cellwright_shared_allreduce(int nparam, void **params, int *ndims, in
   if (!code) {
     cursor_t from = {params + 1, floats, 0, 0}, to = {params + 1 + count, floats, 0, 0};
     pthread_mutex_lock(&groups[number].lock);
+    int64_t begin = clock_begin();
     code = reduce(&groups[number], from, to, total);
+    clock_end_node(begin, CLOCK_ALLREDUCE, total);
     pthread_mutex_unlock(&groups[number].lock);
   }
   free(floats);

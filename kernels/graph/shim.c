@@ -5,6 +5,7 @@
  */
 #include <stdint.h>
 
+#include "clock.h"
 #include "pool.h"
 
 #define SLOTS 256
@@ -48,8 +49,12 @@ static void call_share(int thread, void *argument) {
 static int run_slot(int slot, int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes) {
   call_t call = {table[slot].kernel, nparam, params, ndims, shapes, dtypes, 0};
   if (!call.kernel) return 70;
-  if (!table[slot].split) return call.kernel(nparam, params, ndims, shapes, dtypes, 0, (void *)1);
-  pool_run(call_share, &call);
+  int64_t begin = clock_begin();
+  if (table[slot].split)
+    pool_run(call_share, &call);
+  else
+    atomic_store(&call.code, call.kernel(nparam, params, ndims, shapes, dtypes, 0, (void *)1));
+  clock_end_node(begin, CLOCK_SLOT + slot, 0);
   return atomic_load(&call.code);
 }
 

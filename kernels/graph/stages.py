@@ -79,6 +79,7 @@ class Entry:
     floats: list
     handle: int = None
     convolution: tuple = None
+    layer: str = ""  # the name under which a profile shows it
 
 
 class Stages:
@@ -93,6 +94,7 @@ class Stages:
         self.work = Arena()
         self.closed, self.scratch = [], 0
         self._weights, self._pending = [], []
+        self.layer = ""  # of what is added from now on
         self._begin([])
 
     def _begin(self, jobs):
@@ -126,25 +128,28 @@ class Stages:
             self.close(last=True)
         self.closed[0][2][1].extend(self._weights)
 
-    def operation(self, kind, refs, ints=(), floats=(), convolution=None):
-        entry = Entry(native.OP[kind], list(refs), list(ints), list(floats), None, convolution)
+    def operation(self, kind, refs, ints=(), floats=(), convolution=None, layer=None):
+        entry = Entry(native.OP[kind], list(refs), list(ints), list(floats), None, convolution, layer or self.layer)
         self.operations.append(entry)
         return entry
 
-    def job(self, phase, kind, refs, ints=(), floats=(), handle=None):
-        self.jobs[phase].append(Entry(native.JOB[kind], list(refs), list(ints), list(floats), handle))
+    def _entry(self, kind, refs, ints, floats, handle=None, layer=None):
+        return Entry(native.JOB[kind], list(refs), list(ints), list(floats), handle, None, layer or self.layer)
 
-    def job_after(self, kind, refs, ints=(), floats=()):
+    def job(self, phase, kind, refs, ints=(), floats=(), handle=None, layer=None):
+        self.jobs[phase].append(self._entry(kind, refs, ints, floats, handle, layer))
+
+    def job_after(self, kind, refs, ints=(), floats=(), layer=None):
         """A job at the beginning of the next stage."""
-        self._next_jobs.append(Entry(native.JOB[kind], list(refs), list(ints), list(floats)))
+        self._next_jobs.append(self._entry(kind, refs, ints, floats, layer=layer))
 
-    def weights_job(self, kind, refs, ints=(), floats=(), handle=None):
+    def weights_job(self, kind, refs, ints=(), floats=(), handle=None, layer=None):
         """A job before the first stage: what depends on the parameters alone."""
-        self._weights.append(Entry(native.JOB[kind], list(refs), list(ints), list(floats), handle))
+        self._weights.append(self._entry(kind, refs, ints, floats, handle, layer))
 
-    def gradient_job(self, kind, refs, ints, handle=None):
+    def gradient_job(self, kind, refs, ints, handle=None, layer=None):
         """A job that adds up what the threads have in refs[0], and writes it out; several are done at a time."""
-        entry = Entry(native.JOB[kind], list(refs), list(ints), [], handle)
+        entry = self._entry(kind, refs, ints, [], handle, layer)
         self._pending.append((entry, refs[0].offset, refs[0].stride * self.threads))
 
     def _flush(self):
@@ -158,16 +163,18 @@ class Stages:
         entry.handle, floats = native.convolution(direction, shape, self._sizes(capacity))
         if direction != native.WEIGHT_GRADIENT:
             entry.refs[1] = Ref(native.BASE_WORK, self.work.take_fresh(floats))
-            self.weights_job("reorder", [weights, entry.refs[1]], handle=native.reorder(entry.handle, False))
+            reorder = native.reorder(entry.handle, False)
+            self.weights_job("reorder", [weights, entry.refs[1]], [floats], handle=reorder, layer=entry.layer)
             return
         entry.refs[1] = self.take_per_thread(floats)
         entry.ints[:] = [floats, shape[3]]
         parts = [self.take_per_thread(floats)]
-        self.gradient_job("weight_gradient", [entry.refs[1], gradients[0]], [floats], native.reorder(entry.handle, True))
+        reorder = native.reorder(entry.handle, True)
+        self.gradient_job("weight_gradient", [entry.refs[1], gradients[0]], [floats], reorder, entry.layer)
         if gradients[1] is not None:
             entry.refs[2] = self.take_per_thread(shape[3])
             parts.append(self.take_per_thread(shape[3]))
-            self.gradient_job("bias_gradient", [entry.refs[2], gradients[1]], [shape[3], shape[3]])
+            self.gradient_job("bias_gradient", [entry.refs[2], gradients[1]], [shape[3], shape[3]], layer=entry.layer)
         entry.refs[4 : 4 + len(parts)] = parts
         for part in parts:
             self.work.release(part.offset)

@@ -23,6 +23,7 @@ class Layer:
     inputs: tuple = ()
     numbers: dict = dataclasses.field(default_factory=dict)
     parameters: dict = dataclasses.field(default_factory=dict)
+    name: str = ""  # of the cell that it is part of
 
 
 class Symbol:
@@ -53,6 +54,7 @@ class Trace:
     def __init__(self):
         self.layers = [Layer("input")]
         self.output = None
+        self.place = ""  # name of the cell that is being read
 
     def add(self, kind, *inputs, numbers=None, parameters=None):
         """Returns the symbol of a new layer."""
@@ -62,7 +64,7 @@ class Trace:
         for parameter in (parameters or {}).values():
             if parameter.dtype != mindspore.float32:
                 raise Untraceable(f"parameter {parameter.name} is {parameter.dtype}")
-        layer = Layer(kind, tuple(symbol.layer for symbol in inputs), numbers or {}, parameters or {})
+        layer = Layer(kind, tuple(symbol.layer for symbol in inputs), numbers or {}, parameters or {}, self.place)
         self.layers.append(layer)
         return Symbol(self, layer)
 
@@ -176,11 +178,18 @@ _LEAVES = {
 
 
 @contextlib.contextmanager
-def _reading(trace):
-    """Cells and concatenations that are called inside add layers to the trace instead of being run."""
+def _reading(trace, names):
+    """Cells and concatenations that are called inside add layers to the trace instead of being run; names: id of a cell -> name."""
     call, concat, cat = nn.Cell.__call__, mindspore.ops.concat, mindspore.ops.cat
 
     def read_cell(cell, *inputs):
+        outside, trace.place = trace.place, names.get(id(cell), trace.place)
+        try:
+            return read_named(cell, *inputs)
+        finally:
+            trace.place = outside
+
+    def read_named(cell, *inputs):
         leaf = _LEAVES.get(type(cell).__name__)
         if getattr(cell, "_recompute_cell", None) is not None:
             raise Untraceable(f"{type(cell).__name__} is to be recomputed")
@@ -204,10 +213,14 @@ def _reading(trace):
         nn.Cell.__call__, mindspore.ops.concat, mindspore.ops.cat = call, concat, cat
 
 
-def read(cell):
-    """Returns the Trace of a cell that takes one tensor and returns one; raises Untraceable where it cannot."""
+def read(cell, name=""):
+    """Returns the Trace of a cell that takes one tensor and returns one; raises Untraceable where it cannot.
+
+    name: of the cell within its network; it begins the names of the layers.
+    """
     trace = Trace()
-    with _reading(trace) as read_cell:
+    names = {id(inner): ".".join(filter(None, (name, path))) for path, inner in cell.cells_and_names()}
+    with _reading(trace, names) as read_cell:
         try:
             result = read_cell(cell, Symbol(trace, trace.layers[0]))
         except Untraceable:

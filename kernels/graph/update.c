@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "pool.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -91,7 +92,9 @@ EXPORT int cellwright_momentum(int nparam, void **params, int *ndims, int64_t **
       if (numbers_of(ndims[tensor], shapes[tensor]) != numbers[k] || strcmp(dtypes[tensor], "float32")) code = 72;
     }
   }
+  int64_t begin = clock_begin();
   if (!code) pool_run(move, &update);
+  clock_end_node(begin, CLOCK_MOMENTUM, count);
   *(float *)params[nparam - 1] = 0;
   free(numbers);
   return code;
@@ -122,7 +125,9 @@ EXPORT int cellwright_all_finite(int nparam, void **params, int *ndims, int64_t 
     numbers[k] = numbers_of(ndims[k], shapes[k]);
     if (strcmp(dtypes[k], "float32")) code = 72;
   }
+  int64_t begin = clock_begin();
   if (!code) pool_run(check, &update);
+  clock_end_node(begin, CLOCK_ALL_FINITE, count);
   *(float *)params[nparam - 1] = (float)atomic_load(&update.finite);
   free(numbers);
   return code;
