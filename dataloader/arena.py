@@ -7,6 +7,8 @@ import os
 
 import numpy as np
 
+from dataloader.spans import nbytes, rings
+
 PAGE = 4096
 _HEADER_WORDS, _WORKER_WORDS = 8, 8
 # Words of a worker's row: the sample in hand (-1: none), samples made, nanoseconds in reading, decoding,
@@ -43,15 +45,15 @@ class Arena:
     be watched.
 
     `images`, `labels`, `weights` and `ids` have the slot as first axis; `generation` is one int64, `workers`
-    one row each. Raises MemoryError with the size needed where memory does not hold the ring.
+    one row each. spans: how many spans each worker keeps for a profile, see `dataloader.spans`. Raises MemoryError with the size needed where memory does not hold the ring.
     """
 
-    def __init__(self, slots, image_shape, dtype, workers, fd=None):
-        self.layout = (slots, tuple(image_shape), np.dtype(dtype).str, workers)
+    def __init__(self, slots, image_shape, dtype, workers, spans=0, fd=None):
+        self.layout = (slots, tuple(image_shape), np.dtype(dtype).str, workers, spans)
         batch = image_shape[0]
         image_bytes = _up(int(np.prod(image_shape)) * np.dtype(dtype).itemsize)
         head = _up(8 * (_HEADER_WORDS + _WORKER_WORDS * workers))
-        self.nbytes = head + slots * image_bytes + 3 * _up(slots * batch * 8)
+        self.nbytes = head + slots * image_bytes + 3 * _up(slots * batch * 8) + nbytes(workers, spans)
         self.fd = self._create() if fd is None else fd
         self._map = mmap.mmap(self.fd, self.nbytes)
         words = np.frombuffer(self._map, np.int64, _HEADER_WORDS + _WORKER_WORDS * workers)
@@ -67,6 +69,7 @@ class Arena:
             small.append(np.frombuffer(self._map, kind, slots * batch, at).reshape(slots, batch))
             at += _up(slots * batch * 8)
         self.labels, self.weights, self.ids = small
+        self.spans = rings(self._map, at, workers, spans)
 
     def _create(self):
         free = available_memory()

@@ -10,6 +10,7 @@ import numpy as np
 from dataloader.arena import SAMPLE, Arena
 from dataloader.plan import Plan
 from dataloader.quarantine import Quarantine
+from dataloader.spans import read_spans
 from dataloader.team import Team
 
 
@@ -70,7 +71,7 @@ class Loader:
     keep at a time. output: "uint8" NHWC or "float32" NCHW, with normalise=(mean, std) in 0-255 units.
     quarantine: CSV file for the paths of files that cannot be used; max_bad: the share of them that ends the
     run. In training another sample takes such a file's place, with tail="pad" it gets weight 0. ledger: a
-    `Ledger` that is shown every batch.
+    `Ledger` that is shown every batch. spans: how many of its latest spans each worker keeps for a profile.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Loader:
         quarantine=None,
         max_bad=0.001,
         ledger=None,
+        spans=0,
     ):
         if output not in ("uint8", "float32"):
             raise ValueError(f"output={output!r}: allowed are uint8, float32")
@@ -119,12 +121,12 @@ class Loader:
         # Several workers share a batch, so that the first one comes early and the last one does not wait for
         # a single worker; tasks of under 16 samples cost more in messages than they win.
         self._parts = max(1, min(self.workers, batch_size // 16)) if source.encoded else 1
-        self._open(batch_size, seed, output, normalise, tuple(cores or ()))
+        self._open(batch_size, seed, output, normalise, tuple(cores or ()), spans)
 
-    def _open(self, batch_size, seed, output, normalise, cores):
+    def _open(self, batch_size, seed, output, normalise, cores, spans):
         side = self.transform.image_size
         shape = (batch_size, side, side, 3) if output == "uint8" else (batch_size, 3, side, side)
-        self._arena = Arena(self.slots, shape, output, self.workers)
+        self._arena = Arena(self.slots, shape, output, self.workers, spans)
         self._arena.workers[:, SAMPLE] = -1
         spec = Spec(
             self.source, self.transform, seed, normalise, self.plan.tail == "pad", cores, self._arena.layout
@@ -234,13 +236,28 @@ class Loader:
         self._free.extend(flight.slot for flight in self._flights)
         self._flights.clear()
 
-    def _listen(self):
-        """Waits for the next news of the workers and takes it in."""
-        for flight, bad, error in self._team.listen():
+    def occupancy(self):
+        """Returns (batches that are ready and not yet asked for, batches that are under way or ready)."""
+        while self._team.busy and self._listen(0):
+            pass
+        return sum(not flight.open_tasks for flight in self._flights), len(self._flights)
+
+    def worker_spans(self):
+        """Returns the latest spans of each worker: a list of (name, begin, end, sample), times in ns of
+        time.perf_counter; empty lists unless `spans` was given.
+        """
+        rings = self._arena.spans
+        return [read_spans(ring) for ring in rings] if rings is not None else [[]] * self.workers
+
+    def _listen(self, *wait_ms):
+        """Waits for the next news of the workers and takes it in; returns how much there was."""
+        news = self._team.listen(*wait_ms)
+        for flight, bad, error in news:
             flight.open_tasks -= 1
             flight.error = flight.error or error
             for sample, reason in bad:
                 self.quarantine.add(self.source.path(sample), sample, reason, flight.epoch)
+        return len(news)
 
     def close(self):
         """Ends the workers, waits until they are gone and gives the ring back. Views of batches stay

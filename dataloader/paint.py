@@ -5,6 +5,7 @@ from time import perf_counter_ns
 from dataloader.arena import AUGMENT_NS, DECODE_NS, MADE, READ_NS, SAMPLE
 from dataloader.decode import BadImage
 from dataloader.quarantine import substitutes
+from dataloader.spans import AUGMENT, DECODE, READ
 from dataloader.view import View
 from kernels.records import SIDE, crop_records
 
@@ -20,6 +21,7 @@ class Painter:
     def __init__(self, source, transform, seed, normalise=None, mask_bad=False):
         self.source, self.transform, self.seed, self.mask_bad = source, transform, seed, mask_bad
         self.bad = {}  # sample -> reason
+        self.spans = None  # a SpanRing while a profile is taken
         self.view = View(transform, seed, normalise)
         self.whole_records = source.records is not None and normalise is None and transform.keeps_pixels(SIDE)
 
@@ -53,6 +55,8 @@ class Painter:
         labels[:] = self.source.labels[ids]
         weights[:] = 1.0
         row[AUGMENT_NS] += perf_counter_ns() - began
+        if self.spans is not None:
+            self.spans.add(AUGMENT, began, perf_counter_ns(), ids[0])
         row[MADE] += len(ids)
         row[SAMPLE] = -1
         return []
@@ -82,9 +86,14 @@ class Painter:
             picture = self.source.open(file)
             t1 = perf_counter_ns()
             decode_ns = self.view.paint(picture, epoch, sample, out)
+            t2 = perf_counter_ns()
             row[READ_NS] += t1 - t0
             row[DECODE_NS] += decode_ns
-            row[AUGMENT_NS] += perf_counter_ns() - t1 - decode_ns
+            row[AUGMENT_NS] += t2 - t1 - decode_ns
+            if self.spans is not None:
+                self.spans.add(READ, t0, t1, file)
+                self.spans.add(DECODE, t1, t1 + decode_ns, file)
+                self.spans.add(AUGMENT, t1 + decode_ns, t2, file)
         except (BadImage, OSError) as error:
             self.bad[file] = " ".join(str(error).split())[:200]
             return False

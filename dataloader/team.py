@@ -74,14 +74,14 @@ class Team:
         except (BrokenPipeError, ConnectionResetError):
             pass  # dead; the foreman's notice is on its way, and the task is kept
 
-    def listen(self):
+    def listen(self, wait_ms=_POLL_MS):
         """Waits up to a second for news; returns [(owner, bad files, traceback)] of the tasks that have come
         back.
 
         RuntimeError where workers cannot be started, or keep dying.
         """
         done = []
-        for fd, _ in self._poll.poll(_POLL_MS):
+        for fd, _ in self._poll.poll(wait_ms):
             if fd == self._control.fileno():
                 done += self._hear_foreman()
                 continue

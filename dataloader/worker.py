@@ -4,12 +4,14 @@ import os
 import pickle
 import signal
 import traceback
+from time import perf_counter_ns
 
 import cv2
 
 from dataloader.arena import Arena
 from dataloader.messages import MAX_PACKET, TASK
 from dataloader.paint import Painter
+from dataloader.spans import WRITE, SpanRing
 
 
 MOST_TOLD = 200  # a packet holds 64 KiB
@@ -28,6 +30,8 @@ def work(spec, arena_fd, sock, index):
     arena = Arena.attach(arena_fd, spec.layout)
     row = arena.workers[index]
     painter = Painter(spec.source, spec.transform, spec.seed, spec.normalise, spec.mask_bad)
+    if arena.spans is not None:
+        painter.spans = SpanRing(arena.spans[index])
     while True:
         try:
             packet = sock.recv(TASK.size)
@@ -52,7 +56,10 @@ def work(spec, arena_fd, sock, index):
                     reply += pickle.dumps((bad[:MOST_TOLD], ""))
             except Exception:
                 reply = packet + pickle.dumps(([], traceback.format_exc()[-MAX_PACKET // 4 :]))
+        began = perf_counter_ns() if painter.spans is not None else 0
         try:
             sock.send(reply)
         except (BrokenPipeError, ConnectionResetError):
             return
+        if began:
+            painter.spans.add(WRITE, began, perf_counter_ns(), -1)
