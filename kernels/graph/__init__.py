@@ -1,7 +1,7 @@
 """Kernels that run as nodes of a MindSpore graph: the bridge, whole networks as programs, and the allreduce over MPI."""
 
 from kernels.graph.accelerate import accelerate, accelerated, restore
-from kernels.graph.allreduce import MpiAllreduce
+from kernels.graph.allreduce import MpiAllreduce, silence
 from kernels.graph.bridge import BridgeMissing, bridge_available, set_threads
 from kernels.graph.kernel import GraphKernel
 from kernels.graph.momentum import AllFinite, MomentumStep
@@ -17,4 +17,5 @@ __all__ = [
     "bridge_available",
     "restore",
     "set_threads",
+    "silence",
 ]

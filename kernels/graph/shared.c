@@ -42,6 +42,10 @@ typedef struct {
 
 static group_t groups[GROUPS];
 static int groups_count;
+static atomic_int silent;
+
+/* While it is 1 the node's results are its own tensors, and no other rank is heard of: what a step costs without the allreduce. */
+EXPORT void cellwright_shared_silence(int on) { atomic_store(&silent, on); }
 
 /* Bytes of the memory that `ranks` processes share. */
 EXPORT int64_t cellwright_shared_bytes(int ranks) {
@@ -151,7 +155,10 @@ EXPORT int cellwright_shared_allreduce(int nparam, void **params, int *ndims, in
     cursor_t from = {params + 1, floats, 0, 0}, to = {params + 1 + count, floats, 0, 0};
     pthread_mutex_lock(&groups[number].lock);
     int64_t begin = clock_begin();
-    code = reduce(&groups[number], from, to, total);
+    if (atomic_load(&silent))
+      for (int64_t k = 0; k < count; k++) memcpy(params[1 + count + k], params[1 + k], floats[k] * sizeof(float));
+    else
+      code = reduce(&groups[number], from, to, total);
     clock_end_node(begin, CLOCK_ALLREDUCE, total);
     pthread_mutex_unlock(&groups[number].lock);
   }
