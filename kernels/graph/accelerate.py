@@ -99,7 +99,7 @@ class Family:
             lib.cellwright_program_stage(
                 program, capacity, packed(operations), len(operations), pointers, native.integers(map(len, jobs))
             )
-        lib.cellwright_program_publish(program, stages.work.size, stages.scratch)
+        lib.cellwright_program_publish(program, stages.work_floats, stages.scratch_floats)
         self.built[direction, shape] = program
         self.plans[program] = direction, shape, stages.closed
 

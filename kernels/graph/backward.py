@@ -7,6 +7,10 @@ from kernels.graph.places import Places, convolution_shape, window_numbers
 from kernels.graph.stages import NONE, Ref
 from kernels.graph.trace import Untraceable
 
+# The memory of a gradient that is done with can be used again after a barrier. A network without batch norms has none, so a
+# stage is closed when this many numbers wait. VGG16 at 224, batch 8: work 740 -> 256 MiB, scratch of a thread 103 -> 24 MiB.
+RELEASED = 4 << 20
+
 
 class Backward(Places):
     """Tensors of the node: key, input, gradient of the output, tape, parameters..., then their gradients or the input's.
@@ -38,6 +42,8 @@ class Backward(Places):
                 self.stages.layer = stored.name
                 getattr(self, f"_{stored.kind}_gradient")(stored)
             self._release(stored)
+            if self.stages.work.released > RELEASED:
+                self.stages.close()
         self.stages.finish()
         return self.stages
 
@@ -124,7 +130,7 @@ class Backward(Places):
         root, channel = stored.root()
         if root not in self.lazy:
             padded = self.size(root)[1] * self.lanes
-            self.lazy[root] = [Ref(native.BASE_WORK, self.stages.work.take_fresh(padded)) for _ in range(2)]
+            self.lazy[root] = [self.stages.take_lasting(padded) for _ in range(2)]
         slope, constant = (ref.at(channel) for ref in self.lazy[root])
         return slope, constant, self._begun([(leaf, "lazy") for leaf in stored.leaves()])
 

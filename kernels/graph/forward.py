@@ -138,7 +138,7 @@ class Evaluation(Forward):
             return [NONE] * 3
         if view not in self.arrays:
             padded = self.size(view.stored)[1] * self.lanes
-            self.arrays[view] = [Ref(native.BASE_WORK, self.stages.work.take_fresh(padded)) for _ in range(4)]
+            self.arrays[view] = [self.stages.take_lasting(padded) for _ in range(4)]
             self.stages.weights_job("norm_fixed", *self.norm_job(view, self.arrays[view]), layer=view.name)
         mean, _, scale, shift = self.arrays[view]
         return [mean, scale, shift]

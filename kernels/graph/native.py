@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import mindspore
+
 from kernels.graph.bridge import BridgeMissing, shim
 
 REFS, INTS = 10, 12

@@ -63,7 +63,7 @@ class Places:
         if "weight" not in stored.parameters:
             return NONE
         source = stored.sources[0].stored
-        blocked = Ref(native.BASE_WORK, self.stages.work.take_fresh(self.size(source)[0]))
+        blocked = self.stages.take_lasting(self.size(source)[0])
         plain = Ref(self.base[id(stored.parameters["weight"])])
         self.stages.weights_job("import", [plain, blocked], [source.channels, source.height * source.width])
         return blocked

@@ -3,8 +3,7 @@
 import dataclasses
 
 from kernels.graph import native
-
-ALIGN = 16  # floats: a cache line
+from kernels.graph.memory import ALIGN, Arena
 
 # A chunk is as many images as keep a convolution's source and target within this many bytes: measured on DenseNet-121,
 # GENet and VGG-16, see docs/kernels.md.
@@ -18,7 +17,7 @@ class Ref:
     """Where an operand lies: a base of program.h (or the number of a tensor of the node); the others in floats."""
 
     base: int
-    offset: int = 0
+    offset: int = 0  # in work and scratch the number of a block, until the memory is laid out
     stride: int = 0
     channel: int = 0
 
@@ -28,45 +27,6 @@ class Ref:
 
 
 NONE = Ref(native.BASE_NONE)
-
-
-class Arena:
-    """Offsets in one memory. What is released can be given out again after the next barrier."""
-
-    def __init__(self):
-        self.size = 0
-        self._free, self._released = [], []
-        self._length = {}
-
-    def take(self, floats):
-        floats = -(-floats // ALIGN) * ALIGN
-        for k, (start, length) in enumerate(self._free):
-            if length >= floats:
-                self._free[k] = (start + floats, length - floats)
-                self._length[start] = floats
-                return start
-        start = self.size
-        self.size += floats
-        self._length[start] = floats
-        return start
-
-    def take_fresh(self, floats):
-        """As take, of memory that no stage has used: what is written there before the first stage stays."""
-        start = self.size
-        self.size += -(-floats // ALIGN) * ALIGN
-        return start
-
-    def release(self, start):
-        self._released.append((start, self._length.pop(start)))
-
-    def barrier(self):
-        spans = sorted(span for span in self._free + self._released if span[1])
-        self._released, self._free = [], []
-        for start, length in spans:
-            if self._free and sum(self._free[-1]) == start:
-                self._free[-1] = (self._free[-1][0], self._free[-1][1] + length)
-            else:
-                self._free.append((start, length))
 
 
 @dataclasses.dataclass
@@ -92,7 +52,7 @@ class Stages:
         self.shares = {images * (t + 1) // self.threads - images * t // self.threads for t in range(self.threads)}
         self.most = max(self.shares)
         self.work = Arena()
-        self.closed, self.scratch = [], 0
+        self.closed, self.work_floats, self.scratch_floats = [], 0, 0
         self._weights, self._pending = [], []
         self.layer = ""  # of what is added from now on
         self._begin([])
@@ -108,8 +68,10 @@ class Stages:
 
     def close(self, last=False):
         """Ends the stage: all threads meet here."""
-        if self._scratch.size and not self.wishes:
-            self.wishes.append(self.wish(self._scratch.size))
+        offsets, scratch = self._scratch.lay_out()
+        if scratch and not self.wishes:
+            self.wishes.append(self.wish(scratch))
+        _settle(self.operations, (native.BASE_SCRATCH,), offsets)
         capacity = max(1, min([self.most, *self.wishes]))
         for entry in self.operations:
             if entry.convolution and not self.dry:
@@ -117,7 +79,7 @@ class Stages:
         if last or sum(length for _, _, length in self._pending) > PENDING:
             self._flush()
         self.closed.append((capacity, self.operations, self.jobs))
-        self.scratch = max(self.scratch, self._scratch.size * capacity)
+        self.scratch_floats = max(self.scratch_floats, scratch * capacity)
         self.work.barrier()
         self._begin(self._next_jobs)
 
@@ -127,6 +89,10 @@ class Stages:
         if self.jobs[0]:
             self.close(last=True)
         self.closed[0][2][1].extend(self._weights)
+        offsets, self.work_floats = self.work.lay_out()
+        for _, operations, jobs in self.closed:
+            for entries in (operations, *jobs):
+                _settle(entries, (native.BASE_WORK, native.BASE_PER_THREAD), offsets)
 
     def operation(self, kind, refs, ints=(), floats=(), convolution=None, layer=None):
         entry = Entry(native.OP[kind], list(refs), list(ints), list(floats), None, convolution, layer or self.layer)
@@ -162,7 +128,7 @@ class Stages:
         direction, shape, weights, gradients = entry.convolution
         entry.handle, floats = native.convolution(direction, shape, self._sizes(capacity))
         if direction != native.WEIGHT_GRADIENT:
-            entry.refs[1] = Ref(native.BASE_WORK, self.work.take_fresh(floats))
+            entry.refs[1] = self.take_lasting(floats)
             reorder = native.reorder(entry.handle, False)
             self.weights_job("reorder", [weights, entry.refs[1]], [floats], handle=reorder, layer=entry.layer)
             return
@@ -195,6 +161,10 @@ class Stages:
         """Memory for `floats` numbers of each image, until it is released."""
         return Ref(native.BASE_WORK, self.work.take(floats * self.images), floats)
 
+    def take_lasting(self, floats):
+        """Memory for `floats` numbers that no other block shares: what is written there before the first stage stays."""
+        return Ref(native.BASE_WORK, self.work.take(floats, from_the_beginning=True))
+
     def wish(self, floats):
         """The most images of a chunk, from the numbers of an image that have to stay in the cache."""
         return max(1, min(self.most, self.chunk_bytes // (4 * floats)))
@@ -203,6 +173,14 @@ class Stages:
         """Returns all sizes of chunks that occur for this capacity, the most frequent one first."""
         sizes = [capacity] if any(share >= capacity for share in self.shares) else []
         return sizes + sorted({share % capacity for share in self.shares} - {0, *sizes})
+
+
+def _settle(entries, bases, offsets):
+    """Puts offsets in place of the numbers of blocks."""
+    for entry in entries:
+        for k, ref in enumerate(entry.refs):
+            if ref is not None and ref.base in bases:
+                entry.refs[k] = dataclasses.replace(ref, offset=offsets[ref.offset])
 
 
 def packed(entries):
