@@ -26,14 +26,15 @@ class Checkpoints:
     state.safetensors (optimizer, scale, EMA, each rank's statistics) and meta.json (position, recipe, versions, git
     revision, evaluation). Rank 0 writes; saving and restoring are collective. The newest `keep` stay, and the best by
     `metric`. recipe: a JSON-able dict that a resume must match.
+    global_batch: samples in one batch of all ranks together; with it a resume in mid-epoch may change the number of ranks.
     """
 
-    def __init__(self, folder, *, recipe=None, prefix=None, keep=5, world=None):
+    def __init__(self, folder, *, recipe=None, prefix=None, keep=5, world=None, global_batch=None):
         if keep < 1:
             raise ValueError(f"keep = {keep}: at least one checkpoint must stay")
         self.folder = Path(folder)
         self.recipe = json.loads(json.dumps(recipe or {}))
-        self.prefix, self.keep, self.world = prefix, keep, world
+        self.prefix, self.keep, self.world, self.global_batch = prefix, keep, world, global_batch
         self.rank, self.size = (world.rank, world.size) if world is not None else (0, 1)
         if self.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -80,6 +81,7 @@ class Checkpoints:
                 "epoch": position.epoch,
                 "batch": position.batch,
                 "ranks": self.size,
+                "global_batch": self.global_batch,
                 "metric": metric,
                 "evaluation": evaluation,
                 "recipe": self.recipe,
@@ -98,18 +100,26 @@ class Checkpoints:
                 remove_folder(path)
 
     def paths(self):
-        """Returns the folders of all whole checkpoints, oldest position first."""
+        """Returns the folders of all whole checkpoints, oldest position first: by epoch, and by samples within one."""
         found = []
         for entry in self.folder.iterdir() if self.folder.exists() else ():
             match = _NAME.match(entry.name)
             if match and (entry / "meta.json").exists():
-                found.append((int(match[1]), int(match[2]), entry))
+                samples = int(match[2]) * (json.loads((entry / "meta.json").read_text()).get("global_batch") or 1)
+                found.append((int(match[1]), samples, entry))
         return [entry for _, _, entry in sorted(found)]
 
     def latest(self):
         """Returns the newest checkpoint's folder, or None."""
         paths = self.paths()
         return paths[-1] if paths else None
+
+    def latest_whole(self):
+        """Returns the newest checkpoint's folder whose files are all undamaged, or None. Reads them. Collective."""
+        path = None
+        if self.rank == 0:
+            path = next((path for path in reversed(self.paths()) if damaged_file(path) is None), None)
+        return self._agreed(path)
 
     def best(self):
         """Returns the folder of the checkpoint with the highest metric (the later one of equals), or None."""
@@ -120,18 +130,19 @@ class Checkpoints:
     def restore(self, step, path=None, *, ignore=()):
         """Loads a checkpoint (default: the newest) into a TrainOneStep; returns its Position, or None if there is none.
 
-        ValueError if it was made with another recipe (but for the keys in `ignore`), other parameters, or in mid-epoch
-        with another number of ranks; OSError if a file is damaged.
+        With another global batch the position in mid-epoch is that of the same samples, rounded down to a whole update:
+        no sample is left out, and those of less than one update come twice. ValueError if the checkpoint was made with
+        another recipe (but for the keys in `ignore`), with other parameters, or in mid-epoch with another number of ranks
+        where one of the two global batches is unknown; OSError if a file is damaged.
         """
-        path = Path(path) if path is not None else self._agreed_latest()
+        path = Path(path) if path is not None else self._agreed(self.latest() if self.rank == 0 else None)
         if path is None:
             return None
         meta = read_meta(path)
         self._check(meta, path, ignore)
-        for name, entry in meta["files"].items():
-            file = path / name
-            if file.stat().st_size != entry["bytes"] or _crc32(file) != entry["crc32"]:
-                raise OSError(f"{file} is damaged: size or checksum differs from meta.json")
+        damaged = damaged_file(path)
+        if damaged:
+            raise OSError(f"{damaged} is damaged: size or checksum differs from meta.json")
         weights = {
             name: value.asnumpy() for name, value in ms.load_checkpoint(str(path / "weights.ckpt")).items()
         }
@@ -142,10 +153,16 @@ class Checkpoints:
         statistics = Statistics(step.statistics)
         statistics.load(rows[self.rank] if len(rows) == self.size else statistics.mean(rows))
         step.state_was_set()
-        return Position(meta["epoch"], meta["batch"])
+        return Position(meta["epoch"], self._batch(meta, step.accumulate))
 
-    def _agreed_latest(self):
-        path = self.latest() if self.rank == 0 else None
+    def _batch(self, meta, accumulate):
+        before, now = meta.get("global_batch"), self.global_batch
+        if not before or not now or before == now:
+            return meta["batch"]
+        return meta["batch"] * before // (now * accumulate) * accumulate
+
+    def _agreed(self, path):
+        """Rank 0's checkpoint folder, or None, on every rank."""
         if self.world is None:
             return path
         name = np.frombuffer((path.name if path else "").encode().ljust(256), np.uint8)
@@ -153,7 +170,8 @@ class Checkpoints:
         return self.folder / name if name else None
 
     def _check(self, meta, path, ignore):
-        if meta["ranks"] != self.size and meta["batch"] != 0:
+        known = self.global_batch and meta.get("global_batch")
+        if meta["ranks"] != self.size and meta["batch"] != 0 and not known:
             raise ValueError(
                 f"ranks = {self.size}: {path} was written in mid-epoch by {meta['ranks']} ranks; resume with as many, "
                 "or from a checkpoint at the end of an epoch"
@@ -173,6 +191,19 @@ def read_meta(path):
     if meta.get("format") != _FORMAT:
         raise ValueError(f"format = {meta.get('format')!r}: {path} is not a checkpoint of format {_FORMAT}")
     return meta
+
+
+def damaged_file(path):
+    """Returns the first file of a checkpoint folder that is not as it was written, or None."""
+    for name, entry in read_meta(path)["files"].items():
+        file = Path(path, name)
+        try:
+            whole = file.stat().st_size == entry["bytes"] and _crc32(file) == entry["crc32"]
+        except OSError:
+            whole = False
+        if not whole:
+            return file
+    return None
 
 
 def _cut(flat, parameters):

@@ -4,16 +4,18 @@ MindSpore's libraries (mccl on CPU, nccl on GPU, hccl on Ascend) find their rank
 started here beside rank 0, on a free port, and ends with rank 0 however that ends. nccl and hccl: not run on hardware.
 """
 
+import atexit
+import contextlib
 import os
 import socket
 import subprocess
 import sys
-import threading
 
 BACKENDS = ("auto", "mpi", "mccl", "nccl", "hccl", "none")
 _BY_DEVICE = {"CPU": ("mpi", "mccl"), "GPU": ("nccl",), "Ascend": ("hccl",)}  # the default first
 _LAUNCHERS = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "MPIR_", "HYDI_", "HYDRA_", "MPI_LOCAL")
-_RELEASE_S = 5.0
+# Seconds: how often a rank asks for the scheduler while that starts (MindSpore: 3 to 5), and for how long (1800).
+_JOINING = {"MS_RETRY_INTERVAL_LOWER": "1", "MS_RETRY_INTERVAL_UPPER": "1", "MS_TOPO_TIMEOUT": "180"}
 
 
 def choose_backend(wanted, device_target, size):
@@ -47,6 +49,8 @@ class Cluster:
         self.world, self.scheduler, self.joined = world, None, False
         host, port = world.broadcast_object((self._address(), free_port()) if world.rank == 0 else None)
         cluster = {"MS_WORKER_NUM": str(world.size), "MS_SCHED_HOST": host, "MS_SCHED_PORT": str(port)}
+        for name, value in _JOINING.items():
+            os.environ.setdefault(name, value)
         if world.rank == 0:
             self.scheduler = start_scheduler(cluster)
         os.environ.update(cluster, MS_ROLE="MS_WORKER", MS_NODE_ID=str(world.rank))
@@ -55,7 +59,8 @@ class Cluster:
         from mindspore.communication import get_rank, init
 
         try:
-            init()
+            with one_thread_at_a_time(world.local_rank):
+                init()
         except RuntimeError as error:
             self.close(crashed=True)
             raise RuntimeError(f"MindSpore's cluster did not come up on {host}:{port}: {error}") from None
@@ -70,19 +75,40 @@ class Cluster:
 
     def close(self, crashed=False):
         """Leaves the cluster and ends the scheduler; collective, unless this rank crashed."""
-        if self.joined and not crashed:
-            self.joined = False
-            # In a thread, because it would wait for ever for a scheduler that was killed.
-            from mindspore.communication import release
+        if self.joined:
+            from mindspore._c_expression import set_cluster_exit_with_exception
 
-            leaving = threading.Thread(target=release, daemon=True)
-            leaving.start()
-            leaving.join(_RELEASE_S)
-            self.world.barrier()  # the scheduler stays until every rank has left
+            # Else each rank asks the scheduler to strike it off, and waits 10 s for the answer of one that is gone.
+            set_cluster_exit_with_exception()
+            atexit.register(_silence)
+            self.joined = False
+        if not crashed:
+            self.world.barrier()
         if self.scheduler is not None:
             self.scheduler.kill()
             self.scheduler.wait()
             self.scheduler = None
+
+
+@contextlib.contextmanager
+def one_thread_at_a_time(core):
+    """Context manager: inside, the threads of this process take turns on one core, and none is woken into another's turn.
+
+    MindSpore misses a connection that is made before the connecting thread has noted whom it called, and tries again. With threads
+    that run as they like, joining took 3 to 60 s; in turns 3 s.
+    """
+    cores, policy = os.sched_getaffinity(0), os.sched_getscheduler(0)
+    threads = {int(name) for name in os.listdir("/proc/self/task")}
+    os.sched_setaffinity(0, {sorted(cores)[core % len(cores)]})
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    try:
+        yield
+    finally:
+        new = {int(name) for name in os.listdir("/proc/self/task")} - threads
+        for thread in (0, *new):
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(thread, cores)
+                os.sched_setscheduler(thread, policy, os.sched_param(0))
 
 
 def start_scheduler(cluster):
@@ -94,6 +120,11 @@ def start_scheduler(cluster):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
+
+
+def _silence():
+    """MindSpore's threads tell on stderr, whatever GLOG_v says, that they end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def free_port():

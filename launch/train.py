@@ -15,6 +15,7 @@ from dataloader import Ledger
 from launch.data import eval_loader, open_sources, train_loader
 from launch.embedded import ridge_accuracy
 from launch.job import checking, run
+from launch.plan import show_plan, wants_plan
 from launch.run_folder import new_run_folder, prepare, write_config
 from launch.settings import read_settings, to_file
 from launch.signals import STOPPED_EXIT_CODE, stopping_on_signals
@@ -44,6 +45,10 @@ def train(job, resolved):
 
     started, world, settings, recipe = time.perf_counter(), job.world, resolved.run, resolved.recipe
     with checking():
+        if wants_plan(settings):
+            training, held_back = open_sources(settings)
+            recipe = _with_classes(recipe, training, resolved.given)
+            return show_plan(job, dataclasses.replace(resolved, recipe=recipe), training, held_back)
         folder = _run_folder(settings, world)
         job.log.open(folder)
         job.start_device(settings)
@@ -87,6 +92,7 @@ def train(job, resolved):
         recipe=dataclasses.asdict(recipe),
         keep=recipe.keep_checkpoint_max,
         world=world,
+        global_batch=recipe.batch_size * world.size,
     )
     watchdog = Watchdog(settings.timeout, job.log.failed)
     trainer = Trainer(
@@ -115,11 +121,9 @@ def train(job, resolved):
             if opened:
                 loaders.enter_context(opened)
         position = Position()
-        if settings.resume:
+        if settings.resume or settings.auto_resume:
             with checking():
-                position = checkpoints.restore(step, ignore=("epochs",))
-                if position is None:
-                    raise ValueError(f"--resume {settings.resume}: no checkpoint in {checkpoints.folder}")
+                position = _go_on(checkpoints, step, settings)
         with stopping_on_signals(trainer):
             result = trainer.run(position)
     watchdog.close()
@@ -140,12 +144,27 @@ def _run_folder(settings, world):
                 raise ValueError(f"--resume {folder}: not a run folder, it holds no config.yaml")
         elif settings.run_dir:
             folder = Path(settings.run_dir)
-            if (folder / "config.yaml").exists():
+            if not settings.auto_resume and (folder / "config.yaml").exists():
                 raise ValueError(f"--run_dir {folder} already holds a run: choose another one, or go on with --resume {folder}")
         else:
             folder = new_run_folder("runs", settings.net)
         prepare(folder)
     return world.broadcast_object(folder)
+
+
+def _go_on(checkpoints, step, settings):
+    """Restores the newest whole checkpoint into the step and returns the Position from which to go on."""
+    from engine import Position
+
+    path = checkpoints.latest_whole()
+    if path is None:
+        if settings.resume:
+            raise ValueError(f"--resume {settings.resume}: no whole checkpoint in {checkpoints.folder}")
+        print("no whole checkpoint there yet: starting", flush=True)
+        return Position()
+    position = checkpoints.restore(step, path, ignore=("epochs", "batch_size"))
+    print(f"going on from {path.name}: epoch {position.epoch}, batch {position.batch}", flush=True)
+    return position
 
 
 def _with_classes(recipe, source, given):
