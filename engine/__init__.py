@@ -9,6 +9,7 @@ from engine.lars import LARS
 from engine.loss import SoftmaxCrossEntropy
 from engine.optimizer import Momentum
 from engine.position import Position
+from engine.profiling import profile
 from engine.scale import LossScale
 from engine.step import StepReport, TrainOneStep
 from engine.sync_norm import synchronise_batch_norm
@@ -31,6 +32,7 @@ __all__ = [
     "Trainer",
     "explain_buckets",
     "plan_buckets",
+    "profile",
     "read_capsule",
     "replay",
     "synchronise_batch_norm",

@@ -87,17 +87,20 @@ class Resolved:
     given: frozenset
 
 
-def read_settings(arguments, program):
-    """Returns (Resolved,) for the command line of a training run.
+def read_settings(arguments, program, *more):
+    """Returns (Resolved,) for the command line of a training run. more: dataclasses of further flags, which come behind it.
 
     Weakest first: defaults, the net's recipe, its changes for the embedded images, --config FILE (or the config.yaml of
     --resume RUN, or of a run that --auto_resume goes on with), flags. Raises ValueError with one line for a bad value.
     """
     parser = Parser(prog=program)
     parser.add_argument("--config", help="settings from a YAML file such as a run's config.yaml; flags win over it")
+    for settings in more:
+        add_flags(parser, settings, settings.__doc__.splitlines()[0].rstrip("."))
     given = _parse(parser, arguments)
+    others = [kind(**{name: given.pop(name) for name in _names(kind) & given.keys()}) for kind in more]
     file = given.pop("config", None) or given.get("resume") or _begun(given)
-    return (resolve({**(_from_file(file) if file else {}), **given}),)
+    return resolve({**(_from_file(file) if file else {}), **given}), *others
 
 
 def read_eval_settings(arguments, program):

@@ -1,0 +1,107 @@
+"""The three short runs that a verdict is drawn from."""
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.evaluate import unpack
+from engine.profiling.record import RankRecord
+from engine.profiling.recorder import Recorder
+from engine.profiling.verdict import RankRun
+
+_ALONE_SECONDS = 3.0
+
+
+@dataclass
+class Runs:
+    """Records of the same number of steps: as it was asked for, the same again with every kernel recorded, with one cached batch,
+    and (None where it cannot be) with that batch and without communication. loader_ms: a batch of the loader alone; None: not measured.
+    """
+
+    plain: RankRecord
+    profiled: RankRecord
+    cached: RankRecord
+    silent: RankRecord | None
+    loader_ms: float | None
+
+    @property
+    def overhead(self):
+        """Returns what recording every kernel did to the median step."""
+        return {"plain_ms": _median(self.plain), "profiled_ms": _median(self.profiled)}
+
+
+def run_steps(step, batches, lr, steps, skip=0, kernels=False):
+    """Trains by `batches` until `steps` updates after `skip` are recorded; returns the Recorder."""
+    with Recorder(step, steps=steps, skip=skip, kernels=kernels) as recorder:
+        for batch in recorder.watch(batches):
+            step(*unpack(batch), lr=lr)
+            if recorder.finished:
+                break
+    return recorder
+
+
+def measure_runs(step, batches, lr, *, steps=8, skip=2, silence=None, barrier=None):
+    """Makes the Runs of a TrainOneStep. Collective if it sums over ranks.
+
+    batches: an iterator that does not end within 3 (skip + steps) batches. skip: updates before the first run, which compile.
+    silence: a context manager that takes the communication out of the step, or None. barrier: called before each run.
+    """
+    barrier = barrier or (lambda: None)
+    # Waiting for a full ring is not what training would see, nor is compiling: both lie in the skipped steps.
+    barrier()
+    plain = run_steps(step, batches, lr, steps, skip).record
+    barrier()
+    profiled = run_steps(step, batches, lr, steps, 1, kernels=True).record
+    last = [np.array(array) for array in unpack(next(iter(batches)))]
+    loader_ms = _alone(batches, steps) if hasattr(batches, "occupancy") else None
+    same = _repeat(last)
+    barrier()
+    cached = run_steps(step, same, lr, steps, 1).record
+    silent = None
+    if silence is not None:
+        barrier()
+        with silence():
+            silent = run_steps(step, same, lr, steps, 1).record
+        barrier()
+    return Runs(plain, profiled, cached, silent, loader_ms)
+
+
+def _repeat(batch):
+    while True:
+        yield batch
+
+
+def _alone(batches, count):
+    """Returns ms that the loader alone needs for a batch, once what was ready is used up; None if it takes too long to tell."""
+    source, end = iter(batches), time.perf_counter() + _ALONE_SECONDS
+    for _ in range(batches.occupancy()[1]):
+        next(source)
+        if time.perf_counter() > end:
+            break
+    began = time.perf_counter()
+    for number in range(1, count + 1):
+        next(source)
+        if time.perf_counter() > end:
+            break
+    return 1e3 * (time.perf_counter() - began) / number
+
+
+def _median(record):
+    """Median ms of the steps that did not compile; without any, of what is left without the compiling."""
+    quiet = [step.nanoseconds for step in record.steps if not step.compiled]
+    return statistics.median(quiet or [step.nanoseconds - 1e9 * step.compiled for step in record.steps]) / 1e6
+
+
+def rank_run(record, profiled=None, host=""):
+    """Returns the RankRun of a record; profiled: the record in which the allreduce nodes are seen."""
+    wait = statistics.median(step.wait for step in record.steps) / 1e6
+    inside = [step.phases()["allreduce"] for step in profiled.steps] if profiled is not None else [0]
+    return RankRun(_median(record), wait, statistics.median(inside) / 1e6, host)
+
+
+def compiled_in(record):
+    """Returns (seconds, number) of the compilations within a record's steps."""
+    return sum(step.compiled for step in record.steps), sum(step.compiled > 0 for step in record.steps)
+

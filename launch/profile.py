@@ -1,0 +1,234 @@
+"""Shows where a step's time goes, and what to try first:  [mpirun -n N] python -m launch.profile --net genet [--data_path DIR] ...
+
+Takes the flags of launch.train and trains for a few steps as they say: plain, with every kernel recorded, with a cached batch, and
+without communication. Writes profile.json, trace.json (for ui.perfetto.dev) and report.html. Of two profiles,
+`python -m launch.profile --compare A.json B.json` tells which kernels became slower or faster.
+"""
+
+import dataclasses
+import json
+import shutil
+import socket
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launch.bench import machine, versions
+from launch.data import open_sources, train_loader
+from launch.flags import Parser
+from launch.job import checking, run
+from launch.profile_clock import align
+from launch.run_folder import new_run_folder, prepare
+from launch.settings import read_settings
+from launch.step import build_loss, build_network, build_step
+
+PROGRAM = "python -m launch.profile"
+WORKER_SPANS = 1 << 14  # of each loader worker: 512 KiB
+
+
+@dataclass(frozen=True)
+class ProfileSettings:
+    """the profile"""
+
+    profile_steps: int = field(default=8, metadata={"help": "steps of each of the runs"})
+    warm_up: int = field(default=3, metadata={"help": "steps before them, which compile and fill the caches"})
+    out: str | None = field(default=None, metadata={"help": "folder for the three files; none: a new one in runs/"})
+    trace_events: int = field(default=60_000, metadata={"help": "events in trace.json; the shortest are left out first"})
+
+    def __post_init__(self):
+        for name, least in (("profile_steps", 2), ("warm_up", 1), ("trace_events", 100)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
+
+
+class Endless:
+    """The batches of a loader, epoch after epoch."""
+
+    def __init__(self, loader):
+        self.loader, self.occupancy = loader, loader.occupancy
+        self._epoch, self._batches = 0, iter(loader.epoch(0))
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        batch = next(self._batches, None)
+        if batch is None:
+            self._epoch += 1
+            self._batches = iter(self.loader.epoch(self._epoch))
+            batch = next(self._batches)
+        return batch
+
+
+def read(arguments, program):
+    with checking():
+        return read_settings(arguments, program, ProfileSettings)
+
+
+def profile(job, resolved, own):
+    """Makes the profile and returns the exit code. Collective."""
+    from engine import profiling
+
+    world, settings, recipe = job.world, resolved.run, resolved.recipe
+    with checking():
+        folder = world.broadcast_object(_folder(own, settings) if world.rank == 0 else None)
+        job.log.open(folder)
+        job.start_device(settings)
+        training, _ = open_sources(settings, index_folder=folder if world.rank == 0 else None)
+        if "num_classes" not in resolved.given:
+            recipe = dataclasses.replace(recipe, num_classes=len(training.classes))
+        job.use_compile_cache(settings, PROGRAM, recipe, resolved.step)
+        step = _step(job, resolved, recipe)
+        loader = train_loader(training, recipe, settings, world, spans=WORKER_SPANS, **job.loader_options)
+    world.barrier()
+    peaks = profiling.measure_peaks(job.cores.threads)
+    lr = float(recipe.learning_rates(len(loader))[0])
+    with loader:
+        runs = profiling.measure_runs(
+            step, Endless(loader), lr, steps=own.profile_steps, skip=own.warm_up, silence=_silence(step), barrier=world.barrier
+        )
+        worker_spans = loader.worker_spans()
+    record = runs.profiled
+    _checkpoint(step, folder, world, record)
+    record.rank, record.host, record.peaks = world.rank, socket.gethostname(), peaks
+    record.workers, record.threads, record.cores = loader.workers, job.cores.threads, job.cores.graph
+    record.offset, record.error = align(world.comm, world.rank, world.size)
+    verdict = profiling.judge(_measurements(runs, record, world, resolved, recipe, loader, training, step))
+    spans = _spans(profiling, record, worker_spans)
+    kept, left = profiling.bounded(spans, own.trace_events // world.size)
+    ranks = world.allgather_object((_light(record, world.rank), kept, left))
+    if world.rank == 0:
+        ranks[0] = (record, kept, left)
+        about = {
+            "net": settings.net, "batch_size": recipe.batch_size, "image_size": recipe.image_size, "ranks": world.size,
+            "settings": {"run": vars(settings), "step": vars(resolved.step)}, "machine": machine(), "versions": versions(),
+        }  # fmt: skip
+        made = profiling.build_profile([r for r, _, _ in ranks], about, verdict, runs.overhead, worker_spans)
+        _write(profiling, folder, made, ranks, own.trace_events)
+        print(profiling.table_text(made))
+        print(f"\n{verdict.text}\n\n{folder}/report.html, {folder}/trace.json, {folder}/profile.json", flush=True)
+    return 0
+
+
+def _folder(own, settings):
+    folder = Path(own.out) if own.out else new_run_folder("runs", f"profile-{settings.net}")
+    return prepare(folder)
+
+
+def _step(job, resolved, recipe):
+    settings, world = resolved.run, job.world
+    network = build_network(recipe, settings.pretrained)
+    job.accelerate(network, settings, resolved.step.amp_level or recipe.amp_level(settings.device_target))
+    seed = settings.seed * world.size + world.rank
+    allreduce, kernels = job.graph_allreduce(), job.step_kernels(settings)
+    return build_step(
+        network, build_loss(recipe), recipe, resolved.step, settings.device_target, allreduce, seed, kernels
+    )
+
+
+def _silence(step):
+    """The context manager that takes the communication out of this step, or None where it cannot be taken out."""
+    if not getattr(step.update.reduce.allreduce, "shared", False):
+        return None
+    from kernels.graph import silence
+
+    return silence
+
+
+def _checkpoint(step, folder, world, record):
+    """Writes a checkpoint for the trace, and takes it away again."""
+    import time
+
+    from engine import Checkpoints, Position
+    from engine.profiling import Span
+
+    began = time.perf_counter_ns()
+    saved = Checkpoints(folder / "checkpoints", recipe={}, world=world).save(step, Position(0, 1), average_statistics=False)
+    record.spans.append(Span("host", "checkpoint", began, time.perf_counter_ns()))
+    world.barrier()
+    if world.rank == 0:
+        shutil.rmtree(Path(saved).parent)
+
+
+def _measurements(runs, record, world, resolved, recipe, loader, training, step):
+    """Returns the Measurements of all ranks, the same on each. Collective."""
+    from engine.profiling import Measurements, compiled_in, rank_run
+
+    mine = (
+        rank_run(runs.plain, record, record.host),
+        rank_run(runs.cached, None, record.host),
+        rank_run(runs.silent, None, record.host) if runs.silent else None,
+        runs.loader_ms,
+        record.cores,
+    )
+    as_is, cached, silent, loader_ms, cores = zip(*world.allgather_object(mine))
+    seconds, count = compiled_in(runs.plain)
+    each = [{name: value / 1e6 for name, value in s.phases().items()} for s in record.steps]
+    phases = {name: sorted(row[name] for row in each)[len(each) // 2] for name in each[0]}
+    return Measurements(
+        as_is, cached, silent if None not in silent else (),
+        steps=len(runs.plain.steps), recompiled_s=seconds, recompilations=count,
+        loader_ms=max((ms for ms in loader_ms if ms), default=None), workers=loader.workers, packed=not hasattr(training, "root"),
+        buckets=len(step.update.reduce.bounds), gradient_bytes=sum(4 * p.size for p in step.optimizer.params),
+        affinity=cores, threads=record.threads, kernels=resolved.run.kernels,
+        device_target=resolved.run.device_target, batch_size=recipe.batch_size, phases=world.broadcast_object(phases),
+    )  # fmt: skip
+
+
+def _spans(profiling, record, worker_spans):
+    """All Spans of this rank within its recorded steps, those of its loader workers included."""
+    begin = record.steps[0].begin
+    end = max([record.steps[-1].end, *(span.end for span in record.spans)])
+    spans = profiling.rank_spans(record)
+    for worker, found in enumerate(worker_spans):
+        for name, start, stop, sample in found:
+            if begin <= start < end:
+                args = {"sample": sample} if sample >= 0 else {}
+                spans.append(profiling.Span(f"loader worker {worker}", name, start, stop, args))
+    return [span for span in spans if span.begin >= begin]
+
+
+def _light(record, rank):
+    """The record without its executions, to be sent to rank 0."""
+    if rank == 0:
+        return None
+    return dataclasses.replace(record, steps=[dataclasses.replace(step, executions=[]) for step in record.steps])
+
+
+def _write(profiling, folder, made, ranks, budget):
+    (folder / "profile.json").write_text(json.dumps(made, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    lost = {f"rank {record.rank}": {"events": left[0], "ms": left[1] / 1e6} for record, _, left in ranks if left[0]}
+    about = {"net": made["about"]["net"], "shortest_left_out": lost}
+    pairs = [(record, kept) for record, kept, _ in ranks]
+    profiling.write_trace(folder / "trace.json", profiling.chrome_trace(pairs, budget, about))
+    name = f"{made['about']['net']}, batch {made['about']['batch_size']}, {made['about']['ranks']} ranks"
+    profiling.write_report(folder / "report.html", made, profiling.timeline(pairs), name)
+
+
+def compare(arguments):
+    """Prints the comparison of two profiles and returns the exit code."""
+    parser = Parser(prog=PROGRAM)
+    parser.add_argument("--compare", nargs=2, metavar=("BEFORE", "AFTER"), required=True)
+    from engine.profiling.compare import compare_text
+
+    profiles = []
+    for path in parser.parse_args(arguments).compare:
+        try:
+            profiles.append(json.loads(Path(path).read_text(encoding="utf-8")))
+            profiles[-1]["kernels"], profiles[-1]["step_ms"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            sys.stderr.write(f"{PROGRAM}: {path} is no profile: {error}\n")
+            return 2
+    print(compare_text(*profiles))
+    return 0
+
+
+def main(arguments=None):
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--compare" in arguments:
+        return compare(arguments)
+    return run(profile, read, arguments, PROGRAM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
