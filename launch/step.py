@@ -19,6 +19,7 @@ class StepSettings:
     ema: float | None = _flag(None, "decay of a moving average of the weights, which is evaluated too")
     drop_overflow: bool = _flag(False, "skip a step whose gradients are not finite, with a fixed loss scale too")
     average_statistics: bool = _flag(True, "average BatchNorm's statistics over ranks before evaluation and checkpoint")
+    sync_batch_norm: bool = _flag(False, "BatchNorm over the batches of all ranks together; not for genet")
     bucket_mb: float = _flag(25.0, "megabytes of gradients that travel in one allreduce")
 
     def __post_init__(self):
@@ -56,9 +57,15 @@ def build_loss(recipe):
 
 def build_step(network, loss, recipe, settings, device_target="CPU", allreduce=None, seed=0, kernels=None):
     """Returns the TrainOneStep of a network for a Recipe and StepSettings; kernels: see Job.step_kernels."""
-    from engine import LARS, Momentum, TrainOneStep
+    from engine import LARS, Momentum, TrainOneStep, synchronise_batch_norm
+    from engine.sync_norm import SyncBatchNorm
 
     kernels = kernels or {}
+    synchronised = settings.sync_batch_norm and allreduce is not None
+    if synchronised:
+        if recipe.net == "genet":
+            raise ValueError("--sync_batch_norm: genet normalises on parallel branches, whose sums ranks could start in other orders")
+        synchronise_batch_norm(network, allreduce)
     arguments = network.trainable_params(), recipe.momentum, recipe.weight_decay, recipe.decays, settings.nesterov
     optimizer = LARS(*arguments) if settings.optimizer == "lars" else Momentum(*arguments, kernel=kernels.get("momentum"))
     return TrainOneStep(
@@ -75,6 +82,8 @@ def build_step(network, loss, recipe, settings, device_target="CPU", allreduce=N
         ema=settings.ema,
         seed=seed,
         finite_kernel=kernels.get("finite"),
+        float32_cells=(SyncBatchNorm,) if synchronised else (),
+        reduce_after_backward=synchronised,
     )
 
 

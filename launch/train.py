@@ -68,7 +68,8 @@ def train(job, resolved):
         )
         network = build_network(recipe, settings.pretrained)
         loss = build_loss(recipe)
-        job.accelerate(network, settings, resolved.step.amp_level or recipe.amp_level(settings.device_target))
+        if not (resolved.step.sync_batch_norm and world.size > 1):  # the project's own kernels normalise a rank's batch alone
+            job.accelerate(network, settings, resolved.step.amp_level or recipe.amp_level(settings.device_target))
         step = build_step(
             network,
             loss,
