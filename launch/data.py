@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dataloader import Cifar10, EvalTransform, ImageFolder, Ledger, ListFile, Loader, Pack, TrainTransform
+from dataloader import Cifar10, EvalTransform, ImageFolder, ListFile, Loader, Pack, TrainTransform
 from dataloader.pack import MAGIC as PACK_MAGIC
 from launch.embedded import embedded_dataset
 

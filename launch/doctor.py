@@ -3,35 +3,29 @@
 Exit code 0: training would start. 1: at least one finding marked FAIL.
 """
 
-import ctypes
+import importlib.util
 import os
 import shutil
 import socket
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from launch.collectives import BACKENDS
 from launch.cores import explain_cores, this_host
+from launch.doctor_devices import check_cluster, check_device, check_devices, check_rank_table
+from launch.finding import Finding
 from launch.flags import Parser
+from launch.plan import ring_bytes
 from launch.world import open_world, under_mpi
 
 NEEDED_DISK_GB = 2.0
 CHECK_MB = 32
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report. level: OK, WARN or FAIL; fix: what to do about it."""
-
-    level: str
-    what: str
-    fix: str = ""
-
-    def __str__(self):
-        return f"{self.level:<4}  {self.what}" + (f"\n      fix: {self.fix}" if self.fix else "")
+SHM_MB_A_RANK = 64
+_LAYERS = {"tbb": "tbbpool", "omp": "omppool", "workqueue": "workqueue"}
 
 
 def check_mpi(world):
@@ -63,46 +57,41 @@ def check_cores(world):
     return found
 
 
-def check_memory(ring_mb=256):
-    """Whether shared memory holds the loader's ring."""
+def check_memory(world, batch_size=256, image_size=224, workers=None):
+    """Whether memory holds the loader's rings of this host's ranks, and /dev/shm what MPI puts there. Collective."""
+    workers = workers or len(this_host(world)[world.local_rank].workers)
+    ring_mb = ring_bytes(batch_size, image_size, workers) * world.local_size >> 20
+    what = f"the loader's rings take {ring_mb} MB on this host (--batch_size {batch_size}, {workers} workers a rank)"
     try:
         free = _available_mb()
     except OSError:
-        return [Finding("WARN", "available memory unknown")]
+        return [Finding("WARN", f"available memory unknown; {what}")]
     if free < ring_mb:
-        return [Finding("FAIL", f"{free} MB of memory available, the loader's ring takes up to {ring_mb} MB", "a smaller --batch_size")]
-    return [Finding("OK", f"{free} MB of memory available; the loader's ring is anonymous memory, /dev/shm is not used")]
+        return [Finding("FAIL", f"{free} MB of memory available, {what}", "a smaller --batch_size, or fewer --workers")]
+    found = [Finding("OK", f"{free} MB of memory available, {what}; the rings are anonymous memory, not in /dev/shm")]
+    shm, needed = _shm_mb(), SHM_MB_A_RANK * world.local_size
+    if world.local_size > 1 and shm is not None and shm < needed:
+        fix = f"mount it larger (docker run --shm-size={needed}m)"
+        found.append(Finding("WARN", f"{shm} MB free in /dev/shm, where MPI keeps its buffers: {needed} MB are safe", fix))
+    return found
 
 
-def _available_mb():
-    with open("/proc/meminfo", encoding="utf-8") as lines:
-        return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("MemAvailable"))
-
-
-def check_device(target):
-    """Whether MindSpore has what this device needs."""
-    import mindspore as ms
-
-    if target == "CPU":
-        return [Finding("OK", f"MindSpore {ms.__version__} on CPU")]
+def _shm_mb():
     try:
-        ms.set_device(target)
-        return [Finding("OK", f"MindSpore {ms.__version__} on {target}")]
-    except (RuntimeError, ValueError) as error:
-        missing = _missing_libraries() if target == "GPU" else []
-        fix = f"missing libraries: {', '.join(missing)}; pip install 'cellwright[gpu]'" if missing else "install its driver and toolkit"
-        return [Finding("FAIL", f"{target}: {str(error).strip().splitlines()[0]}", fix)]
+        return shutil.disk_usage("/dev/shm").free >> 20
+    except OSError:
+        return None
 
 
-def _missing_libraries():
-    names = ("libcuda.so.1", "libcudart.so.11.0", "libcublas.so.11", "libcudnn.so.8", "libcurand.so.10", "libcufft.so.10")
-    missing = []
-    for name in names:
-        try:
-            ctypes.CDLL(name)
-        except OSError:
-            missing.append(name)
-    return missing
+def _available_mb(meminfo="/proc/meminfo", cgroup="/sys/fs/cgroup"):
+    """MB that may still be taken: of the host, or of the cgroup if that grants less."""
+    with open(meminfo, encoding="utf-8") as lines:
+        free = next(int(line.split()[1]) >> 10 for line in lines if line.startswith("MemAvailable"))
+    try:
+        limit, used = (Path(cgroup, f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        return free if limit == "max" else min(free, int(limit) - int(used) >> 20)
+    except (OSError, ValueError):
+        return free
 
 
 def check_kernels():
@@ -115,11 +104,17 @@ def check_kernels():
 
 
 def check_threads():
-    """Whether OpenCV and numba run with the threads that the loader expects."""
+    """With how many threads OpenCV, numba and OpenMP run, and which threading layers numba has."""
     import cv2
     import numba
 
-    return [Finding("OK", f"OpenCV {cv2.__version__}, numba {numba.__version__}, threading layer {numba.config.THREADING_LAYER}")]
+    layers = [name for name, module in _LAYERS.items() if importlib.util.find_spec(f"numba.np.ufunc.{module}")]
+    versions = f"OpenCV {cv2.__version__}, numba {numba.__version__}"
+    threads = f"OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}, numba {numba.config.NUMBA_NUM_THREADS}"
+    found = [Finding("OK", f"{versions}; threads: {threads}; threading layers: {', '.join(layers)}")]
+    if not layers:
+        found.append(Finding("FAIL", "numba has no threading layer", "reinstall numba"))
+    return found
 
 
 def check_port():
@@ -150,38 +145,34 @@ def check_collective(world):
     if world.size == 1:
         return []
     numbers = np.full(CHECK_MB << 18, world.rank + 1, np.float32)
-    world.barrier()
-    began = time.perf_counter()
-    total = world.allreduce(numbers)
-    seconds = time.perf_counter() - began
+    seconds = []
+    for _ in range(3):  # the first turn pays for fresh memory and for the connection
+        world.barrier()
+        began = time.perf_counter()
+        total = world.allreduce(numbers)
+        seconds.append(time.perf_counter() - began)
     if not np.all(total == world.size * (world.size + 1) / 2):
         return [Finding("FAIL", "an allreduce over all ranks gives a wrong sum", "check the MPI installation of every host")]
-    return [Finding("OK", f"allreduce over {world.size} ranks is right, {CHECK_MB} MB in {1e3 * seconds:.0f} ms")]
+    speed = f"{CHECK_MB} MiB in {1e3 * min(seconds):.0f} ms, {CHECK_MB / 1024 / min(seconds):.2f} GiB/s"
+    return [Finding("OK", f"allreduce over {world.size} ranks is right, {speed}")]
 
 
-def check_rank_table(target, environment=os.environ):
-    """Whether a rank table that the environment names can be read."""
-    path = environment.get("RANK_TABLE_FILE")
-    if target != "Ascend" or not path:
-        return []
-    if not os.path.exists(path):
-        return [Finding("FAIL", f"RANK_TABLE_FILE={path} does not exist", "unset it: python -m launch.ranktable makes one")]
-    return [Finding("OK", f"rank table {path}")]
-
-
-def examine(world, target="CPU", folder="."):
-    """Returns the Findings on this rank. Collective."""
+def examine(world, given):
+    """Returns the Findings on this rank, for the flags of `main`. Collective."""
+    target = given.device_target
     return [
         *check_mpi(world),
         *check_cores(world),
         *check_collective(world),
-        *check_memory(),
+        *check_memory(world, given.batch_size, given.image_size, given.workers),
         *check_threads(),
         *check_kernels(),
+        *check_devices(world, target),
         *check_device(target),
         *check_port(),
-        *check_disk(folder),
-        *check_rank_table(target),
+        *check_cluster(world, target, given.backend),
+        *check_disk(given.run_dir),
+        *check_rank_table(world, target, given.rank_table),
     ]
 
 
@@ -191,11 +182,16 @@ def main(arguments=None):
     parser = Parser(prog="python -m launch.doctor", description=__doc__.splitlines()[0])
     parser.add_argument("--device_target", choices=("CPU", "GPU", "Ascend"), default="CPU")
     parser.add_argument("--run_dir", default=".", help="where runs are to be written")
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="try this collective too")
+    parser.add_argument("--rank_table", help="Ascend: check this table; none: RANK_TABLE_FILE")
+    parser.add_argument("--batch_size", type=int, default=256, help="of each rank, for the loader's memory")
+    parser.add_argument("--image_size", type=int, default=224, help="in pixels, for the loader's memory")
+    parser.add_argument("--workers", type=int, help="loader processes of each rank; none: from its cores")
     given = parser.parse_args(arguments)
     launched = under_mpi()
     world = open_world()
     quiet_environment(1)
-    findings = world.allgather_object(examine(world, given.device_target, given.run_dir))
+    findings = world.allgather_object(examine(world, given))
     failed = any(finding.level == "FAIL" for found in findings for finding in found)
     if world.rank == 0:
         for finding in findings[0]:

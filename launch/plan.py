@@ -72,10 +72,10 @@ def steps_lines(resolved, training, held_back, world):
     rates = recipe.learning_rates(steps)
     held = len(held_back) if held_back else "none"
     times = f" x {accumulate} accumulated" if accumulate > 1 else ""
+    epoch = f"{steps} an epoch of {recipe.batch_size} x {world.size} ranks{times} = {update} images"
     lines = [
         f"data: {len(training)} training images in {recipe.num_classes} classes, {held} held back",
-        f"steps: {steps} an epoch of {recipe.batch_size} x {world.size} ranks{times} = {update} images, "
-        f"{recipe.epochs} epochs, {total} steps in all",
+        f"steps: {epoch}, {recipe.epochs} epochs, {total} steps in all",
         "learning rate:",
     ]
     return lines + [f"  step {step} (epoch {step // steps}): {rates[step]:.6g}" for step in check_points(recipe, steps, total)]
@@ -111,7 +111,7 @@ def memory_lines(network, resolved, workers):
     level = step.amp_level or recipe.amp_level(resolved.run.device_target)
     item = 4 if level == "O0" else 2
     layers = recipe.batch_size * item * layer_outputs(network, recipe.image_size)
-    ring = (2 * workers + 2) * recipe.batch_size * recipe.image_size**2 * 3
+    ring = ring_bytes(recipe.batch_size, recipe.image_size, workers)
     lines = [
         f"memory of one rank, about {(weights + copies * trained + layers + ring) / _MB:.0f} MB beside the libraries' own:",
         f"  weights {weights / _MB:.1f} MB, gradients and optimizer state {copies * trained / _MB:.1f} MB",
@@ -119,6 +119,11 @@ def memory_lines(network, resolved, workers):
         f"  the loader's ring: {ring / _MB:.1f} MB for {workers} workers",
     ]
     return lines
+
+
+def ring_bytes(batch_size, image_size, workers):
+    """Returns the bytes of a loader's ring of uint8 batches, but for its few words of bookkeeping."""
+    return (2 * workers + 2) * batch_size * image_size**2 * 3
 
 
 def layer_outputs(network, image_size):
@@ -152,8 +157,8 @@ def checkpoint_lines(resolved, network):
     every = f"every {recipe.checkpoint_interval_epochs} epochs"
     every += f" and {run.checkpoint_steps} steps" if run.checkpoint_steps else ""
     kept = recipe.keep_checkpoint_max + 1
+    size = f"{each / _MB:.0f} MB each, up to {kept * each / 1e9:.2f} GB"
     return [
-        f"checkpoints: {every}, {each / _MB:.0f} MB each; the newest {recipe.keep_checkpoint_max} and the best stay: "
-        f"up to {kept * each / 1e9:.2f} GB",
+        f"checkpoints: {every}, {size}; the newest {recipe.keep_checkpoint_max} and the best stay",
         f"run folder: {run.resume or run.run_dir or 'a new one in runs/'}",
     ]

@@ -4,7 +4,6 @@ import hashlib
 import os
 from pathlib import Path
 
-
 _ISA_FOR_STOCK_KERNELS = "AVX2"
 
 

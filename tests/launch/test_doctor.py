@@ -1,10 +1,14 @@
+import os
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
 from runs import command
 
 from launch import doctor
+from launch.cores import CorePlan
+from launch.ranktable import table_for
 from launch.world import World
 
 
@@ -36,7 +40,7 @@ def test_a_full_disk(monkeypatch, tmp_path):
 
 def test_too_little_memory(monkeypatch):
     monkeypatch.setattr(doctor, "_available_mb", lambda: 100)
-    (found,) = doctor.check_memory()
+    (found,) = doctor.check_memory(World())
     assert found.level == "FAIL" and "--batch_size" in found.fix
 
 
@@ -64,7 +68,44 @@ def test_an_allreduce_that_lies():
     assert found.level == "FAIL" and "wrong sum" in found.what
 
 
+def test_the_cgroup_limits_the_memory(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 8388608 kB\n")
+    (tmp_path / "memory.max").write_text("1073741824\n")
+    (tmp_path / "memory.current").write_text("536870912\n")
+    assert doctor._available_mb(tmp_path / "meminfo", tmp_path) == 512
+    (tmp_path / "memory.max").write_text("max\n")
+    assert doctor._available_mb(tmp_path / "meminfo", tmp_path) == 8192
+
+
+def test_a_small_shm_is_a_warning_where_ranks_share_a_host(monkeypatch):
+    monkeypatch.setattr(doctor, "_shm_mb", lambda: 64)
+    monkeypatch.setattr(doctor, "this_host", lambda world: [CorePlan((0,), (0,))] * 2)
+    world = World()
+    assert [found.level for found in doctor.check_memory(world)] == ["OK"]
+    world.local_size = 2
+    assert [found.level for found in doctor.check_memory(world)] == ["OK", "WARN"]
+
+
+CONF = "address_0=10.0.0.1\naddress_1=10.0.0.2\n"
+
+
+@pytest.mark.parametrize("change, level", [(None, "OK"), ("10.0.0.9", "FAIL")])
+def test_a_rank_table_is_checked_against_the_world(tmp_path, change, level):
+    conf, table = tmp_path / "hccn.conf", tmp_path / "table.json"
+    conf.write_text(CONF)
+    made = table_for(World(), hccn_conf=conf, environment={})
+    text = Path(made).read_text()
+    os.unlink(made)
+    table.write_text(text.replace("10.0.0.1", change or "10.0.0.1"))
+    (found,) = doctor.check_rank_table(World(), "Ascend", str(table), conf, {})
+    assert found.level == level
+    (found,) = doctor.check_rank_table(World(), "Ascend", None, conf, {"RANK_TABLE_FILE": str(table)})
+    assert found.level == level
+
+
 def test_a_rank_table_that_is_not_there():
-    (found,) = doctor.check_rank_table("Ascend", {"RANK_TABLE_FILE": "/nowhere.json"})
+    (found,) = doctor.check_rank_table(World(), "Ascend", None, "/nowhere", {"RANK_TABLE_FILE": "/nowhere.json"})
     assert found.level == "FAIL" and "launch.ranktable" in found.fix
-    assert doctor.check_rank_table("CPU", {"RANK_TABLE_FILE": "/nowhere.json"}) == []
+    (found,) = doctor.check_rank_table(World(), "Ascend", None, "/nowhere", {})
+    assert found.level == "WARN"
+    assert doctor.check_rank_table(World(), "CPU", None, "/nowhere", {"RANK_TABLE_FILE": "/nowhere.json"}) == []

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_example_of_the_readme_runs(tmp_path):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    example = re.search(r"```python\n(.*?)```", text, re.S)[1]
+    example = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     assert len([line for line in example.splitlines() if line and not line.startswith(("import", "from"))]) <= 15
     data = embedded_dataset(tmp_path)
     example = example.replace("/data/flowers/train", str(data / "train"))

@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-
 from runs import command, metrics
 
 STEP_FIELDS = {"step", "epoch", "loss", "lr", "loss_scale", "step_ms", "wait_ms", "images_per_s"}
