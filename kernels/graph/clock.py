@@ -123,3 +123,11 @@ def _cost(kind, entry):
     floats = ints[0] if kind in ("copy", "add") else ints[0] * ints[1] * (1 if kind in ("import", "export") else lanes)
     passes, flops = _PASSES[kind]
     return float(flops * floats), 4.0 * passes * floats, 0.0
+
+
+def multiply_adds(rounds):
+    """Runs so many rounds of multiply-adds from registers on the team's threads; returns their FLOPs, 0 if this cannot be done."""
+    library = shim()[1]
+    library.cellwright_peak.argtypes = [ctypes.c_int64]
+    library.cellwright_peak.restype = ctypes.c_double
+    return library.cellwright_peak(rounds)
