@@ -165,7 +165,10 @@ def resolve(given):
     if run.data_path is None:
         recipe = embedded_recipe(recipe)
     recipe = dataclasses.replace(recipe, **_part(given, _names(Recipe) - _names(RunSettings)))
-    return Resolved(run, StepSettings(**_part(given, _names(StepSettings))), recipe, frozenset(given))
+    step = StepSettings(**_part(given, _names(StepSettings)))
+    if step.sync_batch_norm and run.net == "genet":
+        raise ValueError("--sync_batch_norm: genet normalises on parallel branches, whose sums ranks could start in other orders")
+    return Resolved(run, step, recipe, frozenset(given))
 
 
 def to_file(settings):

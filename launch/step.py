@@ -63,8 +63,6 @@ def build_step(network, loss, recipe, settings, device_target="CPU", allreduce=N
     kernels = kernels or {}
     synchronised = settings.sync_batch_norm and allreduce is not None
     if synchronised:
-        if recipe.net == "genet":
-            raise ValueError("--sync_batch_norm: genet normalises on parallel branches, whose sums ranks could start in other orders")
         synchronise_batch_norm(network, allreduce)
     arguments = network.trainable_params(), recipe.momentum, recipe.weight_decay, recipe.decays, settings.nesterov
     optimizer = LARS(*arguments) if settings.optimizer == "lars" else Momentum(*arguments, kernel=kernels.get("momentum"))
