@@ -153,13 +153,14 @@ class Checkpoints:
         statistics = Statistics(step.statistics)
         statistics.load(rows[self.rank] if len(rows) == self.size else statistics.mean(rows))
         step.state_was_set()
-        return Position(meta["epoch"], self._batch(meta, step.accumulate))
+        return self.position(step, meta)
 
-    def _batch(self, meta, accumulate):
-        before, now = meta.get("global_batch"), self.global_batch
-        if not before or not now or before == now:
-            return meta["batch"]
-        return meta["batch"] * before // (now * accumulate) * accumulate
+    def position(self, step, meta):
+        """Returns the Position at which a step goes on from a checkpoint's meta.json, a dict; see `restore`."""
+        before, now, batch = meta.get("global_batch"), self.global_batch, meta["batch"]
+        if before and now and before != now:
+            batch = batch * before // (now * step.accumulate) * step.accumulate
+        return Position(meta["epoch"], batch)
 
     def _agreed(self, path):
         """Rank 0's checkpoint folder, or None, on every rank."""
