@@ -1,0 +1,65 @@
+import dataclasses
+
+import pytest
+from runs import command
+
+from launch.plan import check_points
+from launch.settings import read_settings
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plan")
+    flags = ("--net", "tinydarknet", "--batch_size", 10, "--accumulate", 2, "--run_dir", folder / "run", "--bucket_mb", 1)
+    done = command("launch.train", *flags, "--dry_run", ranks=2)
+    assert done.stderr == "" and not (folder / "run").exists()
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "world: 2 ranks on ",
+        "back end mpi\n",
+        "data: 5000 training images in 10 classes, 1000 held back\n",
+        "steps: 125 an epoch of 10 x 2 ranks x 2 accumulated = 40 images, 8 epochs, 1000 steps in all\n",
+        "  step 0 (epoch 0): ",
+        "  step 999 (epoch 7): ",
+        "cores\n  rank 0 on ",
+        "  bucket 0: ",
+        "memory of one rank, about ",
+        "checkpoints: every ",
+        "run folder: ",
+    ],
+)
+def test_the_whole_plan_is_said_and_nothing_is_done(plan, line):
+    assert line in plan
+
+
+def test_the_buckets_hold_every_gradient_once(plan):
+    counts = [int(line.split(" MB, ")[1].split()[0]) for line in plan.splitlines() if line.startswith("  bucket")]
+    from nets import create_network, recipe_for
+
+    recipe = recipe_for("tinydarknet", "imagenet2012")
+    network = create_network("tinydarknet", 10, 32, **recipe.network_settings)
+    assert len(counts) > 1 and sum(counts) == len(network.trainable_params())
+
+
+def test_explain_cores_alone():
+    done = command("launch.train", "--net", "tinydarknet", "--explain_cores")
+    assert done.stdout.startswith("cores\n  rank 0 on ") and len(done.stdout.splitlines()) == 2
+
+
+def test_more_ranks_than_devices_is_one_line():
+    flags = ("--net", "tinydarknet", "--device_target", "GPU", "--dry_run")
+    done = command("launch.train", *flags, ranks=2, check=False, CUDA_VISIBLE_DEVICES="0")
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("python -m launch.train")]
+    assert "2 ranks on this host, but local rank 1 may use 1 GPU device (0)" in line
+
+
+def test_check_points_tell_the_schedule():
+    (resolved,) = read_settings(["--net", "tinydarknet", "--warmup_epochs", "2", "--hold_epochs", "1"], "launch.train")
+    recipe = dataclasses.replace(resolved.recipe, lr_scheduler="exponential", lr_epochs=(4, 90))
+    assert check_points(recipe, 10, 60) == [0, 15, 20, 30, 40, 45, 59]
+    assert check_points(recipe, 10, 1) == [0]
