@@ -10,9 +10,11 @@ import json
 import shutil
 import socket
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dataloader import ImageFolder
 from launch.bench import machine, versions
 from launch.data import open_sources, train_loader
 from launch.flags import Parser
@@ -74,7 +76,7 @@ def profile(job, resolved, own):
         folder = world.broadcast_object(_folder(own, settings) if world.rank == 0 else None)
         job.log.open(folder)
         job.start_device(settings)
-        training, _ = open_sources(settings, index_folder=folder if world.rank == 0 else None)
+        training, _ = open_sources(settings)
         if "num_classes" not in resolved.given:
             recipe = dataclasses.replace(recipe, num_classes=len(training.classes))
         job.use_compile_cache(settings, PROGRAM, recipe, resolved.step)
@@ -93,7 +95,12 @@ def profile(job, resolved, own):
     record.rank, record.host, record.peaks = world.rank, socket.gethostname(), peaks
     record.workers, record.threads, record.cores = loader.workers, job.cores.threads, job.cores.graph
     record.offset, record.error = align(world.comm, world.rank, world.size)
-    verdict = profiling.judge(_measurements(runs, record, world, resolved, recipe, loader, training, step))
+    known = {"workers": loader.workers, "packed": not isinstance(training, ImageFolder), "threads": record.threads}
+    known |= {"kernels": settings.kernels, "device_target": settings.device_target, "batch_size": recipe.batch_size}
+    gather = world.allgather_object
+    verdict = profiling.judge(
+        profiling.measurements(runs, step, gather=gather, host=record.host, cores=record.cores, **known)
+    )
     spans = _spans(profiling, record, worker_spans)
     kept, left = profiling.bounded(spans, own.trace_events // world.size)
     ranks = world.allgather_object((_light(record, world.rank), kept, left))
@@ -137,8 +144,6 @@ def _silence(step):
 
 def _checkpoint(step, folder, world, record):
     """Writes a checkpoint for the trace, and takes it away again."""
-    import time
-
     from engine import Checkpoints, Position
     from engine.profiling import Span
 
@@ -148,31 +153,6 @@ def _checkpoint(step, folder, world, record):
     world.barrier()
     if world.rank == 0:
         shutil.rmtree(Path(saved).parent)
-
-
-def _measurements(runs, record, world, resolved, recipe, loader, training, step):
-    """Returns the Measurements of all ranks, the same on each. Collective."""
-    from engine.profiling import Measurements, compiled_in, rank_run
-
-    mine = (
-        rank_run(runs.plain, record, record.host),
-        rank_run(runs.cached, None, record.host),
-        rank_run(runs.silent, None, record.host) if runs.silent else None,
-        runs.loader_ms,
-        record.cores,
-    )
-    as_is, cached, silent, loader_ms, cores = zip(*world.allgather_object(mine))
-    seconds, count = compiled_in(runs.plain)
-    each = [{name: value / 1e6 for name, value in s.phases().items()} for s in record.steps]
-    phases = {name: sorted(row[name] for row in each)[len(each) // 2] for name in each[0]}
-    return Measurements(
-        as_is, cached, silent if None not in silent else (),
-        steps=len(runs.plain.steps), recompiled_s=seconds, recompilations=count,
-        loader_ms=max((ms for ms in loader_ms if ms), default=None), workers=loader.workers, packed=not hasattr(training, "root"),
-        buckets=len(step.update.reduce.bounds), gradient_bytes=sum(4 * p.size for p in step.optimizer.params),
-        affinity=cores, threads=record.threads, kernels=resolved.run.kernels,
-        device_target=resolved.run.device_target, batch_size=recipe.batch_size, phases=world.broadcast_object(phases),
-    )  # fmt: skip
 
 
 def _spans(profiling, record, worker_spans):

@@ -6,7 +6,7 @@ from engine.profiling.peaks import measure_peaks
 from engine.profiling.record import Execution, Node, RankRecord, Span, Step
 from engine.profiling.recorder import Recorder, profile
 from engine.profiling.report import timeline, write_report
-from engine.profiling.runs import Runs, compiled_in, measure_runs, rank_run, run_steps
+from engine.profiling.runs import Runs, compiled_in, measure_runs, measurements, run_steps
 from engine.profiling.table import tables
 from engine.profiling.table import text as table_text
 from engine.profiling.trace import bounded, chrome_trace, rank_spans, write_trace
@@ -15,5 +15,5 @@ from engine.profiling.verdict import Measurements, RankRun, Verdict, judge
 __all__ = [
     "Execution", "Measurements", "Node", "RankRecord", "RankRun", "Recorder", "Span", "Step", "Verdict", "bounded",
     "Runs", "build_profile", "chrome_trace", "compare", "compare_text", "compiled_in", "judge", "measure_peaks", "measure_runs",
-    "profile", "rank_run", "rank_spans", "run_steps", "table_text", "tables", "timeline", "write_report", "write_trace",
+    "measurements", "profile", "rank_spans", "run_steps", "table_text", "tables", "timeline", "write_report", "write_trace",
 ]  # fmt: skip

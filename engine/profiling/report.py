@@ -43,12 +43,13 @@ def _colour(span):
 def write_report(path, profile, lanes=(), title="Profile"):
     """Writes the report of a profile (see build_profile) and of timeline lanes to an HTML file; returns its path."""
     page, style, *scripts = (
-        (_PARTS / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "draw.js", "charts.js", "table.js")
+        (_PARTS / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "draw.js", "charts.js", "timeline.js", "table.js")
     )
-    data = json.dumps({**profile, "timeline": list(lanes)}, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    # What could end the script that holds the data, and the marks themselves, must not be in it.
+    data = json.dumps({**profile, "timeline": list(lanes)}, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c").replace("{{", "{\\u007b")
     for mark, text in (
         ("{{title}}", html.escape(title)), ("{{style}}", style), ("{{scripts}}", "\n".join(scripts)), ("{{data}}", data),
     ):  # fmt: skip
-        page = page.replace(mark, text, 1)
+        page = page.replace(mark, text)
     Path(path).write_text(page, encoding="utf-8")
     return Path(path)

@@ -9,9 +9,9 @@ import numpy as np
 from engine.evaluate import unpack
 from engine.profiling.record import RankRecord
 from engine.profiling.recorder import Recorder
-from engine.profiling.verdict import RankRun
+from engine.profiling.verdict import Measurements, RankRun
 
-_ALONE_SECONDS = 3.0
+_ALONE_SECONDS = (0.3, 3.0)  # how long the loader is watched at least and at most
 
 
 @dataclass
@@ -74,18 +74,19 @@ def _repeat(batch):
 
 
 def _alone(batches, count):
-    """Returns ms that the loader alone needs for a batch, once what was ready is used up; None if it takes too long to tell."""
-    source, end = iter(batches), time.perf_counter() + _ALONE_SECONDS
+    """Returns ms that the loader alone needs for a batch, once what was ready is used up."""
+    source, end = iter(batches), time.perf_counter() + _ALONE_SECONDS[1]
     for _ in range(batches.occupancy()[1]):
         next(source)
         if time.perf_counter() > end:
             break
-    began = time.perf_counter()
-    for number in range(1, count + 1):
+    began, taken = time.perf_counter(), 0
+    while taken < count or time.perf_counter() < began + _ALONE_SECONDS[0]:
         next(source)
+        taken += 1
         if time.perf_counter() > end:
             break
-    return 1e3 * (time.perf_counter() - began) / number
+    return 1e3 * (time.perf_counter() - began) / taken
 
 
 def _median(record):
@@ -94,7 +95,39 @@ def _median(record):
     return statistics.median(quiet or [step.nanoseconds - 1e9 * step.compiled for step in record.steps]) / 1e6
 
 
-def rank_run(record, profiled=None, host=""):
+def measurements(runs, step, *, gather=None, host="", cores=(), **known):
+    """Returns the Measurements of all ranks, the same on each. Collective.
+
+    gather: a picklable value -> the list of all ranks' values; None for one rank. host, cores: of this rank. known: further fields.
+    """
+    gather = gather or (lambda value: [value])
+    record = runs.profiled
+    mine = (
+        _rank_run(runs.plain, host, record),
+        _rank_run(runs.cached, host),
+        _rank_run(runs.silent, host) if runs.silent else None,
+        runs.loader_ms,
+        tuple(cores),
+        _phases(record),
+        compiled_in(runs.plain),
+    )
+    as_is, cached, silent, loader_ms, affinity, phases, compiled = zip(*gather(mine))
+    reduce = step.update.reduce
+    facts = {
+        "steps": len(runs.plain.steps), "recompiled_s": compiled[0][0], "recompilations": compiled[0][1],
+        "loader_ms": max((ms for ms in loader_ms if ms), default=None), "affinity": affinity if all(affinity) else (),
+        "buckets": len(reduce.bounds), "gradient_bytes": sum(4 * p.size for p in step.optimizer.params), "phases": phases[0],
+    }  # fmt: skip
+    return Measurements(as_is, cached, silent if None not in silent else (), **(facts | known))
+
+
+def _phases(record):
+    """Median ms of each phase."""
+    each = [step.phases() for step in record.steps]
+    return {name: statistics.median(phases[name] for phases in each) / 1e6 for name in each[0]}
+
+
+def _rank_run(record, host, profiled=None):
     """Returns the RankRun of a record; profiled: the record in which the allreduce nodes are seen."""
     wait = statistics.median(step.wait for step in record.steps) / 1e6
     inside = [step.phases()["allreduce"] for step in profiled.steps] if profiled is not None else [0]

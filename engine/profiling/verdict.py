@@ -109,8 +109,7 @@ def _alone(m, cached):
         alone = [run.step for run in m.silent]
         return alone, max(0.0, cached - max(alone))
     # All ranks leave an allreduce together: the last one to come has waited least, and what it still needs is the exchange.
-    runs = m.cached or m.as_is
-    return [run.step - run.allreduce for run in runs], min(run.allreduce for run in runs)
+    return [run.step - run.allreduce - run.wait for run in m.as_is], min(run.allreduce for run in m.as_is)
 
 
 def _straggler(alone):
@@ -161,8 +160,12 @@ def _advice(bound, m, total, cached, costs, whole):
 
 def _first(bound, m, total, whole, costs):
     share = 100 * costs.get(bound, 0.0) / whole
+    waiting = max(run.wait for run in m.as_is)
+    how = f"{waiting:.1f} of them waiting for a batch"
+    if waiting < costs["data"] / 2:
+        how = f"most of them because its workers take the graph's cores: only {waiting:.1f} are waiting"
     sentences = {
-        "data": f"The loader bounds the step: of {total:.1f} ms, {costs['data']:.1f} ({share:.0f} %) go when batches are cached.",
+        "data": f"The loader bounds the step: of {total:.1f} ms, {costs['data']:.1f} ({share:.0f} %) go when batches are cached, {how}.",
         "allreduce": f"The allreduce bounds the step: of {total:.1f} ms, {costs['allreduce']:.1f} ({share:.0f} %) go without it.",
         "straggler": f"One slow rank bounds the step: of {total:.1f} ms, the others wait {costs['straggler']:.1f} ({share:.0f} %).",
         "compilation": f"Compiling bounds the run: {costs['compilation']:.0f} ms a step, {share:.0f} % of the time.",
