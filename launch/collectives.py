@@ -11,9 +11,10 @@ import socket
 import subprocess
 import sys
 
+from launch.world import LAUNCHER_PREFIXES, host_address
+
 BACKENDS = ("auto", "mpi", "mccl", "nccl", "hccl", "none")
 _BY_DEVICE = {"CPU": ("mpi", "mccl"), "GPU": ("nccl",), "Ascend": ("hccl",)}  # the default first
-_LAUNCHERS = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "MPIR_", "HYDI_", "HYDRA_", "MPI_LOCAL")
 # Seconds: how often a rank asks for the scheduler while that starts (MindSpore: 3 to 5), and for how long (1800).
 _JOINING = {"MS_RETRY_INTERVAL_LOWER": "1", "MS_RETRY_INTERVAL_UPPER": "1", "MS_TOPO_TIMEOUT": "180"}
 
@@ -35,7 +36,7 @@ def choose_backend(wanted, device_target, size):
 
 def scheduler_environment(environment, cluster):
     """Returns the scheduler's environment: without the launcher's variables, which would make it wait for a world of its own."""
-    clean = {name: value for name, value in environment.items() if not name.startswith(_LAUNCHERS)}
+    clean = {name: value for name, value in environment.items() if not name.startswith(LAUNCHER_PREFIXES)}
     return {**clean, **cluster, "MS_ROLE": "MS_SCHED", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
@@ -69,8 +70,6 @@ class Cluster:
             raise RuntimeError(f"MPI's rank {world.rank} became rank {get_rank()} of MindSpore's cluster")
 
     def _address(self):
-        from launch.world import host_address
-
         return "127.0.0.1" if self.world.local_size == self.world.size else host_address()
 
     def close(self, crashed=False):

@@ -116,7 +116,11 @@ def run(work, read, arguments, program):
     from dataloader import start_nursery
 
     start_nursery()
-    world = open_world()
+    try:
+        world = open_world()
+    except ValueError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        return 2
     quiet_environment(len(os.sched_getaffinity(0)))
     log = RankLog(world.rank)
     job = Job(world, log)

@@ -7,6 +7,8 @@ import numpy as np
 
 # Set by mpirun, mpiexec and srun for the processes that they start (Open MPI, PMIx, MPICH and Intel MPI).
 _LAUNCHER_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE")
+_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+LAUNCHER_PREFIXES = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "MPIR_", "HYDI_", "HYDRA_", "MPI_LOCAL")
 
 
 def under_mpi(environment=os.environ):
@@ -78,13 +80,42 @@ def host_address():
 
 
 def open_world():
-    """Returns the World of this process: of MPI.COMM_WORLD under mpirun, mpiexec or srun, else a single rank."""
+    """Returns the World of this process: of MPI.COMM_WORLD under mpirun, mpiexec or srun, else a single rank.
+
+    ValueError where the launcher started several processes and MPI sees one: they are not of the same make.
+    """
     if not under_mpi():
         return World()
+    library = launchers_library()
+    if library:
+        os.environ.setdefault("MPI4PY_LIBMPI", library)
     from mpi4py import MPI
 
     world = World(MPI.COMM_WORLD)
+    started = next((int(os.environ[name]) for name in _SIZES if os.environ.get(name, "").isdigit()), 1)
+    if started > 1 and world.size == 1:
+        name = " ".join(map(str, MPI.get_vendor()[:1]))
+        raise ValueError(
+            f"the launcher started {started} processes, but {name} sees one: take the mpirun that belongs to {name}, "
+            "or name the launcher's library in MPI4PY_LIBMPI; under srun try --mpi=pmix or --mpi=pmi2"
+        )
     # A library that sees these would start, or wait for, a world of its own.
-    for name in [name for name in os.environ if name.startswith(("OMPI_", "PMIX_", "PRTE_", "PMI_"))]:
+    for name in [name for name in os.environ if name.startswith(LAUNCHER_PREFIXES)]:
         del os.environ[name]
     return world
+
+
+def launchers_library(process=None):
+    """Returns the libmpi beside the MPICH launcher that started this process, or None: mpi4py may know another MPI first."""
+    process = os.getppid() if process is None else process
+    while process > 1:
+        try:
+            program = os.readlink(f"/proc/{process}/exe")
+            with open(f"/proc/{process}/stat", encoding="utf-8") as stat:
+                process = int(stat.read().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            return None
+        if os.path.basename(program) == "hydra_pmi_proxy":
+            library = os.path.join(os.path.dirname(program), "..", "lib", "libmpi.so.12")
+            return os.path.realpath(library) if os.path.exists(library) else None
+    return None
