@@ -87,16 +87,19 @@ def judge(m):
         bound = "compute"
     headroom = cached / m.loader_ms if m.loader_ms else None
     flag, gain = _advice(bound, m, total, cached, costs, whole)
+    gained = f"expected gain up to {gain:.2f} x images/s" if gain else "its gain is known when it has run"
     text = " ".join(
-        [
+        sentence
+        for sentence in (
             _first(bound, m, total, whole, costs),
             _loader(m, headroom),
             _exposed(m, exposed, total),
             _ranks(m, slow, lag, alone),
             _compiled(m),
             _cores(m, crowd),
-            f"Try first: {flag}" + (f"; expected gain up to {gain:.2f} x images/s." if gain else "; its gain is known when it has run."),
-        ]
+            f"Try first: {flag}; {gained}.",
+        )
+        if sentence
     )
     return Verdict(bound, text, flag, gain, costs, headroom, exposed, slow if lag >= NOTABLE * total else None)
 

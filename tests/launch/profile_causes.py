@@ -1,0 +1,76 @@
+"""One rank of a job whose steps are slow for a known reason; rank 0 prints what the verdict says of each."""
+
+import ctypes
+import json
+import time
+
+from launch.runtime import quiet_environment, start_mindspore
+from launch.world import open_world
+
+usleep = ctypes.CDLL(None).usleep
+usleep.argtypes = [ctypes.c_uint]
+LATENCY_US = 3000
+
+
+def slow_link(comm):
+    """An allreduce over MPI whose every message takes some milliseconds."""
+    import numba
+    from mpi4py import MPI
+
+    from kernels.graph import MpiAllreduce
+    from kernels.graph import allreduce as module
+    from kernels.graph.bridge import custom_op
+
+    send = numba.njit(module._kernel(*(MPI._handleof(what) for what in (comm, MPI.FLOAT, MPI.SUM))))
+
+    def slow_allreduce(nparam, params, ndims, shapes, dtypes, stream, extra):
+        usleep(LATENCY_US)
+        return send(nparam, params, ndims, shapes, dtypes, stream, extra)
+
+    cell = MpiAllreduce(comm, shared=False)
+    cell.allreduce = custom_op(slow_allreduce, module._same, module._float32)
+    return cell
+
+
+def main():
+    world = open_world()
+    quiet_environment(1)
+    start_mindspore("CPU", 0, 1, seed=1)
+    from small_net import NORMALISE, ConvNet, images_and_labels
+
+    from engine import Momentum, SoftmaxCrossEntropy, TrainOneStep, profiling
+    from kernels.graph import silence
+
+    class SlowRank(TrainOneStep):
+        def _run(self, *arguments):
+            time.sleep(0.04 * world.rank)
+            return super()._run(*arguments)
+
+    def endless():
+        images, labels = images_and_labels(8)
+        while True:
+            yield images, labels
+
+    def judge(kind, allreduce, quiet, **settings):
+        network = ConvNet()
+        optimizer = Momentum(network.trainable_params(), 0.9)
+        step = kind(network, SoftmaxCrossEntropy(10), optimizer, normalise=NORMALISE, allreduce=allreduce, **settings)
+        runs = profiling.measure_runs(step, endless(), 0.01, steps=5, skip=2, silence=quiet, barrier=world.barrier)
+        found = profiling.judge(profiling.measurements(runs, step, gather=world.allgather_object, cores=(world.rank,)))
+        return {
+            "bound": found.bound, "flag": found.flag, "straggler": found.straggler, "exposed": found.exposed_ms, "text": found.text,
+            "gain": found.gain, "nodes": sum(e.phase == "allreduce" for s in runs.profiled.steps for e in s.executions) / 5,
+        }  # fmt: skip
+
+    link = slow_link(world.comm)
+    found = {
+        "slow rank": judge(SlowRank, world.graph_allreduce(), silence),
+        "tiny buckets": judge(TrainOneStep, link, None, bucket_bytes=64),
+        "one bucket": judge(TrainOneStep, link, None),
+    }
+    if world.rank == 0:
+        print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""`python -m launch.profile` on two ranks, and the verdict on jobs that are slow for a known reason."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from runs import ENVIRONMENT, MPIRUN, ROOT, command
+
+from kernels.graph import bridge_available
+from launch.profile import Endless, ProfileSettings, compare
+from launch.profile_clock import offset_of
+
+HERE = ROOT / "tests"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("profile") / "out"
+    flags = "--net", "tinydarknet", "--batch_size", 8, "--out", folder, "--profile_steps", 3, "--warm_up", 2, "--trace_events", 3000
+    done = command("launch.profile", *flags, ranks=2)
+    assert "Try first:" in done.stdout and "report.html" in done.stdout
+    return folder
+
+
+def test_profile_trace_and_report_are_written_for_two_ranks(folder):
+    made = json.loads((folder / "profile.json").read_text())
+    assert [rank["rank"] for rank in made["ranks"]] == [0, 1]
+    assert made["about"]["ranks"] == 2 and made["about"]["versions"]["mindspore"]
+    assert {row["phase"] for row in made["phases"]} >= {"forward", "backward", "allreduce", "update", "data wait", "host"}
+    assert made["step_ms"]["steps"] == 3 and made["lost_events"] == 0 and made["overhead"]["plain_ms"] > 0
+    assert made["verdict"]["text"].count("Exposed allreduce") == 1
+    assert set(made["loader"]["ms_per_image"]) == {"read", "decode", "augment", "write"}
+    assert not list(folder.glob("checkpoints")) and (folder / "report.html").stat().st_size > 100_000
+    if bridge_available():
+        assert any(row["source"] == "program" and row["layer"] == "conv1.conv" for row in made["kernels"])
+        assert any(row["kind"] == "allreduce" for row in made["kernels"])
+
+
+def test_the_trace_has_all_ranks_their_workers_and_a_checkpoint(folder):
+    trace = json.loads((folder / "trace.json").read_text())
+    events = trace["traceEvents"]
+    spans = [event for event in events if event["ph"] == "X"]
+    assert len(spans) <= 3000 and all(event["dur"] >= 0 and event["ts"] >= 0 for event in spans)
+    tracks = {(e["pid"], e["args"]["name"]) for e in events if e["name"] == "thread_name"}
+    assert {(rank, track) for rank in (0, 1) for track in ("steps", "host", "collectives", "loader worker 0")} <= tracks
+    names = {(event["pid"], event["name"]) for event in spans}
+    for rank in (0, 1):
+        assert {(rank, name) for name in ("checkpoint", "data wait", "graph", "read", "decode", "augment", "write")} <= names
+        assert any(event["ph"] == "C" and event["pid"] == rank for event in events)
+    # Both ranks leave an allreduce within moments of each other: the clocks agree.
+    ends = [sorted(e["ts"] + e["dur"] for e in spans if e["pid"] == rank and e["name"].startswith("allreduce")) for rank in (0, 1)]
+    assert len(ends[0]) == len(ends[1]) > 0
+    apart = sorted(abs(a - b) for a, b in zip(*ends))
+    assert apart[len(apart) // 2] < 20_000
+
+
+def test_compare_is_a_command(folder, capsys, tmp_path):
+    file = str(folder / "profile.json")
+    assert compare(["--compare", file, file]) == 0
+    assert "0 kernels became slower" in capsys.readouterr().out
+    (tmp_path / "other.json").write_text("[]")
+    assert compare(["--compare", file, str(tmp_path / "other.json")]) == 2
+    assert "is no profile" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def causes():
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE / "engine")])}
+    line = [MPIRUN, "-n", "2", "--bind-to", "none", sys.executable, HERE / "launch" / "profile_causes.py"]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.skipif(not bridge_available(), reason="the shim was not built")
+def test_a_slow_rank_is_named(causes):
+    found = causes["slow rank"]
+    assert found["bound"] == "straggler" and found["straggler"] == 1, found
+    assert found["gain"] > 1.5
+
+
+@pytest.mark.skipif(not bridge_available(), reason="the shim was not built")
+def test_tiny_buckets_are_found_and_one_bucket_is_not_blamed_for_its_size(causes):
+    found = causes["tiny buckets"]
+    assert found["bound"] == "allreduce" and found["flag"] == "--bucket_mb 25", found
+    assert found["nodes"] == 8 and found["exposed"] > 8 * 3 * 0.9  # a message for each tensor
+    one = causes["one bucket"]
+    assert one["nodes"] == 1 and one["flag"] != "--bucket_mb 25", one
+    assert 3 * 0.9 < one["exposed"] < found["exposed"] / 2
+
+
+def test_the_quickest_exchange_tells_the_offset():
+    slow, quick = (0, 5_000_900, 2_000), (10_000, 5_010_050, 10_100)
+    assert offset_of([slow, quick]) == (10_050 - 5_010_050, 50)
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(ValueError, match="--profile_steps 1: must be at least 2"):
+        ProfileSettings(profile_steps=1)
+
+
+def test_batches_go_on_after_the_epoch():
+    class Two:
+        occupancy = None
+
+        def epoch(self, number):
+            return iter([(number, 0), (number, 1)])
+
+    batches = Endless(Two())
+    assert [next(batches) for _ in range(5)] == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
