@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-STAMP := $(VENV)/.installed-$(shell cat pyproject.toml setup.py kernels/graph/*.[ch] kernels/graph/*.inc | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.installed-$(shell cat Makefile pyproject.toml setup.py kernels/graph/*.[ch] kernels/graph/*.inc | cksum | cut -d' ' -f1)
 # mpirun refuses to run as root, or with more ranks than cores, without these.
 export OMPI_ALLOW_RUN_AS_ROOT = 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
@@ -23,6 +23,9 @@ $(STAMP):
 	@$(PYTHON) launch/preflight.py $(VENV)
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	# In a folder of its own: MPICH and Open MPI both bring an mpirun and an mpiexec. Only the tests need it.
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-installed \
+		--no-warn-script-location --prefix $(VENV)/mpich mpich==5.0.2
 	@rm -f $(VENV)/.installed-* && touch $@
 
 clean:

@@ -38,7 +38,7 @@ def check_mpi(world):
     hosts = sorted(set(world.allgather_object(socket.gethostname())))
     thread = {MPI.THREAD_SINGLE: "single", MPI.THREAD_FUNNELED: "funneled", MPI.THREAD_SERIALIZED: "serialized"}
     level = thread.get(MPI.Query_thread(), "multiple")
-    found = [Finding("OK", f"{vendor} {'.'.join(map(str, version))}, {world.size} ranks on {len(hosts)} hosts, threads {level}")]
+    found = [Finding("OK", f"{vendor} {'.'.join(map(str, version))}, {world.size} ranks on {len(hosts)} host{'s' if len(hosts) > 1 else ''}, threads {level}")]
     if level == "single":
         found.append(
             Finding("FAIL", "this MPI has no thread support, and graph kernels call it from a thread", "use Open MPI or MPICH")
@@ -189,7 +189,11 @@ def main(arguments=None):
     parser.add_argument("--workers", type=int, help="loader processes of each rank; none: from its cores")
     given = parser.parse_args(arguments)
     launched = under_mpi()
-    world = open_world()
+    try:
+        world = open_world()
+    except ValueError as error:
+        print(Finding("FAIL", str(error), "see above"))
+        return 1
     quiet_environment(1)
     findings = world.allgather_object(examine(world, given))
     failed = any(finding.level == "FAIL" for found in findings for finding in found)

@@ -11,8 +11,8 @@ from runs import ENVIRONMENT, MPIRUN, ROOT
 LIMIT_S = 10
 
 
-def start(run, *flags, ranks=2, module="launch.train", **environment):
-    line = [MPIRUN, "-n", str(ranks), sys.executable, "-m", module, "--run_dir", run, *map(str, flags)]
+def start(run, *flags, ranks=2, module="launch.train", mpirun=MPIRUN, **environment):
+    line = [mpirun, "-n", str(ranks), sys.executable, "-m", module, "--run_dir", run, *map(str, flags)]
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), "RUN_MARK": str(run), **environment}
     return subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

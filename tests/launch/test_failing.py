@@ -8,6 +8,7 @@ import pytest
 from job_process import LIMIT_S, ends, ranks_of, start, wait_for_steps
 from runs import ROOT, command
 
+
 @pytest.fixture
 def shm():
     before = set(os.listdir("/dev/shm"))
