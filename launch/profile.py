@@ -47,7 +47,7 @@ class Endless:
     """The batches of a loader, epoch after epoch."""
 
     def __init__(self, loader):
-        self.loader, self.occupancy = loader, loader.occupancy
+        self.loader, self.occupancy, self.worker_spans = loader, loader.occupancy, loader.worker_spans
         self._epoch, self._batches = 0, iter(loader.epoch(0))
 
     def __iter__(self):
@@ -89,7 +89,6 @@ def profile(job, resolved, own):
         runs = profiling.measure_runs(
             step, Endless(loader), lr, steps=own.profile_steps, skip=own.warm_up, silence=_silence(step), barrier=world.barrier
         )
-        worker_spans = loader.worker_spans()
     record = runs.profiled
     _checkpoint(step, folder, world, record)
     record.rank, record.host, record.peaks = world.rank, socket.gethostname(), peaks
@@ -101,7 +100,7 @@ def profile(job, resolved, own):
     verdict = profiling.judge(
         profiling.measurements(runs, step, gather=gather, host=record.host, cores=record.cores, **known)
     )
-    spans = _spans(profiling, record, worker_spans)
+    spans = _spans(profiling, record, runs.worker_spans)
     kept, left = profiling.bounded(spans, own.trace_events // world.size)
     ranks = world.allgather_object((_light(record, world.rank), kept, left))
     if world.rank == 0:
@@ -110,7 +109,7 @@ def profile(job, resolved, own):
             "net": settings.net, "batch_size": recipe.batch_size, "image_size": recipe.image_size, "ranks": world.size,
             "settings": {"run": vars(settings), "step": vars(resolved.step)}, "machine": machine(), "versions": versions(),
         }  # fmt: skip
-        made = profiling.build_profile([r for r, _, _ in ranks], about, verdict, runs.overhead, worker_spans)
+        made = profiling.build_profile([r for r, _, _ in ranks], about, verdict, runs.overhead, runs.worker_spans)
         _write(profiling, folder, made, ranks, own.trace_events)
         print(profiling.table_text(made))
         print(f"\n{verdict.text}\n\n{folder}/report.html, {folder}/trace.json, {folder}/profile.json", flush=True)

@@ -18,6 +18,7 @@ _ALONE_SECONDS = (0.3, 3.0)  # how long the loader is watched at least and at mo
 class Runs:
     """Records of the same number of steps: as it was asked for, the same again with every kernel recorded, with one cached batch,
     and (None where it cannot be) with that batch and without communication. loader_ms: a batch of the loader alone; None: not measured.
+    worker_spans: what the loader's workers did while every kernel was recorded.
     """
 
     plain: RankRecord
@@ -25,6 +26,7 @@ class Runs:
     cached: RankRecord
     silent: RankRecord | None
     loader_ms: float | None
+    worker_spans: list
 
     @property
     def overhead(self):
@@ -54,6 +56,7 @@ def measure_runs(step, batches, lr, *, steps=8, skip=2, silence=None, barrier=No
     plain = run_steps(step, batches, lr, steps, skip).record
     barrier()
     profiled = run_steps(step, batches, lr, steps, 1, kernels=True).record
+    spans = batches.worker_spans() if hasattr(batches, "worker_spans") else []
     last = [np.array(array) for array in unpack(next(iter(batches)))]
     loader_ms = _alone(batches, steps) if hasattr(batches, "occupancy") else None
     same = _repeat(last)
@@ -65,7 +68,7 @@ def measure_runs(step, batches, lr, *, steps=8, skip=2, silence=None, barrier=No
         with silence():
             silent = run_steps(step, same, lr, steps, 1).record
         barrier()
-    return Runs(plain, profiled, cached, silent, loader_ms)
+    return Runs(plain, profiled, cached, silent, loader_ms, spans)
 
 
 def _repeat(batch):

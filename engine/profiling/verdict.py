@@ -133,6 +133,11 @@ def _crowding(m):
     return worst
 
 
+def _gain(total, saved):
+    """How many times faster a step is without `saved` ms; what noise makes of a small step is not believed."""
+    return total / max(total - saved, total / 50)
+
+
 def _advice(bound, m, total, cached, costs, whole):
     if bound == "data":
         cores = max((len(cores) for cores in m.affinity), default=m.workers)
@@ -145,19 +150,19 @@ def _advice(bound, m, total, cached, costs, whole):
     if bound == "allreduce":
         if m.buckets > 1 and m.gradient_bytes / m.buckets < _SMALL_BUCKET:
             fewer = math.ceil(m.gradient_bytes / (_DEFAULT_BUCKET_MB << 20))
-            return f"--bucket_mb {_DEFAULT_BUCKET_MB}", total / (total - costs[bound] * (1 - fewer / m.buckets))
-        return "--accumulate 2", total / (total - costs[bound] / 2)
+            return f"--bucket_mb {_DEFAULT_BUCKET_MB}", _gain(total, costs[bound] * (1 - fewer / m.buckets))
+        return "--accumulate 2", _gain(total, costs[bound] / 2)
     if bound == "straggler":
-        return f"look at the host of rank {_straggler(_alone(m, cached)[0])[0]}: --bind auto, other programs, heat", total / (total - costs[bound])
+        return f"look at the host of rank {_straggler(_alone(m, cached)[0])[0]}: --bind auto, other programs, heat", _gain(total, costs[bound])
     if bound == "compilation":
-        return "batches of one shape (drop or pad the last one)", whole / (whole - costs[bound]) if whole > costs[bound] else None
+        return "batches of one shape (drop or pad the last one)", _gain(whole, costs[bound])
     if bound == "cores":
-        return "--bind auto, and no more ranks than cores", total / (total - costs[bound])
+        return "--bind auto, and no more ranks than cores", _gain(total, costs[bound])
     if m.kernels == "stock" and m.device_target == "CPU":
         return "--kernels auto", None
     fixed = sum(m.phases.get(name, 0.0) for name in ("host", "gaps", "update", "allreduce"))
     if m.batch_size and fixed:
-        return f"--batch_size {2 * m.batch_size}", total / max(total - fixed / 2, total / 2)
+        return f"--batch_size {2 * m.batch_size}", _gain(total, fixed / 2)
     return "--batch_size, twice what it is", None
 
 

@@ -103,7 +103,7 @@ def test_wrong_settings_are_named():
 
 def test_batches_go_on_after_the_epoch():
     class Two:
-        occupancy = None
+        occupancy = worker_spans = None
 
         def epoch(self, number):
             return iter([(number, 0), (number, 1)])
