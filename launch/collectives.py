@@ -70,7 +70,9 @@ class Cluster:
             raise RuntimeError(f"MPI's rank {world.rank} became rank {get_rank()} of MindSpore's cluster")
 
     def _address(self):
-        return "127.0.0.1" if self.world.local_size == self.world.size else host_address()
+        if self.world.local_size == self.world.size:
+            return "127.0.0.1"
+        return os.environ.get("MS_SCHED_HOST") or host_address()  # the variable may choose among several networks
 
     def close(self, crashed=False):
         """Leaves the cluster and ends the scheduler; collective, unless this rank crashed."""

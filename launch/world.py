@@ -1,12 +1,15 @@
 """The MPI world of a run: rank, size, reductions on the host and in the graph."""
 
+import fcntl
 import os
 import socket
+import struct
 
 import numpy as np
 
 # Set by mpirun, mpiexec and srun for the processes that they start (Open MPI, PMIx, MPICH and Intel MPI).
 _LAUNCHER_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE")
+_SIOCGIFADDR = 0x8915
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 LAUNCHER_PREFIXES = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "MPIR_", "HYDI_", "HYDRA_", "MPI_LOCAL")
 
@@ -70,13 +73,22 @@ class World:
 
 
 def host_address():
-    """Returns the address of this host that others reach it by; no packet is sent to find it."""
+    """Returns the address of this host that others reach it by: of the default route, else of the first interface that has one."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # TEST-NET-1: nobody's address
+            probe.connect(("192.0.2.1", 9))  # TEST-NET-1, nobody's address; no packet is sent
             return probe.getsockname()[0]
         except OSError:
-            return socket.gethostbyname(socket.gethostname())
+            pass
+        for _, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+            except OSError:
+                continue
+            address = socket.inet_ntoa(answer[20:24])
+            if not address.startswith("127."):
+                return address
+    return "127.0.0.1"
 
 
 def open_world():
