@@ -72,6 +72,7 @@ def profile(job, resolved, own):
     from engine import profiling
 
     world, settings, recipe = job.world, resolved.run, resolved.recipe
+    here = machine()  # before this rank is bound to its own cores
     with checking():
         folder = world.broadcast_object(_folder(own, settings) if world.rank == 0 else None)
         job.log.open(folder)
@@ -107,7 +108,7 @@ def profile(job, resolved, own):
         ranks[0] = (record, kept, left)
         about = {
             "net": settings.net, "batch_size": recipe.batch_size, "image_size": recipe.image_size, "ranks": world.size,
-            "settings": {"run": vars(settings), "step": vars(resolved.step)}, "machine": machine(), "versions": versions(),
+            "settings": {"run": vars(settings), "step": vars(resolved.step)}, "machine": here, "versions": versions(),
         }  # fmt: skip
         made = profiling.build_profile([r for r, _, _ in ranks], about, verdict, runs.overhead, runs.worker_spans)
         _write(profiling, folder, made, ranks, own.trace_events)

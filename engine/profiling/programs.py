@@ -2,6 +2,8 @@
 
 from engine.profiling.record import Execution, Node
 
+# FLOPs and bytes for each number; an allreduce's are those of the message.
+_COSTS = {"allreduce": (0.0, 4.0), "momentum": (5.0, 20.0), "all_finite": (1.0, 4.0)}
 _PHASES = {"allreduce": "allreduce", "momentum": "update", "all_finite": "update"}
 
 
@@ -69,6 +71,6 @@ class Programs:
 def _node(name, event):
     begin, end, size = int(event["begin"]), int(event["end"]), int(event["size"])
     phase = _PHASES.get(name) or ("allreduce" if "allreduce" in name else "forward")
-    moved = 4.0 * size if phase == "allreduce" else 0.0
+    flops, moved = (each * size for each in _COSTS.get(name, _COSTS["allreduce"] if phase == "allreduce" else (0.0, 0.0)))
     lane = "collectives" if phase == "allreduce" else "nodes"
-    return Execution(name, "", phase, "", "node", lane, begin, end, end - begin, 0.0, moved), Node(phase, begin, end)
+    return Execution(name, "", phase, "", "node", lane, begin, end, end - begin, flops, moved), Node(phase, begin, end)

@@ -7,7 +7,7 @@
 #include <time.h>
 
 /* what: a program's address, or one of the numbers below. list: 0 operations, 1 to 3 the jobs before, before and after them, -1
- * the node itself. size: images of the chunk, or numbers that an allreduce adds up. Times are those of CLOCK_MONOTONIC, in ns. */
+ * the node itself. size: images of the chunk, or numbers that a node adds up, moves or checks. Times are those of CLOCK_MONOTONIC, in ns. */
 typedef struct {
   int64_t begin, end, what, size;
   int32_t stage, list, index, thread;

@@ -22,6 +22,12 @@ static int64_t numbers_of(int ndims, const int64_t *shape) {
   return numbers;
 }
 
+static int64_t total_of(int64_t count, const int64_t *numbers) {
+  int64_t total = 0;
+  for (int64_t k = 0; k < count; k++) total += numbers[k];
+  return total;
+}
+
 typedef struct {
   int64_t count; /* tensors */
   const int64_t *numbers, *decayed;
@@ -94,7 +100,7 @@ EXPORT int cellwright_momentum(int nparam, void **params, int *ndims, int64_t **
   }
   int64_t begin = clock_begin();
   if (!code) pool_run(move, &update);
-  clock_end_node(begin, CLOCK_MOMENTUM, count);
+  clock_end_node(begin, CLOCK_MOMENTUM, total_of(count, numbers));
   *(float *)params[nparam - 1] = 0;
   free(numbers);
   return code;
@@ -127,7 +133,7 @@ EXPORT int cellwright_all_finite(int nparam, void **params, int *ndims, int64_t 
   }
   int64_t begin = clock_begin();
   if (!code) pool_run(check, &update);
-  clock_end_node(begin, CLOCK_ALL_FINITE, count);
+  clock_end_node(begin, CLOCK_ALL_FINITE, total_of(count, numbers));
   *(float *)params[nparam - 1] = (float)atomic_load(&update.finite);
   free(numbers);
   return code;

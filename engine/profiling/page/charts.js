@@ -29,12 +29,12 @@
 })();
 
 drawn(function steps() {
-  const width = 560, height = 210, left = 44, bottom = 24, rows = profile.steps, svg = canvasFor("steps", width, height);
+  const width = 560, height = 210, left = 52, bottom = 24, rows = profile.steps, svg = canvasFor("steps", width, height);
   const high = Math.max(...rows.map((row) => row.ms)) * 1.05, gap = (width - left) / rows.length;
   const y = (value) => (height - bottom) * (1 - value / high) + 4;
   for (const tick of ticks(0, high, 4)) {
     element("line", { x1: left, x2: width, y1: y(tick), y2: y(tick), class: "grid" }, svg);
-    label(svg, left - 6, y(tick) + 4, number(tick), "end");
+    label(svg, left - 6, y(tick) + 4, tick ? `${number(tick)} ms` : "0", "end");
   }
   rows.forEach((row, k) => {
     let base = 0;
@@ -47,7 +47,6 @@ drawn(function steps() {
     }
     if (rows.length <= 24) label(svg, left + gap * (k + 0.5), height - 6, row.step, "middle");
   });
-  label(svg, 0, 10, "ms");
 });
 
 drawn(function roofline() {
