@@ -24,7 +24,7 @@ PACKAGES = ("cellwright", "mindspore", "numpy", "opencv-python-headless", "numba
 def members():
     """Returns the sorted names of the measurements that there are."""
     names = (module.name for module in pkgutil.iter_modules(launch.__path__))
-    return sorted(name[len("bench_") :] for name in names if name.startswith("bench_"))
+    return sorted(name[len("bench_") :].replace("_", "-") for name in names if name.startswith("bench_"))
 
 
 def machine():
@@ -68,7 +68,7 @@ def main(arguments=None):
     parser = Parser(prog="python -m launch.bench", description="Measures speed, as ratios within one run.")
     choices = parser.add_subparsers(dest="member", required=True, parser_class=Parser, metavar="MEMBER")
     arguments = sys.argv[1:] if arguments is None else arguments
-    modules = {name: importlib.import_module(f"launch.bench_{name}") for name in members() if name in arguments[:1]}
+    modules = {name: importlib.import_module(f"launch.bench_{name.replace('-', '_')}") for name in members() if name in arguments[:1]}
     for name in members():
         if name not in modules:
             choices.add_parser(name)

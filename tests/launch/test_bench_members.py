@@ -1,0 +1,29 @@
+"""The members eval and start-up of the bench run, on next to nothing; what they measure here means nothing."""
+
+import json
+
+import pytest
+
+from launch import bench, bench_eval, bench_start_up
+
+
+def test_eval_meets_its_peers():
+    found = bench_eval.measure(bench_eval.Settings(nets="tinydarknet", rounds=1, batches=1, passes=1, size=32))
+    assert json.loads(json.dumps(found)) == found
+    assert {row["name"] for row in found["results"]} == {f"tinydarknet: {name}" for name in bench_eval.OURS}
+    assert set(found["ratios"]) == {"tinydarknet: ours / ours stock", "tinydarknet: ours / mindspore"}
+    assert all(row["value"] > 0 for row in found["results"])
+
+
+def test_a_start_is_timed_from_outside(tmp_path):
+    report = bench_start_up.start("tinydarknet", "ours", tmp_path / "cache", 32)
+    assert 0 < report["first_step_s"] < report["start_s"]
+    assert any((tmp_path / "cache").rglob("*"))  # the graphs for the next start
+
+
+def test_the_family_has_both_and_wrong_settings_are_named():
+    assert {"eval", "start-up"} <= set(bench.members())
+    with pytest.raises(ValueError, match="--nets 'lenet'"):
+        bench_eval.Settings(nets="lenet")
+    with pytest.raises(ValueError, match="--rounds 0"):
+        bench_start_up.Settings(rounds=0)
