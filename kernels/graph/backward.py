@@ -19,13 +19,22 @@ class Backward(Places):
     gradient, and norm and activation are applied where it is read. Else each view's share is added up, and the part of a
     norm's gradient that needs sums over the batch, which is linear in the tensor itself, is put off: its two coefficients a
     channel are added up over all norms of the tensor and applied once.
+
+    parts: the parameters whose gradients each node gives, in the order of the nodes; None: a node for the gradient of the input.
+    Each node but the first has, after the parameters, one more tensor, which tells that the one before it is done.
     """
 
-    def __init__(self, tensors, images, threads, parameters, input_gradient, **settings):
+    def __init__(self, tensors, images, threads, parameters, parts, **settings):
         super().__init__(tensors, images, threads, parameters, 4, **settings)
-        self.input_gradient = input_gradient
+        self.input_gradient = parts is None
         first = 4 + len(parameters)
-        self.targets = {} if input_gradient else {id(parameter): Ref(first + k) for k, parameter in enumerate(parameters)}
+        self.targets = {
+            id(parameter): Ref(first + bool(number) + k)
+            for number, part in enumerate(parts or ())
+            for k, parameter in enumerate(part)
+        }
+        self.missing = [{id(parameter) for parameter in part} for part in parts or ()]  # no gradient planned yet
+        self.groups = [[]]  # the parameters whose gradients are planned together, in this order
         self.input_target = Ref(first)
         self.gradients = {}  # root -> Ref
         self.written = set()  # leaves whose gradient has been begun, and views
@@ -44,6 +53,9 @@ class Backward(Places):
             self._release(stored)
             if self.stages.work.released > RELEASED:
                 self.stages.close()
+            self.groups.append([])
+            if len(self.stages.cuts) < len(self.missing) - 1 and not self.missing[len(self.stages.cuts)]:
+                self.stages.cut()
         self.stages.finish()
         return self.stages
 
@@ -52,6 +64,13 @@ class Backward(Places):
         first = root.leaves()[0]
         if stored is first and root in self.gradients and root.kind != "input":
             self.stages.work.release(self.gradients.pop(root).offset)
+
+    def _output(self, parameter):
+        """Returns where the gradient of a parameter goes, or NONE; to be called once for each."""
+        self.groups[-1].append(parameter)
+        for part in self.missing:
+            part.discard(id(parameter))
+        return self.targets.get(id(parameter), NONE)
 
     # Gradients of tensors and views.
 
@@ -113,7 +132,7 @@ class Backward(Places):
         if view.norm is None:
             return
         slope, constant, add = self._coefficients(view, raw)
-        outputs = [self.targets.get(id(view.norm.parameters[role]), NONE) for role in ("gamma", "beta")]
+        outputs = [self._output(view.norm.parameters[role]) for role in ("gamma", "beta")]
         self.stages.job_after(
             "norm_gradient",
             [partial, self.layout.norms[view][1], scale, *outputs, slope, constant],
@@ -187,7 +206,7 @@ class Backward(Places):
         weight, bias = stored.parameters["weight"], stored.parameters.get("bias")
         if id(weight) in self.targets:
             source = self.value(view, dense=True)
-            outputs = [self.targets[id(weight)], self.targets[id(bias)] if bias is not None else None]
+            outputs = [self._output(weight), self._output(bias) if bias is not None else None]
             self.stages.operation(
                 "weight_gradient",
                 [source, None, None, dy],
@@ -247,7 +266,7 @@ class Backward(Places):
         if parameter is not None and id(parameter) in self.targets:
             source, sums = self.value(view), self.stages.take_per_thread(floats)
             self.stages.gradient_job(
-                "gather_gradient", [sums, self.targets[id(parameter)]], [floats, view.stored.channels, pixels]
+                "gather_gradient", [sums, self._output(parameter)], [floats, view.stored.channels, pixels]
             )
         self.stages.operation("gather_gradient", [source, dy, weight, target, sums], [blocks, pixels, int(add)])
         self.done(view)

@@ -12,7 +12,7 @@ from kernels.graph.bridge import shim
 EVENT = np.dtype([(name, np.int64) for name in ("begin", "end", "what", "size")] + [(name, np.int32) for name in ("stage", "list", "index", "thread")])
 ROOM = 1 << 18  # events between two calls of take: 12 MiB; a DenseNet-121 step has some 20,000
 ALLREDUCE, MOMENTUM, ALL_FINITE, SLOT = 1, 2, 3, 256  # clock.h
-_DIRECTIONS = ("evaluation", "forward", "backward", "backward")
+_DIRECTIONS = ("evaluation", "forward", "backward")
 _WEIGHT_KINDS = ("weight_gradient", "bias_gradient", "norm_gradient", "norm_reduce", "gather_gradient")
 
 
@@ -75,8 +75,8 @@ def program_plan(what):
     for family in {id(f): f for group in list(_families.values()) for f in group}.values():
         if what in family.plans:
             direction, shape, stages = family.plans[what]
-            phase = _DIRECTIONS[direction]
-            return phase, shape, dict(_operations(stages, phase, direction == 3))
+            phase = _DIRECTIONS[min(direction, 2)]
+            return phase, shape, dict(_operations(stages, phase, direction == 2))
     return None
 
 

@@ -63,7 +63,9 @@ def library():
     lib.cellwright_reorder_create.restype = ctypes.c_void_p
     lib.cellwright_reorder_create.argtypes = [ctypes.c_void_p, ctypes.c_int]
     lib.cellwright_program_new.restype = ctypes.c_void_p
-    lib.cellwright_program_new.argtypes = [ctypes.c_int64, _i64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, _i64]
+    lib.cellwright_program_new.argtypes = [
+        ctypes.c_int64, _i64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, _i64, ctypes.c_void_p,
+    ]  # fmt: skip
     lists = ctypes.POINTER(ctypes.POINTER(Operation))
     lib.cellwright_program_stage.argtypes = [
         ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(Operation), ctypes.c_int64, lists, _i64,

@@ -33,13 +33,15 @@ typedef struct program {
   int64_t key, shape[4], tape_index, lanes, work, scratch, tensors, sizes_count, stages_count;
   int64_t *sizes; /* floats of each tensor of the node; the key has 0 */
   stage_t *stages;
+  struct program *first; /* of the nodes that one direction is cut into; they go on in a memory of their own */
+  float *own_work;       /* of the first one */
   struct program *next;
 } program_t;
 
 typedef struct {
   program_t *program;
   void **params;
-  float *tape;
+  float *tape, *work;
   atomic_int code;
 } run_t;
 
@@ -84,7 +86,7 @@ static void run_chunks(run_t *run, int number, context_t *context) {
 static void run_share(int thread, void *argument) {
   run_t *run = argument;
   program_t *program = run->program;
-  context_t context = {.params = run->params, .tape = run->tape, .work = work, .scratch = scratches[thread]};
+  context_t context = {.params = run->params, .tape = run->tape, .work = run->work, .scratch = scratches[thread]};
   context.images = program->shape[0];
   context.thread = thread;
   context.threads = pool_threads() < context.images ? pool_threads() : (int)context.images;
@@ -113,7 +115,9 @@ static int grow(float **buffer, int64_t floats) {
 }
 
 static int make_room(const program_t *program) {
-  if (program->work > work_floats) {
+  if (program->first) {
+    if (!program->first->own_work && grow(&program->first->own_work, program->work)) return 75;
+  } else if (program->work > work_floats) {
     work_floats = 0;
     if (grow(&work, program->work)) return 75;
     work_floats = program->work;
@@ -158,6 +162,7 @@ EXPORT int cellwright_program(int nparam, void **params, int *ndims, int64_t **s
   int code = make_room(program);
   for (int64_t s = 0; s < program->stages_count; s++)
     for (int phase = 0; phase < PHASES; phase++) atomic_store(&program->stages[s].next[phase], 0);
+  run.work = program->first ? program->first->own_work : work;
   if (!code) {
     int64_t begin = clock_begin();
     pool_run(run_share, &run);
@@ -171,12 +176,15 @@ EXPORT int cellwright_program(int nparam, void **params, int *ndims, int64_t **s
 /* Building, from Python, one program at a time; a program is found by nodes once it is published. */
 EXPORT void cellwright_builder(builder_t function) { builder = function; }
 
+/* first: the first of several programs that are one direction cut in pieces, where there is one. */
 EXPORT program_t *cellwright_program_new(int64_t key, const int64_t *shape, int64_t lanes, int64_t tape_index, int64_t tensors,
-                                         const int64_t *sizes) {
+                                         const int64_t *sizes, program_t *first) {
   program_t *program = calloc(1, sizeof *program);
   if (!program) return 0;
   program->key = key, program->lanes = lanes, program->tape_index = tape_index, program->tensors = tensors;
   memcpy(program->shape, shape, sizeof program->shape);
+  program->first = first;
+  if (first) first->first = first;
   program->sizes = malloc(tensors * sizeof *sizes);
   if (program->sizes) memcpy(program->sizes, sizes, tensors * sizeof *sizes);
   return program;

@@ -53,6 +53,7 @@ class Stages:
         self.most = max(self.shares)
         self.work = Arena()
         self.closed, self.work_floats, self.scratch_floats = [], 0, 0
+        self.cuts = []  # stages with which another node begins
         self._weights, self._pending = [], []
         self.layer = ""  # of what is added from now on
         self._begin([])
@@ -83,11 +84,17 @@ class Stages:
         self.work.barrier()
         self._begin(self._next_jobs)
 
-    def finish(self):
-        """Ends the last stage and sees to what was put off."""
+    def cut(self):
+        """Ends the stages of one node, sees to what was put off, and begins another node that goes on in the same memory."""
         self.close(last=True)
         if self.jobs[0]:
             self.close(last=True)
+        self.cuts.append(self.number)
+
+    def finish(self):
+        """Ends the last stage, and gives all operations their memory."""
+        self.cut()
+        self.cuts.pop()
         self.closed[0][2][1].extend(self._weights)
         offsets, self.work_floats = self.work.lay_out()
         for _, operations, jobs in self.closed:

@@ -33,6 +33,21 @@ def test_a_program_agrees_with_the_stock_operators(name):
     assert distance < TOLERANCE, where
 
 
+@pytest.mark.parametrize("name", ["norm, leaky", "dense block", "gate over a gather"])
+@pytest.mark.parametrize("parts", [2, 3, 50])
+def test_a_way_back_in_several_nodes_gives_the_same_bits(name, parts):
+    whole, cut = SMALL[name](), SMALL[name]()
+    x = images(whole)
+    accelerate(whole)
+    family = accelerate(cut, backward_parts=parts).program_family
+    assert 1 < len(family.parts) <= parts
+    assert [p for part in reversed(family.parts) for p in part] == family.trainable
+    expected, found = outcome(whole, x), outcome(cut, x)
+    assert list(expected) == list(found)
+    for key in expected:
+        np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
+
+
 def test_parts_are_replaced_where_the_whole_cannot_be():
     network = nn.SequentialCell([SMALL["norm, leaky"](), nn.Tanh(), SMALL["residual"]().cell_list[1]])
     network[2] = nn.SequentialCell([nn.Conv2d(24, 24, 3, weight_init="normal"), nn.ReLU()])
