@@ -6,6 +6,7 @@ A member is a module launch/bench_MEMBER.py with a frozen dataclass `Settings` (
 `measure(settings)` that returns {"results": [{"name", "value", "unit"}, ...], "ratios": {name: number}}.
 """
 
+import datetime
 import importlib
 import importlib.metadata
 import json
@@ -79,7 +80,7 @@ def main(arguments=None):
     given = vars(parser.parse_args(arguments))
     name, file = given.pop("member"), given.pop("json")
     settings = modules[name].Settings(**given)
-    report = {"member": name, "machine": machine(), "versions": versions(), "settings": vars(settings)}
+    report = {"member": name, "date": datetime.date.today().isoformat(), "machine": machine(), "versions": versions(), "settings": vars(settings)}
     report.update(modules[name].measure(settings))
     print(table(report))
     if file:
