@@ -18,6 +18,8 @@ import traceback
 from dataloader.messages import from_memory, pair, receive, send
 
 _PR_SET_PDEATHSIG = 1
+# Slurm sends its warning to every process of a job: a parent that is to write a checkpoint still needs its workers.
+FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 PARENT_CHECK_MS = 500
 NOTICE_S = 3.0
 
@@ -167,8 +169,8 @@ def _say_compiling():
 
 def main(fd):
     """The whole life of the process: get ready, serve, end with the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in FOR_THE_PARENT:
+        signal.signal(number, signal.SIG_IGN)
     import cv2
 
     from dataloader.warm import warm

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dataloader.foreman import FOR_THE_PARENT
 from dataloader.messages import pair, send
 
 MPI_PREFIXES = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "MPI_", "MPICH_", "HYDRA_", "OPAL_")
@@ -33,9 +34,9 @@ class Nursery:
 
     def __init__(self):
         self._sock, child = pair()
-        # Ctrl-C is for the parent alone. Not by a session of its own: the scheduler shares the cores out by
-        # session, and the loader of a busy machine would get its share whatever its niceness.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        # Ctrl-C, and a cluster manager's warning to all processes of a job, are for the parent alone. Not by a
+        # session of its own: the scheduler shares the cores out by session, and the loader of a busy machine would get its share whatever its niceness.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_PARENT)
         try:
             with child:
                 self._process = subprocess.Popen(

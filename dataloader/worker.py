@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import signal
 import traceback
 from time import perf_counter_ns
 
@@ -23,7 +22,6 @@ def work(spec, arena_fd, sock, index):
     A reply is the task's own bytes, followed by the pickled ([(sample, reason)], traceback) where there is
     something to tell.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the loader's business
     cv2.setNumThreads(0)
     if spec.cores:
         os.sched_setaffinity(0, {spec.cores[index % len(spec.cores)]})

@@ -1,7 +1,9 @@
 """The MPI world of a run: rank, size, reductions on the host and in the graph."""
 
+import contextlib
 import fcntl
 import os
+import re
 import socket
 import struct
 
@@ -106,15 +108,27 @@ def open_world():
     world = World(MPI.COMM_WORLD)
     started = next((int(os.environ[name]) for name in _SIZES if os.environ.get(name, "").isdigit()), 1)
     if started > 1 and world.size == 1:
+        _remove_names("sm_segment")  # a process that Open MPI takes for a world of its own has nobody to clean up for it
         name = " ".join(map(str, MPI.get_vendor()[:1]))
         raise ValueError(
             f"the launcher started {started} processes, but {name} sees one: take the mpirun that belongs to {name}, "
             "or name the launcher's library in MPI4PY_LIBMPI; under srun try --mpi=pmix or --mpi=pmi2"
         )
+    world.barrier()
+    _remove_names("mpich_shm")  # all have mapped it by now, and a rank that is killed removes nothing
     # A library that sees these would start, or wait for, a world of its own.
     for name in [name for name in os.environ if name.startswith(LAUNCHER_PREFIXES)]:
         del os.environ[name]
     return world
+
+
+def _remove_names(prefix):
+    """Removes the names of the shared memory that this process has mapped, and not the memory."""
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        names = set(re.findall(rf"\s(/dev/shm/{prefix}\S*)", maps.read()))
+    for name in names:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
 
 
 def launchers_library(process=None):

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from job_process import LIMIT_S, ends, ranks_of, start, wait_for_steps
+from job_process import LIMIT_S, ends, processes_of, ranks_of, start, wait_for_steps
 from runs import ROOT, command
 
 
@@ -64,9 +64,11 @@ def test_ctrl_c_ends_all_of_it(tmp_path, shm):
 @pytest.mark.parametrize("wanted", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_warning_signal_writes_a_checkpoint_from_which_the_run_goes_on(tmp_path, shm, wanted):
     run = tmp_path / "run"
-    process = start(run, *FLAGS)
+    process = start(run, *FLAGS, "--backend", "mccl" if wanted == signal.SIGUSR1 else "mpi")
     wait_for_steps(run, process)
-    for pid in ranks_of(run):
+    # mpirun hands a signal to its ranks; Slurm hands it to every process that they have started too.
+    everyone = set(processes_of(run)) - {process.pid}
+    for pid in everyone if wanted == signal.SIGUSR1 else ranks_of(run):
         os.kill(pid, wanted)
     code, output, errors = ends(process, run, 60)
     assert code == 85, errors

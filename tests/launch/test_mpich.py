@@ -24,6 +24,14 @@ def cache(tmp_path_factory):
     return str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(autouse=True)
+def shm():
+    """Nothing of MPICH is left in /dev/shm; Open MPI's jobs of others may be there."""
+    before = {name for name in os.listdir("/dev/shm") if name.startswith("mpich")}
+    yield
+    assert {name for name in os.listdir("/dev/shm") if name.startswith("mpich")} <= before
+
+
 def test_three_ranks_find_each_other_and_the_right_library():
     done = command("launch.doctor", ranks=3, mpirun=MPIEXEC)
     assert "MPICH" in done.stdout and "3 ranks on 1 host" in done.stdout
