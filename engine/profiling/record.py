@@ -13,7 +13,7 @@ class Span(NamedTuple):
     name: str
     begin: int
     end: int
-    args: dict = {}
+    args: dict | None = None
 
 
 class Execution(NamedTuple):

@@ -22,7 +22,7 @@ def timeline(ranks, budget=TIMELINE_SPANS):
         tracks = {}
         for span in kept:
             begin = (span.begin + record.offset - zero) / 1e6
-            key = span.args.get("phase") or _colour(span)
+            key = (span.args or {}).get("phase") or _colour(span)
             row = [span.name, round(begin, 4), round((span.end - span.begin) / 1e6, 4), key]
             tracks.setdefault(span.track, []).append(row)
         lanes += [{"rank": record.rank, "track": track, "spans": rows} for track, rows in sorted(tracks.items(), key=_order)]

@@ -118,15 +118,24 @@ def measurements(runs, step, *, gather=None, host="", cores=(), **known):
         tuple(cores),
         _phases(record),
         compiled_in(runs.plain),
+        _worker_ms(runs.worker_spans, record),
     )
-    as_is, cached, silent, loader_ms, affinity, phases, compiled = zip(*gather(mine))
+    as_is, cached, silent, loader_ms, affinity, phases, compiled, worker_ms = zip(*gather(mine))
     reduce = step.update.reduce
     facts = {
         "steps": len(runs.plain.steps), "recompiled_s": compiled[0][0], "recompilations": compiled[0][1],
-        "loader_ms": max((ms for ms in loader_ms if ms), default=None), "affinity": affinity if all(affinity) else (),
+        "loader_ms": max((ms for ms in loader_ms if ms), default=None),
+        "worker_ms": max((ms for ms in worker_ms if ms), default=None), "affinity": affinity if all(affinity) else (),
         "buckets": len(reduce.bounds), "gradient_bytes": sum(4 * p.size for p in step.optimizer.params), "phases": phases[0],
     }  # fmt: skip
     return Measurements(as_is, cached, silent if None not in silent else (), **(facts | known))
+
+
+def _worker_ms(worker_spans, record):
+    """Ms that the loader's workers were busy for a step, all together; None without their spans."""
+    begin, end = record.steps[0].begin, record.steps[-1].end
+    inside = [stop - start for spans in worker_spans for _, start, stop, _ in spans if begin <= start < end]
+    return sum(inside) / 1e6 / len(record.steps) if inside else None
 
 
 def _phases(record):

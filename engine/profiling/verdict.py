@@ -4,8 +4,8 @@ import math
 import statistics
 from dataclasses import dataclass, field
 
-# A cause is named when it costs at least this share of a step: less is within what runs differ by.
-NOTABLE = 0.10
+# A cause is named when it costs at least this share of a step, and so many ms: less is within what runs differ by.
+NOTABLE, NOTABLE_MS = 0.10, 0.3
 _SMALL_BUCKET, _DEFAULT_BUCKET_MB = 1 << 20, 25
 
 
@@ -24,7 +24,7 @@ class Measurements:
     """What the verdict is drawn from. Runs are tuples of RankRun by rank; an empty one was not made.
 
     as_is: the run as it was asked for. cached: every step gets the same batch. silent: cached, and no communication.
-    loader_ms: what the loader alone needs for a batch. recompiled: seconds of compiling within `steps` steps of as_is, and how often.
+    loader_ms: what the loader alone needs for a batch. worker_ms: time that its workers were busy for a step. recompiled: seconds of compiling within `steps` steps of as_is, and how often.
     affinity: the cores that each rank may use; threads: of each rank's graph. phases: ms of a step by phase.
     """
 
@@ -33,6 +33,7 @@ class Measurements:
     silent: tuple = ()
     steps: int = 1
     loader_ms: float | None = None
+    worker_ms: float | None = None
     workers: int = 0
     packed: bool = False
     buckets: int = 0
@@ -68,8 +69,12 @@ class Verdict:
 def judge(m):
     """Returns the Verdict on Measurements."""
     total = max(run.step for run in m.as_is)
-    cached = max((run.step for run in m.cached), default=total - max(run.wait for run in m.as_is))
+    waiting = max(run.wait for run in m.as_is)
+    cached = max((run.step for run in m.cached), default=total - waiting)
     alone, exposed = _alone(m, cached)
+    if m.worker_ms is not None:
+        # Waiting, and cores that the workers took: all that a cached batch can save. More is noise between the runs.
+        cached = max(cached, total - waiting - m.worker_ms)
     slow, lag = _straggler(alone)
     compiling = 1e3 * m.recompiled_s / max(1, m.steps)
     crowd = _crowding(m)
@@ -83,7 +88,7 @@ def judge(m):
         "cores": total * (1 - 1 / crowd),
     }
     bound = max(costs, key=costs.get)
-    if costs[bound] < NOTABLE * whole:
+    if costs[bound] < max(NOTABLE * whole, NOTABLE_MS):
         bound = "compute"
     headroom = cached / m.loader_ms if m.loader_ms else None
     flag, gain = _advice(bound, m, total, cached, costs, whole)
@@ -109,8 +114,9 @@ def _alone(m, cached):
     if len(m.as_is) == 1:
         return [cached], 0.0
     if m.silent:
-        alone = [run.step for run in m.silent]
-        return alone, max(0.0, cached - max(alone))
+        alone, seen = [run.step for run in m.silent], max(run.allreduce for run in m.as_is)
+        exposed = max(0.0, cached - max(alone))
+        return alone, min(exposed, seen) if seen else exposed
     # All ranks leave an allreduce together: the last one to come has waited least, and what it still needs is the exchange.
     return [run.step - run.allreduce - run.wait for run in m.as_is], min(run.allreduce for run in m.as_is)
 

@@ -24,15 +24,11 @@ class Page:
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
 
-        def pipes():  # the protocol's descriptors are 3 and 4
-            os.dup2(to_browser, 13)
-            os.dup2(from_browser, 14)
-            os.dup2(13, 3)
-            os.dup2(14, 4)
-
-        line = [program, *FLAGS, f"--user-data-dir={folder}", "about:blank"]
+        # The protocol's descriptors are 3 and 4.
+        shell = ["bash", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "bash"]
+        line = [*shell, program, *FLAGS, f"--user-data-dir={folder}", "about:blank"]
         self._process = subprocess.Popen(
-            line, preexec_fn=pipes, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            line, pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         os.close(to_browser)
         os.close(from_browser)

@@ -40,6 +40,14 @@ def test_a_slow_loader():
 def test_a_loader_that_takes_the_cores():
     found = of(as_is=(RankRun(150, 1),) * 2)
     assert found.bound == "data" and "only 1.0 are waiting" in found.text
+    assert of(as_is=(RankRun(150, 1),) * 2, worker_ms=60).bound == "data"
+
+
+def test_what_the_loader_cannot_have_cost_is_not_laid_on_it():
+    found = of(as_is=(RankRun(150, 1),) * 2, worker_ms=5)
+    assert found.bound == "compute" and found.costs["data"] == pytest.approx(6)
+    noisy = of(cached=(RankRun(130),) * 2, as_is=(RankRun(131, 0, 4), RankRun(131, 0, 3)))
+    assert noisy.bound == "compute" and noisy.exposed_ms == 4
 
 
 def test_tiny_buckets_and_large_ones():

@@ -69,7 +69,7 @@ def test_compare_is_a_command(folder, capsys, tmp_path):
 def causes():
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE / "engine")])}
     line = [MPIRUN, "-n", "2", "--bind-to", "none", sys.executable, HERE / "launch" / "profile_causes.py"]
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
 
