@@ -23,7 +23,9 @@ def test_bars_are_as_long_as_their_figures():
     bars = [(rect.get("class"), float(rect.get("width"))) for rect in tree.iter("{http://www.w3.org/2000/svg}rect")]
     assert [kind for kind, _ in bars] == ["ours", "half", "peer", "ours"]
     lengths = [length for _, length in bars]
-    assert lengths[1] / lengths[0] == pytest.approx(0.4, abs=0.01) and lengths[2] / lengths[0] == pytest.approx(0.25, abs=0.01)
+    assert lengths[1] / lengths[0] == pytest.approx(0.4, abs=0.01) and lengths[2] / lengths[0] == pytest.approx(
+        0.25, abs=0.01
+    )
     assert lengths[3] == lengths[0]  # each group to its own scale
     words = " ".join(text.text for text in tree.iter("{http://www.w3.org/2000/svg}text"))
     assert "A & B · 2 cores · 2026-01-01 · MindSpore 2.10.0" in words and "20 images/s" in words and "MiB" not in words

@@ -18,7 +18,20 @@ HERE = ROOT / "tests"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("profile") / "out"
-    flags = "--net", "tinydarknet", "--batch_size", 8, "--out", folder, "--profile_steps", 3, "--warm_up", 2, "--trace_events", 3000
+    flags = (
+        "--net",
+        "tinydarknet",
+        "--batch_size",
+        8,
+        "--out",
+        folder,
+        "--profile_steps",
+        3,
+        "--warm_up",
+        2,
+        "--trace_events",
+        3000,
+    )
     done = command("launch.profile", *flags, ranks=2)
     assert "Try first:" in done.stdout and "report.html" in done.stdout
     return folder
@@ -28,7 +41,14 @@ def test_profile_trace_and_report_are_written_for_two_ranks(folder):
     made = json.loads((folder / "profile.json").read_text())
     assert [rank["rank"] for rank in made["ranks"]] == [0, 1]
     assert made["about"]["ranks"] == 2 and made["about"]["versions"]["mindspore"]
-    assert {row["phase"] for row in made["phases"]} >= {"forward", "backward", "allreduce", "update", "data wait", "host"}
+    assert {row["phase"] for row in made["phases"]} >= {
+        "forward",
+        "backward",
+        "allreduce",
+        "update",
+        "data wait",
+        "host",
+    }
     assert made["step_ms"]["steps"] == 3 and made["lost_events"] == 0 and made["overhead"]["plain_ms"] > 0
     assert made["verdict"]["text"].count("Exposed allreduce") == 1
     assert set(made["loader"]["ms_per_image"]) == {"read", "decode", "augment", "write"}
@@ -47,10 +67,15 @@ def test_the_trace_has_all_ranks_their_workers_and_a_checkpoint(folder):
     assert {(rank, track) for rank in (0, 1) for track in ("steps", "host", "collectives", "loader worker 0")} <= tracks
     names = {(event["pid"], event["name"]) for event in spans}
     for rank in (0, 1):
-        assert {(rank, name) for name in ("checkpoint", "data wait", "graph", "read", "decode", "augment", "write")} <= names
+        assert {
+            (rank, name) for name in ("checkpoint", "data wait", "graph", "read", "decode", "augment", "write")
+        } <= names
         assert any(event["ph"] == "C" and event["pid"] == rank for event in events)
     # Both ranks leave an allreduce within moments of each other: the clocks agree.
-    ends = [sorted(e["ts"] + e["dur"] for e in spans if e["pid"] == rank and e["name"].startswith("allreduce")) for rank in (0, 1)]
+    ends = [
+        sorted(e["ts"] + e["dur"] for e in spans if e["pid"] == rank and e["name"].startswith("allreduce"))
+        for rank in (0, 1)
+    ]
     assert len(ends[0]) == len(ends[1]) > 0
     apart = sorted(abs(a - b) for a, b in zip(*ends))
     assert apart[len(apart) // 2] < 20_000
