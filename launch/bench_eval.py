@@ -2,8 +2,8 @@
 
     python -m launch.bench eval [--nets densenet121,vgg16-cifar] [--json FILE]
 
-Every variant runs in a process of its own, in turn, round after round; the batches lie in memory, so that no loader is measured. The
-figure is the median over the rounds of the quickest of a process's passes.
+Every variant runs in a process of its own, in turn, round after round; the batches lie in memory, so that no loader
+is measured. The figure is the median over the rounds of the quickest of a process's passes.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Seconds from the start of a process to the end of its first step: cold, and with the graphs that the start before has kept.
+"""Seconds from the start of a process to the end of its first step: cold, and with the graphs of an earlier start.
 
     python -m launch.bench start-up [--nets tinydarknet] [--json FILE]
 
-Ours and stock MindSpore, both with MindSpore's compile cache in a folder of their own, empty at first. Each start is a new process;
-the files of Python and MindSpore are in the page cache after the first one, which is not counted.
+Ours and stock MindSpore, both with MindSpore's compile cache in a folder of their own, empty at first. Each start is
+a new process; the files of Python and MindSpore are in the page cache after the first one, which is not counted.
 """
 
 import argparse
@@ -56,7 +56,9 @@ def measure(settings):
             whole = {part: statistics.median(report[part] for report in reports) for part in reports[0]}
             medians[variant, kind] = whole["start_s"]
             results.append({"name": f"{net}: {variant}, {kind}", "value": whole["start_s"], "unit": "s"})
-            results.append({"name": f"{net}: {variant}, {kind}, of it the first step", "value": whole["first_step_s"], "unit": "s"})
+            results.append(
+                {"name": f"{net}: {variant}, {kind}, of it the first step", "value": whole["first_step_s"], "unit": "s"}
+            )
         for kind in ("cold", "warm"):
             ratios[f"{net}: mindspore / ours, {kind}"] = medians["mindspore", kind] / medians["ours", kind]
         ratios[f"{net}: ours, cold / warm"] = medians["ours", "cold"] / medians["ours", "warm"]
@@ -64,8 +66,21 @@ def measure(settings):
 
 
 def start(net, variant, cache, size):
-    """Returns {"start_s", "first_step_s"} of a process that makes one step; its graphs are kept in the folder `cache`."""
-    line = [sys.executable, "-m", "launch.bench_start_up", "--worker", variant, "--net", net, "--cache", str(cache), "--size", str(size)]
+    """Returns {"start_s", "first_step_s"} of a process that makes one step; its graphs are kept in the folder
+    `cache`."""
+    line = [
+        sys.executable,
+        "-m",
+        "launch.bench_start_up",
+        "--worker",
+        variant,
+        "--net",
+        net,
+        "--cache",
+        str(cache),
+        "--size",
+        str(size),
+    ]
     began = time.perf_counter()
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         told = process.stdout.readline()  # the process says so when the step is done; its end does not count

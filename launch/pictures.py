@@ -1,7 +1,7 @@
-"""Draws the pictures of the docs from the reports of the bench:  python -m launch.pictures [--bench docs/bench] [--out docs/pictures]
+"""Draws the pictures of the docs from the reports of the bench:  python -m launch.pictures
 
-One SVG for each report that is there, named as the member is. A group of bars (a network, a size) is to its own scale: the figures
-are beside the bars, what can be compared is within a group.
+One SVG for each report that is there, named as the member is. A group of bars (a network, a size) is to its own
+scale: the figures are beside the bars, what can be compared is within a group.
 """
 
 import html
@@ -43,7 +43,8 @@ class Settings:
 
 
 def groups_of(report):
-    """Returns {group: [(name, value), ...]} of what is drawn of a report, in its order; the group is "" where names have none."""
+    """Returns {group: [(name, value), ...]} of what is drawn of a report, in its order; the group is "" where names
+    have none."""
     unit = MEMBERS[report["member"]][1]
     found = {}
     for row in report["results"]:
@@ -79,7 +80,9 @@ def draw(report):
             wide = max(1.0, (WIDTH - NAMES - 90) * value / most)
             middle = y + BAR / 2 + 4
             parts.append(f'<text x="{NAMES - 10}" y="{middle}" text-anchor="end">{html.escape(name)}</text>')
-            parts.append(f'<rect class="{kind_of(name)}" x="{NAMES}" y="{y}" width="{wide:.1f}" height="{BAR}" rx="3"/>')
+            parts.append(
+                f'<rect class="{kind_of(name)}" x="{NAMES}" y="{y}" width="{wide:.1f}" height="{BAR}" rx="3"/>'
+            )
             parts.append(f'<text class="figure" x="{NAMES + wide + 7:.1f}" y="{middle}">{value:,.4g} {unit}</text>')
             y += BAR + GAP
         parts.append(f'<line class="axis" x1="{NAMES}" x2="{NAMES}" y1="{top - 3}" y2="{y - GAP + 3}"/>')
@@ -95,7 +98,11 @@ def draw(report):
 def _machine(report):
     machine, versions = report.get("machine", {}), report.get("versions", {})
     words = [machine.get("processor"), f"{machine['cores']} cores" if "cores" in machine else None, report.get("date")]
-    words += [f"{label} {versions[name]}" for name, label in (("mindspore", "MindSpore"), ("torch", "PyTorch")) if name in versions]
+    words += [
+        f"{label} {versions[name]}"
+        for name, label in (("mindspore", "MindSpore"), ("torch", "PyTorch"))
+        if name in versions
+    ]
     return " · ".join(word for word in words if word)
 
 

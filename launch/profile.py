@@ -1,8 +1,8 @@
-"""Shows where a step's time goes, and what to try first:  [mpirun -n N] python -m launch.profile --net genet [--data_path DIR] ...
+"""Shows where a step's time goes, and what to try first:  [mpirun -n N] python -m launch.profile --net genet ...
 
-Takes the flags of launch.train and trains for a few steps as they say: plain, with every kernel recorded, with a cached batch, and
-without communication. Writes profile.json, trace.json (for ui.perfetto.dev) and report.html. Of two profiles,
-`python -m launch.profile --compare A.json B.json` tells which kernels became slower or faster.
+Takes the flags of launch.train and trains for a few steps as they say: plain, with every kernel recorded, with a
+cached batch, and without communication. Writes profile.json, trace.json (for ui.perfetto.dev) and report.html. Of two
+profiles, `python -m launch.profile --compare A.json B.json` tells which kernels became slower or faster.
 """
 
 import dataclasses
@@ -35,7 +35,9 @@ class ProfileSettings:
     profile_steps: int = field(default=8, metadata={"help": "steps of each of the runs"})
     warm_up: int = field(default=3, metadata={"help": "steps before them, which compile and fill the caches"})
     out: str | None = field(default=None, metadata={"help": "folder for the three files; none: a new one in runs/"})
-    trace_events: int = field(default=60_000, metadata={"help": "events in trace.json; the shortest are left out first"})
+    trace_events: int = field(
+        default=60_000, metadata={"help": "events in trace.json; the shortest are left out first"}
+    )
 
     def __post_init__(self):
         for name, least in (("profile_steps", 2), ("warm_up", 1), ("trace_events", 100)):
@@ -88,7 +90,13 @@ def profile(job, resolved, own):
     lr = float(recipe.learning_rates(len(loader))[0])
     with loader:
         runs = profiling.measure_runs(
-            step, Endless(loader), lr, steps=own.profile_steps, skip=own.warm_up, silence=_silence(step), barrier=world.barrier
+            step,
+            Endless(loader),
+            lr,
+            steps=own.profile_steps,
+            skip=own.warm_up,
+            silence=_silence(step),
+            barrier=world.barrier,
         )
     record = runs.profiled
     _checkpoint(step, folder, world, record)
@@ -148,7 +156,9 @@ def _checkpoint(step, folder, world, record):
     from engine.profiling import Span
 
     began = time.perf_counter_ns()
-    saved = Checkpoints(folder / "checkpoints", recipe={}, world=world).save(step, Position(0, 1), average_statistics=False)
+    saved = Checkpoints(folder / "checkpoints", recipe={}, world=world).save(
+        step, Position(0, 1), average_statistics=False
+    )
     record.spans.append(Span("host", "checkpoint", began, time.perf_counter_ns()))
     world.barrier()
     if world.rank == 0:

@@ -13,7 +13,8 @@ def offset_of(pings):
 
 
 def align(comm, rank, size, now=time.perf_counter_ns, rounds=50):
-    """Returns (offset, error) in ns that puts this rank's clock on rank 0's. Collective over the communicator; (0, 0) for one rank."""
+    """Returns (offset, error) in ns that puts this rank's clock on rank 0's. Collective over the communicator; (0, 0)
+    for one rank."""
     if size == 1:
         return 0, 0
     mine = (0, 0)

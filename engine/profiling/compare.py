@@ -6,8 +6,8 @@ _KEY = ("kind", "layer", "phase", "direction", "source")
 def compare(before, after, least_ms=0.01):
     """Returns rows {kind, layer, ..., before_ms, after_ms, change_ms, ratio, certain}, the largest change first.
 
-    before, after: profiles as read from JSON. certain: the change is larger than the spreads of both together. ratio: after / before,
-    None for a kernel that only one of them has. Changes below `least_ms` are left out.
+    before, after: profiles as read from JSON. certain: the change is larger than the spreads of both together. ratio:
+    after / before, None for a kernel that only one of them has. Changes below `least_ms` are left out.
     """
     sides = [{tuple(row[key] for key in _KEY): row for row in profile["kernels"]} for profile in (before, after)]
     rows = []

@@ -13,8 +13,9 @@ FORMAT = 1
 def build_profile(records, about=None, verdict=None, overhead=None, worker_spans=()):
     """Returns the profile of RankRecords (by rank, at least one step each).
 
-    Its tables are those of rank 0; every rank has its phases in `ranks`. about: settings, machine and versions. verdict: a Verdict.
-    overhead: {"plain_ms", "profiled_ms"} of a step. worker_spans: of rank 0, a list for each worker of (name, begin, end, sample).
+    Its tables are those of rank 0; every rank has its phases in `ranks`. about: settings, machine and versions.
+    verdict: a Verdict. overhead: {"plain_ms", "profiled_ms"} of a step. worker_spans: of rank 0, a list for each
+    worker of (name, begin, end, sample).
     """
     first = records[0]
     if not first.steps:

@@ -14,9 +14,9 @@ _SIDE, _NUMBERS = 1536, 16 << 20
 def measure_peaks(threads, seconds=0.4):
     """Returns {"gflops", "matmul_gflops", "gbytes", "threads"}: the best seen on this process's cores.
 
-    gflops: float32 multiply-adds from registers (the matrix product's rate where there is no shim); matmul_gflops: numpy's matrix
-    product, side 1536; gbytes: triad over three arrays of 64 MiB, one part a thread. Each for at least `seconds`. Under mpirun all
-    ranks measure at the same time: they share the memory in training too.
+    gflops: float32 multiply-adds from registers (the matrix product's rate where there is no shim); matmul_gflops:
+    numpy's matrix product, side 1536; gbytes: triad over three arrays of 64 MiB, one part a thread. Each for at least
+    `seconds`. Under mpirun all ranks measure at the same time: they share the memory in training too.
     """
     draw = np.random.default_rng(0)
     a, b = (draw.random((_SIDE, _SIDE), np.float32) for _ in range(2))
@@ -30,7 +30,12 @@ def measure_peaks(threads, seconds=0.4):
     with ThreadPoolExecutor(threads) as pool:
         fastest = _fastest(lambda: list(pool.map(lambda part: triad(*part, np.float32(3)), parts)), seconds)
     gbytes = 12 * _NUMBERS / fastest / 1e9
-    return {"gflops": max(matmul, _multiply_adds(seconds)), "matmul_gflops": matmul, "gbytes": gbytes, "threads": threads}
+    return {
+        "gflops": max(matmul, _multiply_adds(seconds)),
+        "matmul_gflops": matmul,
+        "gbytes": gbytes,
+        "threads": threads,
+    }
 
 
 def _multiply_adds(seconds):

@@ -71,6 +71,8 @@ class Programs:
 def _node(name, event):
     begin, end, size = int(event["begin"]), int(event["end"]), int(event["size"])
     phase = _PHASES.get(name) or ("allreduce" if "allreduce" in name else "forward")
-    flops, moved = (each * size for each in _COSTS.get(name, _COSTS["allreduce"] if phase == "allreduce" else (0.0, 0.0)))
+    flops, moved = (
+        each * size for each in _COSTS.get(name, _COSTS["allreduce"] if phase == "allreduce" else (0.0, 0.0))
+    )
     lane = "collectives" if phase == "allreduce" else "nodes"
     return Execution(name, "", phase, "", "node", lane, begin, end, end - begin, flops, moved), Node(phase, begin, end)

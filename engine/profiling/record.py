@@ -17,10 +17,12 @@ class Span(NamedTuple):
 
 
 class Execution(NamedTuple):
-    """One run of a kernel. nanoseconds: its share of the wall clock, which for one of `threads` threads is a part of its duration.
+    """One run of a kernel. nanoseconds: its share of the wall clock, which for one of `threads` threads is a part of
+    its duration.
 
-    phase: forward, backward, allreduce or update. direction: forward, input gradient, weight gradient, or empty. source: program
-    (an operation inside a program), node (of this project) or stock (MindSpore's kernel). lane: the track of the trace.
+    phase: forward, backward, allreduce or update. direction: forward, input gradient, weight gradient, or empty.
+    source: program (an operation inside a program), node (of this project) or stock (MindSpore's kernel). lane: the
+    track of the trace.
     """
 
     kind: str
@@ -63,7 +65,8 @@ class Step:
         return self.end - self.begin
 
     def phases(self):
-        """Returns {phase: ns} whose sum is the step: what ran on the wall clock; where several nodes ran, the one begun first counts.
+        """Returns {phase: ns} whose sum is the step: what ran on the wall clock; where several nodes ran, the one
+        begun first counts.
 
         gaps: inside the graph, between nodes. host: outside the graph and not waiting for data.
         """
@@ -86,7 +89,8 @@ class Step:
 
 @dataclass
 class RankRecord:
-    """What one rank has seen. offset: to be added to its times to get those of rank 0; error: how far that may be off, ns."""
+    """What one rank has seen. offset: to be added to its times to get those of rank 0; error: how far that may be
+    off, ns."""
 
     rank: int = 0
     steps: list = field(default_factory=list)

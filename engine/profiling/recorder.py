@@ -13,9 +13,10 @@ _now = time.perf_counter_ns
 class Recorder:
     """Records updates of a TrainOneStep inside a `with` block; `record` is the RankRecord that comes out of it.
 
-    skip: updates at the beginning that are run and not recorded. steps: after so many recorded updates everything is switched
-    off again (None: at the end of the block). kernels: record each kernel; else host spans alone, which costs nothing that can
-    be measured. Outside the block the step is as before: there is no hook in it, its class is exchanged for the time being.
+    skip: updates at the beginning that are run and not recorded. steps: after so many recorded updates everything is
+    switched off again (None: at the end of the block). kernels: record each kernel; else host spans alone, which
+    costs nothing that can be measured. Outside the block the step is as before: there is no hook in it, its class is
+    exchanged for the time being.
     """
 
     def __init__(self, step, *, steps=None, skip=0, kernels=True, rank=0):

@@ -11,7 +11,8 @@ TIMELINE_SPANS = 8000
 
 
 def timeline(ranks, budget=TIMELINE_SPANS):
-    """Returns the spans that the report draws: [{"rank", "track", "spans": [[name, begin ms, ms, colour key], ...]}, ...].
+    """Returns the spans that the report draws: [{"rank", "track", "spans": [[name, begin ms, ms, colour key], ...]},
+    ...].
 
     ranks: (RankRecord, its Spans). At most `budget` spans, the longest, on rank 0's clock from the first step on.
     """
@@ -25,7 +26,9 @@ def timeline(ranks, budget=TIMELINE_SPANS):
             key = (span.args or {}).get("phase") or _colour(span)
             row = [span.name, round(begin, 4), round((span.end - span.begin) / 1e6, 4), key]
             tracks.setdefault(span.track, []).append(row)
-        lanes += [{"rank": record.rank, "track": track, "spans": rows} for track, rows in sorted(tracks.items(), key=_order)]
+        lanes += [
+            {"rank": record.rank, "track": track, "spans": rows} for track, rows in sorted(tracks.items(), key=_order)
+        ]
     return lanes
 
 
@@ -35,18 +38,28 @@ def _order(item):
 
 
 def _colour(span):
-    return {"data wait": "data wait", "graph": "graph", "read": "read", "decode": "decode", "augment": "augment", "write": "write"}.get(
-        span.name, "step" if span.track == "steps" else "host"
-    )
+    return {
+        "data wait": "data wait",
+        "graph": "graph",
+        "read": "read",
+        "decode": "decode",
+        "augment": "augment",
+        "write": "write",
+    }.get(span.name, "step" if span.track == "steps" else "host")
 
 
 def write_report(path, profile, lanes=(), title="Profile"):
     """Writes the report of a profile (see build_profile) and of timeline lanes to an HTML file; returns its path."""
     page, style, *scripts = (
-        (_PARTS / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "draw.js", "charts.js", "timeline.js", "table.js")
+        (_PARTS / name).read_text(encoding="utf-8")
+        for name in ("page.html", "page.css", "draw.js", "charts.js", "timeline.js", "table.js")
     )
     # What could end the script that holds the data, and the marks themselves, must not be in it.
-    data = json.dumps({**profile, "timeline": list(lanes)}, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c").replace("{{", "{\\u007b")
+    data = (
+        json.dumps({**profile, "timeline": list(lanes)}, separators=(",", ":"), allow_nan=False)
+        .replace("<", "\\u003c")
+        .replace("{{", "{\\u007b")
+    )
     for mark, text in (
         ("{{title}}", html.escape(title)), ("{{style}}", style), ("{{scripts}}", "\n".join(scripts)), ("{{data}}", data),
     ):  # fmt: skip

@@ -16,9 +16,9 @@ _ALONE_SECONDS = (0.3, 3.0)  # how long the loader is watched at least and at mo
 
 @dataclass
 class Runs:
-    """Records of the same number of steps: as it was asked for, the same again with every kernel recorded, with one cached batch,
-    and (None where it cannot be) with that batch and without communication. loader_ms: a batch of the loader alone; None: not measured.
-    worker_spans: what the loader's workers did while every kernel was recorded.
+    """Records of the same number of steps: as it was asked for, the same again with every kernel recorded, with one
+    cached batch, and (None where it cannot be) with that batch and without communication. loader_ms: a batch of the
+    loader alone; None: not measured. worker_spans: what the loader's workers did while every kernel was recorded.
     """
 
     plain: RankRecord
@@ -47,9 +47,9 @@ def run_steps(step, batches, lr, steps, skip=0, kernels=False):
 def measure_runs(step, batches, lr, *, steps=8, skip=2, silence=None, barrier=None):
     """Makes the Runs of a TrainOneStep. Collective if it sums over ranks.
 
-    batches: an iterator that does not end within skip + 3 steps + 4 updates. skip: updates before the first run, which compile.
-    All but the recording are made twice, in turn, and the quicker one of each counts.
-    silence: a context manager that takes the communication out of the step, or None. barrier: called before each run.
+    batches: an iterator that does not end within skip + 3 steps + 4 updates. skip: updates before the first run,
+    which compile. All but the recording are made twice, in turn, and the quicker one of each counts. silence: a
+    context manager that takes the communication out of the step, or None. barrier: called before each run.
     """
     barrier = barrier or (lambda: None)
 
@@ -106,7 +106,8 @@ def _median(record):
 def measurements(runs, step, *, gather=None, host="", cores=(), **known):
     """Returns the Measurements of all ranks, the same on each. Collective.
 
-    gather: a picklable value -> the list of all ranks' values; None for one rank. host, cores: of this rank. known: further fields.
+    gather: a picklable value -> the list of all ranks' values; None for one rank. host, cores: of this rank. known:
+    further fields.
     """
     gather = gather or (lambda value: [value])
     record = runs.profiled
@@ -154,4 +155,3 @@ def _rank_run(record, host, profiled=None):
 def compiled_in(record):
     """Returns (seconds, number) of the compilations within a record's steps."""
     return sum(step.compiled for step in record.steps), sum(step.compiled > 0 for step in record.steps)
-

@@ -1,7 +1,7 @@
 """MindSpore's own profiler: when each stock kernel ran, on what shapes, and in which cell.
 
-Its raw files are read, because its summaries hold no times of single steps. On CPU the framework writes, for each run of
-a kernel, one line of shapes (in the order in which they run) and a list of start times by full name.
+Its raw files are read, because its summaries hold no times of single steps. On CPU the framework writes, for each run
+of a kernel, one line of shapes (in the order in which they run) and a list of start times by full name.
 """
 
 import contextlib
@@ -27,7 +27,8 @@ _WEIGHT_KERNELS = ("Conv2DBackpropFilter", "BiasAddGrad", "BatchNormGrad")
 
 
 class Run(NamedTuple):
-    """One run of a stock kernel: full scope name, kind, start and duration in ns of time.perf_counter, shapes of its inputs."""
+    """One run of a stock kernel: full scope name, kind, start and duration in ns of time.perf_counter, shapes of its
+    inputs."""
 
     name: str
     kind: str
@@ -58,7 +59,11 @@ class StockProfiler:
     def stop(self):
         try:
             self.profile.stop()
-            return read_cpu_runs(self.folder, self.to_monotonic) if self.on_cpu else read_device_runs(self.folder, self.to_monotonic)
+            return (
+                read_cpu_runs(self.folder, self.to_monotonic)
+                if self.on_cpu
+                else read_device_runs(self.folder, self.to_monotonic)
+            )
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -79,9 +84,12 @@ def read_cpu_runs(folder, shift):
     for path in Path(folder).rglob("cpu_framework_*.txt"):
         for line in path.read_text(encoding="utf-8").splitlines():
             _, short, _, rest = line.split(";", 3)
-            shapes[short].append(tuple(tuple(int(n) for n in found.split(",") if n.strip()) for found in _SHAPE.findall(rest)))
+            shapes[short].append(
+                tuple(tuple(int(n) for n in found.split(",") if n.strip()) for found in _SHAPE.findall(rest))
+            )
     return [
-        run._replace(shapes=shapes[short].popleft()) if shapes[short := run.name.rsplit("/", 1)[-1]] else run for run in runs
+        run._replace(shapes=shapes[short].popleft()) if shapes[short := run.name.rsplit("/", 1)[-1]] else run
+        for run in runs
     ]
 
 
@@ -92,7 +100,9 @@ def read_device_runs(folder, shift):
         with open(path, encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 texts = row.get("Input Shapes", "").strip('"').split(";")
-                shapes = tuple(tuple(int(n) for n in text.split(",") if n.strip().isdigit()) for text in texts if text.strip())
+                shapes = tuple(
+                    tuple(int(n) for n in text.split(",") if n.strip().isdigit()) for text in texts if text.strip()
+                )
                 begin = int(float(row["Start Time(us)"]) * 1e3) + shift
                 runs.append(Run(row["Name"], row["Type"], begin, int(float(row["Duration(us)"]) * 1e3), shapes))
     return sorted(runs, key=lambda run: run.begin)
@@ -141,8 +151,8 @@ def executions(runs, itemsize=4):
 def _layers(runs):
     """Returns the layer of each run, and {layer of a convolution: pixels of an image of its output}.
 
-    The gradients of equal cells bear the name of one of them, so each is matched with the last forward run of the same input
-    shapes that has no gradient of this kind yet: backward visits the layers in reverse.
+    The gradients of equal cells bear the name of one of them, so each is matched with the last forward run of the
+    same input shapes that has no gradient of this kind yet: backward visits the layers in reverse.
     """
     waiting = defaultdict(list)  # (forward kind, shapes) -> layers, in the order of forward
     layers, sizes = [], {}
@@ -168,7 +178,13 @@ def _key(kind, shapes, forward):
     if kind == "Conv2DBackpropInput":
         return shapes[1:2]  # the weights
     if kind == "Conv2DBackpropFilter":  # gradient, input | input, weights
-        return (shapes[0], shapes[1][0]) if forward and len(shapes) > 1 else (shapes[1], shapes[0][1]) if len(shapes) > 1 else ()
+        return (
+            (shapes[0], shapes[1][0])
+            if forward and len(shapes) > 1
+            else (shapes[1], shapes[0][1])
+            if len(shapes) > 1
+            else ()
+        )
     return shapes[:1]
 
 

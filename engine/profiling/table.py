@@ -23,9 +23,9 @@ def spread(values):
 def tables(steps, peaks=None):
     """Returns {"steps", "phases", "kernels", "types", "layers"} of one rank's Steps, ready for JSON.
 
-    Times are ms, `ms` is the median over the steps and `spread_ms` the distance between the quartiles. `share` is the part of all
-    kernels' time, of phases that of the step. A kernel's time is its share of the wall clock. `of_peak`: GFLOP/s as a part of what
-    the roof allows at this kernel's FLOPs per byte (peaks: {"gflops", "gbytes"}).
+    Times are ms, `ms` is the median over the steps and `spread_ms` the distance between the quartiles. `share` is the
+    part of all kernels' time, of phases that of the step. A kernel's time is its share of the wall clock. `of_peak`:
+    GFLOP/s as a part of what the roof allows at this kernel's FLOPs per byte (peaks: {"gflops", "gbytes"}).
     """
     found = {
         "steps": [_step(number, step) for number, step in enumerate(steps)],
@@ -99,7 +99,10 @@ def text(profile, rows=15):
     lines = ["phase          ms/step  share   spread"]
     for row in profile["phases"]:
         lines.append(f"{row['phase']:<12} {row['ms']:>9.3f} {100 * row['share']:>5.1f}% {row['spread_ms']:>8.3f}")
-    lines += ["", f"{'kernel':<30} {'layer':<30} {'direction':<16} {'ms/step':>9} {'share':>6} {'GFLOP/s':>8} {'GB/s':>7} {'roof':>5}"]
+    lines += [
+        "",
+        f"{'kernel':<30} {'layer':<30} {'direction':<16} {'ms/step':>9} {'share':>6} {'GFLOP/s':>8} {'GB/s':>7} {'roof':>5}",
+    ]
     for row in profile["kernels"][:rows]:
         part = "" if row["of_peak"] is None else f"{100 * row['of_peak']:.0f}%"
         lines.append(

@@ -26,7 +26,8 @@ def rank_spans(record):
 
 
 def bounded(spans, budget):
-    """Returns (spans, left out: count and ns): the longest `budget` of them, in the order of time; steps, host and collectives stay.
+    """Returns (spans, left out: count and ns): the longest `budget` of them, in the order of time; steps, host and
+    collectives stay.
 
     So what is missing is the shortest: the trace stays true to where the time went.
     """
@@ -39,7 +40,8 @@ def bounded(spans, budget):
 
 
 def chrome_trace(ranks, budget=BUDGET, about=None):
-    """Returns the trace as a dict for JSON. ranks: (RankRecord, spans of that rank) by rank; their clocks are put on rank 0's.
+    """Returns the trace as a dict for JSON. ranks: (RankRecord, spans of that rank) by rank; their clocks are put on
+    rank 0's.
 
     A rank gets its share of `budget` events, see `bounded`; the ring's counter and the names come on top.
     """
@@ -58,7 +60,8 @@ def chrome_trace(ranks, budget=BUDGET, about=None):
         numbers = {track: number for number, track in enumerate(tracks)}
         events += [_name("thread_name", record.rank, number, track) for track, number in numbers.items()]
         events += [
-            {"ph": "M", "name": "thread_sort_index", "pid": record.rank, "tid": n, "args": {"sort_index": n}} for n in numbers.values()
+            {"ph": "M", "name": "thread_sort_index", "pid": record.rank, "tid": n, "args": {"sort_index": n}}
+            for n in numbers.values()
         ]
         shift = record.offset - zero
         for span in spans:
@@ -69,7 +72,15 @@ def chrome_trace(ranks, budget=BUDGET, about=None):
             events.append(event)
         for moment, ready, slots in record.ring[:share]:
             ts = round((moment + shift) / 1e3, 3)
-            events.append({"ph": "C", "name": "ring", "pid": record.rank, "ts": ts, "args": {"ready": ready, "not ready": slots - ready}})
+            events.append(
+                {
+                    "ph": "C",
+                    "name": "ring",
+                    "pid": record.rank,
+                    "ts": ts,
+                    "args": {"ready": ready, "not ready": slots - ready},
+                }
+            )
     clocks = {f"rank {r.rank}": {"offset_us": r.offset / 1e3, "error_us": r.error / 1e3} for r, _ in ranks}
     return {
         "traceEvents": events,

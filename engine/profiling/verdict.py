@@ -11,7 +11,8 @@ _SMALL_BUCKET, _DEFAULT_BUCKET_MB = 1 << 20, 25
 
 @dataclass(frozen=True)
 class RankRun:
-    """One rank in one run: medians over its steps in ms. step: from update to update; wait: for data; allreduce: inside its nodes."""
+    """One rank in one run: medians over its steps in ms. step: from update to update; wait: for data; allreduce:
+    inside its nodes."""
 
     step: float
     wait: float = 0.0
@@ -24,8 +25,9 @@ class Measurements:
     """What the verdict is drawn from. Runs are tuples of RankRun by rank; an empty one was not made.
 
     as_is: the run as it was asked for. cached: every step gets the same batch. silent: cached, and no communication.
-    loader_ms: what the loader alone needs for a batch. worker_ms: time that its workers were busy for a step. recompiled: seconds of compiling within `steps` steps of as_is, and how often.
-    affinity: the cores that each rank may use; threads: of each rank's graph. phases: ms of a step by phase.
+    loader_ms: what the loader alone needs for a batch. worker_ms: time that its workers were busy for a step.
+    recompiled: seconds of compiling within `steps` steps of as_is, and how often. affinity: the cores that each rank
+    may use; threads: of each rank's graph. phases: ms of a step by phase.
     """
 
     as_is: tuple
@@ -50,10 +52,11 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Verdict:
-    """bound: data, allreduce, straggler, compilation, cores or compute. costs: ms of a step by cause. flag: what to try first.
+    """bound: data, allreduce, straggler, compilation, cores or compute. costs: ms of a step by cause. flag: what to
+    try first.
 
-    gain: images per second then, as a multiple of now; None where it cannot be told. headroom: how many times faster the loader
-    is than the step needs; None if not measured. straggler: its rank, or None.
+    gain: images per second then, as a multiple of now; None where it cannot be told. headroom: how many times faster
+    the loader is than the step needs; None if not measured. straggler: its rank, or None.
     """
 
     bound: str
@@ -117,7 +120,8 @@ def _alone(m, cached):
         alone, seen = [run.step for run in m.silent], max(run.allreduce for run in m.as_is)
         exposed = max(0.0, cached - max(alone))
         return alone, min(exposed, seen) if seen else exposed
-    # All ranks leave an allreduce together: the last one to come has waited least, and what it still needs is the exchange.
+    # All ranks leave an allreduce together: the last one to come has waited least, and what it still needs is the
+    # exchange.
     return [run.step - run.allreduce - run.wait for run in m.as_is], min(run.allreduce for run in m.as_is)
 
 
@@ -159,7 +163,10 @@ def _advice(bound, m, total, cached, costs, whole):
             return f"--bucket_mb {_DEFAULT_BUCKET_MB}", _gain(total, costs[bound] * (1 - fewer / m.buckets))
         return "--accumulate 2", _gain(total, costs[bound] / 2)
     if bound == "straggler":
-        return f"look at the host of rank {_straggler(_alone(m, cached)[0])[0]}: --bind auto, other programs, heat", _gain(total, costs[bound])
+        return (
+            f"look at the host of rank {_straggler(_alone(m, cached)[0])[0]}: --bind auto, other programs, heat",
+            _gain(total, costs[bound]),
+        )
     if bound == "compilation":
         return "batches of one shape (drop or pad the last one)", _gain(whole, costs[bound])
     if bound == "cores":

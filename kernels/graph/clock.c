@@ -15,7 +15,8 @@ void clock_note(int64_t begin, int64_t what, int64_t size, int stage, int list, 
   if (place < capacity) events[place] = (clock_event_t){begin, clock_now(), what, size, stage, list, index, thread};
 }
 
-/* Switches the clock on, with room for so many events, or off (0). Not while a node runs. Returns 0, or 75 without memory. */
+/* Switches the clock on, with room for so many events, or off (0). Not while a node runs. Returns 0, or 75 without
+ * memory. */
 EXPORT int cellwright_clock(int64_t events_wanted) {
   atomic_store(&clock_on, 0);
   free(events);
@@ -26,8 +27,8 @@ EXPORT int cellwright_clock(int64_t events_wanted) {
   return events_wanted && !events ? 75 : 0;
 }
 
-/* Copies the events since the last call, and forgets them. Not while a node runs. Returns how many there were: those above
- * `room` or above the clock's own room are lost. */
+/* Copies the events since the last call, and forgets them. Not while a node runs. Returns how many there were: those
+ * above `room` or above the clock's own room are lost. */
 EXPORT int64_t cellwright_clock_take(clock_event_t *target, int64_t room) {
   int64_t all = atomic_exchange(&count, 0), kept = all < capacity ? all : capacity;
   if (kept > room) kept = room;

@@ -1,4 +1,5 @@
-/* When switched on, notes when each operation of a program and each node began and ended. Off, it costs the test of a flag. */
+/* When switched on, notes when each operation of a program and each node began and ended. Off, it costs the
+ * test of a flag. */
 #ifndef CELLWRIGHT_CLOCK_H
 #define CELLWRIGHT_CLOCK_H
 
@@ -6,8 +7,9 @@
 #include <stdint.h>
 #include <time.h>
 
-/* what: a program's address, or one of the numbers below. list: 0 operations, 1 to 3 the jobs before, before and after them, -1
- * the node itself. size: images of the chunk, or numbers that a node adds up, moves or checks. Times are those of CLOCK_MONOTONIC, in ns. */
+/* what: a program's address, or one of the numbers below. list: 0 operations, 1 to 3 the jobs before, before and after
+ * them, -1 the node itself. size: images of the chunk, or numbers that a node adds up, moves or checks. Times are those
+ * of CLOCK_MONOTONIC, in ns. */
 typedef struct {
   int64_t begin, end, what, size;
   int32_t stage, list, index, thread;

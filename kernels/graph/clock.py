@@ -9,7 +9,10 @@ import numpy as np
 from kernels.graph import bridge, native
 from kernels.graph.bridge import shim
 
-EVENT = np.dtype([(name, np.int64) for name in ("begin", "end", "what", "size")] + [(name, np.int32) for name in ("stage", "list", "index", "thread")])
+EVENT = np.dtype(
+    [(name, np.int64) for name in ("begin", "end", "what", "size")]
+    + [(name, np.int32) for name in ("stage", "list", "index", "thread")]
+)
 ROOM = 1 << 18  # events between two calls of take: 12 MiB; a DenseNet-121 step has some 20,000
 ALLREDUCE, MOMENTUM, ALL_FINITE, SLOT = 1, 2, 3, 256  # clock.h
 _DIRECTIONS = ("evaluation", "forward", "backward")
@@ -32,7 +35,8 @@ class Operation(NamedTuple):
 
 
 class Clock:
-    """Context manager: inside, programs and nodes of ours note their times; `take` returns what was noted since its last call."""
+    """Context manager: inside, programs and nodes of ours note their times; `take` returns what was noted since its
+    last call."""
 
     def __init__(self, room=ROOM):
         self.room, self.lost = room, 0
@@ -51,7 +55,8 @@ class Clock:
         self.library.cellwright_clock(0)
 
     def take(self):
-        """Returns the events, an array of EVENT; times in ns of time.perf_counter. Not to be called while a graph runs."""
+        """Returns the events, an array of EVENT; times in ns of time.perf_counter. Not to be called while a graph
+        runs."""
         found = self.library.cellwright_clock_take(self._target.ctypes.data, self.room)
         self.lost += max(0, found - self.room)
         return self._target[: min(found, self.room)].copy()
@@ -101,7 +106,8 @@ def _describe(entry, phase, input_only):
     return Operation(kind, entry.layer, phase, direction, *_cost(kind, entry))
 
 
-# Arrays of an image that an operation reads and writes, and its floating-point operations for each number of the first one.
+# Arrays of an image that an operation reads and writes, and its floating-point operations for each number of the
+# first one.
 _PASSES = {
     "copy": (2, 0), "add": (3, 1), "statistics": (1, 3), "affine": (2, 3), "norm_reduce": (3, 7), "apply": (3, 8), "import": (2, 0),
     "export": (2, 0), "gather": (1, 2), "gather_gradient": (2, 2), "join": (3, 2), "join_gradient": (3, 2),
@@ -109,7 +115,8 @@ _PASSES = {
 
 
 def _cost(kind, entry):
-    """Returns (FLOPs and bytes for an image, bytes for a run): what the operation must read and write, wherever it lies."""
+    """Returns (FLOPs and bytes for an image, bytes for a run): what the operation must read and write, wherever it
+    lies."""
     if entry.convolution:
         channels, height, width, filters, window, *_ = shape = entry.convolution[1]
         out = (shape[8] >> 32) * ((shape[8] >> 1) & 0x7FFFFFFF)
@@ -126,7 +133,8 @@ def _cost(kind, entry):
 
 
 def multiply_adds(rounds):
-    """Runs so many rounds of multiply-adds from registers on the team's threads; returns their FLOPs, 0 if this cannot be done."""
+    """Runs so many rounds of multiply-adds from registers on the team's threads; returns their FLOPs, 0 if this
+    cannot be done."""
     library = shim()[1]
     library.cellwright_peak.argtypes = [ctypes.c_int64]
     library.cellwright_peak.restype = ctypes.c_double

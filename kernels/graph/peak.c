@@ -1,4 +1,5 @@
-/* The most multiply-adds that the team's cores can do: as many independent chains as hide the latency, nothing from memory. */
+/* The most multiply-adds that the team's cores can do: as many independent chains as hide the latency, nothing from
+ * memory. */
 #include <stdint.h>
 
 #include "pool.h"
@@ -43,7 +44,8 @@ static void share(int thread, void *argument) {
 #endif
 }
 
-/* Runs so many rounds on every thread of the team; returns the floating-point operations of all of them, 0 if it cannot tell. */
+/* Runs so many rounds on every thread of the team; returns the floating-point operations of all of them, 0 if it
+ * cannot tell. */
 EXPORT double cellwright_peak(int64_t rounds) {
   float factor = 0.5f;
   if (!lanes()) return 0;

@@ -18,7 +18,8 @@ def find():
 
 
 class Page:
-    """A page in a browser of its own: `evaluate` runs JavaScript in it, `trouble` is what it logged as errors or warnings."""
+    """A page in a browser of its own: `evaluate` runs JavaScript in it, `trouble` is what it logged as errors or
+    warnings."""
 
     def __init__(self, program, folder):
         to_browser, self._out = os.pipe()

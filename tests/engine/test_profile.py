@@ -172,7 +172,9 @@ def test_accumulated_steps_are_one_update():
 
 
 def test_scopes_tell_layer_and_phase():
-    back = "Gradients/Default/gradients-Gradients/network-Net/layer1-SequentialCell/0-Block/conv-Conv2d/Grad_Conv2D/X-op0"
+    back = (
+        "Gradients/Default/gradients-Gradients/network-Net/layer1-SequentialCell/0-Block/conv-Conv2d/Grad_Conv2D/X-op0"
+    )
     assert layer_of(back) == "layer1.0.conv" and phase_of(back, "Conv2DBackpropInput") == "backward"
     assert phase_of("Default/update-Update/optimizer-Momentum/ApplyMomentum-op3", "ApplyMomentum") == "update"
     assert layer_of("Default/gradients-Gradients/loss-SoftmaxCrossEntropy/Exp-op0") == "loss"

@@ -10,13 +10,24 @@ from engine import profiling
 from engine.profiling import Execution, Measurements, Node, RankRecord, RankRun, Span, Step
 
 MS = 1_000_000
-KINDS = (("conv", "forward", 6.0), ("conv_input_gradient", "input gradient", 7.0), ("weight_gradient", "weight gradient", 8.0))
+KINDS = (
+    ("conv", "forward", 6.0),
+    ("conv_input_gradient", "input gradient", 7.0),
+    ("weight_gradient", "weight gradient", 8.0),
+)
 
 
 def made_record(rank, clock, slower=1.0, steps=6):
-    """Steps of some 100 ms in which three layers run their kernels; `clock`: what this rank's clock shows at the first one, ns."""
+    """Steps of some 100 ms in which three layers run their kernels; `clock`: what this rank's clock shows at the
+    first one, ns."""
     draw = random.Random(rank)
-    record = RankRecord(rank=rank, host="here", threads=1, cores=(rank,), peaks={"gflops": 150.0, "matmul_gflops": 120.0, "gbytes": 20.0})
+    record = RankRecord(
+        rank=rank,
+        host="here",
+        threads=1,
+        cores=(rank,),
+        peaks={"gflops": 150.0, "matmul_gflops": 120.0, "gbytes": 20.0},
+    )
     now = clock
     for number in range(steps):
         step = Step(now, wait=3 * MS, loss=2.5 - 0.2 * number if number else float("nan"), images=16)
@@ -31,7 +42,9 @@ def made_record(rank, clock, slower=1.0, steps=6):
                 step.executions.append(Execution(kind, layer, phase, direction, "stock", "graph", *done))
                 step.nodes.append(Node(phase, now, now + spent))
                 now += spent
-        step.executions.append(Execution("allreduce", "", "allreduce", "", "node", "collectives", now, now + 5 * MS, 5 * MS, 0, 4e7))
+        step.executions.append(
+            Execution("allreduce", "", "allreduce", "", "node", "collectives", now, now + 5 * MS, 5 * MS, 0, 4e7)
+        )
         step.nodes.append(Node("allreduce", now, now + 5 * MS))
         now += 6 * MS
         step.graphs.append((begin, now))
@@ -43,7 +56,11 @@ def made_record(rank, clock, slower=1.0, steps=6):
 
 def made_profile(records, **settings):
     runs = tuple(RankRun(100) for _ in records)
-    verdict = profiling.judge(Measurements(as_is=runs, cached=runs, silent=tuple(RankRun(94) for _ in records), loader_ms=30, workers=2, buckets=1))
+    verdict = profiling.judge(
+        Measurements(
+            as_is=runs, cached=runs, silent=tuple(RankRun(94) for _ in records), loader_ms=30, workers=2, buckets=1
+        )
+    )
     about = {"net": "made </script> up", "batch_size": 16, "machine": {"processor": "P", "cores": 2}, "versions": {}}
     return profiling.build_profile(records, about, verdict, {"plain_ms": 100.0, "profiled_ms": 103.0}, **settings)
 
@@ -148,7 +165,10 @@ def test_the_page_shows_the_numbers_of_the_json(page, report):
         assert cells[:5] == [row[key] for key in ("kind", "layer", "direction", "phase", "source")]
         assert float(cells[5].replace(",", "")) == pytest.approx(row["ms"], rel=6e-3)
         assert cells[6] == f"{100 * row['share']:.1f} %"
-    assert page.evaluate("document.getElementById('verdicttext').innerText") == made["verdict"]["text"].split(" Try first:")[0]
+    assert (
+        page.evaluate("document.getElementById('verdicttext').innerText")
+        == made["verdict"]["text"].split(" Try first:")[0]
+    )
     assert page.evaluate("document.querySelector('.figure b').innerText") == f"{made['step_ms']['median']:.3g} ms"
 
 
@@ -160,11 +180,15 @@ def test_the_table_sorts_filters_and_groups(page, report):
     page.evaluate("document.querySelector('th[data-key=layer]').click()")
     assert page.evaluate(layers) == sorted((row["layer"] for row in kernels), reverse=True)
     page.evaluate("document.querySelector('th[data-key=ms]').click()")
-    assert page.evaluate(f"{ROWS}.map(r => Number(r.dataset.ms))") == sorted((row["ms"] for row in kernels), reverse=True)
+    assert page.evaluate(f"{ROWS}.map(r => Number(r.dataset.ms))") == sorted(
+        (row["ms"] for row in kernels), reverse=True
+    )
     page.evaluate("f = document.getElementById('filter'); f.value = 'stem grad'; f.dispatchEvent(new Event('input'))")
     wanted = [row["ms"] for row in kernels if row["layer"] == "stem" and "gradient" in row["direction"]]
     assert page.evaluate(f"{ROWS}.map(r => Number(r.dataset.ms))") == wanted
-    page.evaluate("f.value = ''; f.dispatchEvent(new Event('input')); document.querySelector('[data-view=types]').click()")
+    page.evaluate(
+        "f.value = ''; f.dispatchEvent(new Event('input')); document.querySelector('[data-view=types]').click()"
+    )
     assert page.evaluate(f"{ROWS}.map(r => r.cells[0].innerText.trim())") == [row["kind"] for row in report[0]["types"]]
 
 
@@ -173,7 +197,12 @@ def test_every_part_is_drawn_and_nothing_complains(page):
         assert page.evaluate(f"document.querySelectorAll('#{part} svg *').length") > 8, part
     assert page.evaluate("document.querySelectorAll('#roofline circle').length") == 9
     ink = "(() => { const c = document.querySelector('#timeline canvas'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
-    assert page.evaluate(ink + " let n = 0; for (let k = 3; k < d.length; k += 4) n += d[k] > 0; return n / (d.length / 4); })()") > 0.15
+    assert (
+        page.evaluate(
+            ink + " let n = 0; for (let k = 3; k < d.length; k += 4) n += d[k] > 0; return n / (d.length / 4); })()"
+        )
+        > 0.15
+    )
     for button in ("zoomin", "zoomout", "zoomall", "zoomstep", "theme", "flameup"):
         page.evaluate(f"document.getElementById('{button}').click()")
     page.evaluate("document.querySelectorAll('#flame rect')[1].dispatchEvent(new MouseEvent('click'))")
