@@ -30,13 +30,15 @@ class Reduce(nn.Cell):
     allreduce: a cell or function, flat float32 tensor -> its sum over ranks, with the rank count in `.size`; None for
     one rank: the flat tensors are then the sums. after_backward: no bucket starts before all gradients are there, for
     networks that sum over ranks themselves. An allreduce with `several = True` takes a bucket's tensors as they are and
-    returns a tuple: nothing is joined and cut again.
+    returns a tuple: nothing is joined and cut again. One with `overlaps = True` is given each bucket by `start`, and `wait`
+    is called when all are on their way: early buckets travel while backward goes on.
     """
 
     def __init__(self, params, allreduce=None, bucket_bytes=DEFAULT_BUCKET_BYTES, after_backward=False):
         super().__init__(auto_prefix=False)
         self.allreduce, self.after_backward = allreduce, after_backward
         self.several = getattr(allreduce, "several", False)
+        self.overlaps = getattr(allreduce, "overlaps", False) and not after_backward
         self.params = ParameterTuple(params)
         # Buckets are consecutive runs of the reversed parameter list: (from, to) in that list.
         plan = plan_buckets([math.prod(parameter.shape) for parameter in self.params], bucket_bytes)
@@ -48,7 +50,7 @@ class Reduce(nn.Cell):
 
     def construct(self, gradients, loss, vote):
         flat = self.map(_flatten, gradients)[::-1]
-        sums = ()
+        sums, given = (), ()
         for number in range(len(self.bounds)):
             first, end = self.bounds[number]
             parts = flat[first:end]
@@ -65,11 +67,13 @@ class Reduce(nn.Cell):
                 bucket = (ops.depend(bucket[0], sums[-1]),) + bucket[1:]
             if self.allreduce is None:
                 sums = sums + bucket
+            elif self.overlaps:
+                sums, given = sums + (self.allreduce.start(bucket[0]),), given + bucket
             elif len(bucket) == 1:
                 sums = sums + (self.allreduce(bucket[0]),)
             else:
                 sums = sums + self.allreduce(*bucket)
-        return sums
+        return self.allreduce.wait(sums, given) if self.overlaps else sums
 
     def split(self, sums):
         if self.several:

@@ -20,6 +20,9 @@ from launch.runtime import (
 from launch.world import open_world
 
 
+BACKWARD_PARTS = 4  # nodes of the way back where the allreduce of early gradients is to overlap with it
+
+
 class BadSetting(ValueError):
     """A setting that cannot work, found before the work started: one line for the user, exit code 2."""
 
@@ -63,10 +66,10 @@ class Job:
             if backend in ("mccl", "nccl", "hccl"):
                 self._cluster = Cluster(world, table_for(world, settings.rank_table) if backend == "hccl" else None)
 
-    def graph_allreduce(self):
+    def graph_allreduce(self, overlap=False):
         """Returns the cell that sums a tensor over ranks inside the graph, or None for a single rank. Collective."""
         if self._cluster is None:
-            return self.world.graph_allreduce()
+            return self.world.graph_allreduce(overlap)
         from launch.collective_cell import CollectiveAllreduce
 
         return CollectiveAllreduce(self.world.size)
@@ -83,7 +86,7 @@ class Job:
             setup = (program, settings.kernels, settings.device_target, self.cores.threads, self.backend, settings.seed, recipe)
             use_compile_cache(graph_cache_folder(self.world.rank, self.world.size, setup))
 
-    def accelerate(self, network, settings, amp_level="O0"):
+    def accelerate(self, network, settings, amp_level="O0", overlap=False):
         """Returns the network, run by the project's own kernels where the settings and the device allow it."""
         if settings.kernels == "stock" or settings.device_target != "CPU" or amp_level != "O0":
             return network
@@ -91,7 +94,7 @@ class Job:
 
         if bridge_available():
             allow_all_instructions()
-        return accelerate(network)
+        return accelerate(network, BACKWARD_PARTS if overlap and self.world.local_size < self.world.size else 1)
 
     def step_kernels(self, settings):
         """Returns what `build_step` takes for the optimizer and the overflow check: the project's own, or nothing."""

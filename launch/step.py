@@ -20,6 +20,7 @@ class StepSettings:
     drop_overflow: bool = _flag(False, "skip a step whose gradients are not finite, with a fixed loss scale too")
     average_statistics: bool = _flag(True, "average BatchNorm's statistics over ranks before evaluation and checkpoint")
     sync_batch_norm: bool = _flag(False, "BatchNorm over the batches of all ranks together; not for genet")
+    overlap: bool = _flag(False, "several hosts, back end mpi: sum early gradients while later ones are computed; needs a core to spare")
     bucket_mb: float = _flag(25.0, "megabytes of gradients that travel in one allreduce")
 
     def __post_init__(self):

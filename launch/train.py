@@ -69,14 +69,15 @@ def train(job, resolved):
         network = build_network(recipe, settings.pretrained)
         loss = build_loss(recipe)
         if not (resolved.step.sync_batch_norm and world.size > 1):  # the project's own kernels normalise a rank's batch alone
-            job.accelerate(network, settings, resolved.step.amp_level or recipe.amp_level(settings.device_target))
+            amp_level = resolved.step.amp_level or recipe.amp_level(settings.device_target)
+            job.accelerate(network, settings, amp_level, resolved.step.overlap)
         step = build_step(
             network,
             loss,
             recipe,
             resolved.step,
             settings.device_target,
-            job.graph_allreduce(),
+            job.graph_allreduce(resolved.step.overlap),
             settings.seed * world.size + world.rank,  # of dropout: each rank its own masks
             job.step_kernels(settings),
         )

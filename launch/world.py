@@ -65,13 +65,13 @@ class World:
         if self.comm:
             self.comm.Barrier()
 
-    def graph_allreduce(self):
-        """Returns the cell that sums a tensor over ranks inside the graph, or None for a single rank."""
+    def graph_allreduce(self, overlap=False):
+        """Returns the cell that sums a tensor over ranks inside the graph, or None for a single rank. See MpiAllreduce."""
         if self.size == 1:
             return None
         from kernels.graph import MpiAllreduce
 
-        return MpiAllreduce(self.comm)
+        return MpiAllreduce(self.comm, overlap=overlap)
 
 
 def host_address():

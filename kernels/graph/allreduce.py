@@ -50,6 +50,13 @@ def _kernel(comm, float_type, sum_operation):
     return allreduce
 
 
+def _background_sum(*handles):
+    """Returns the number by which the thread of kernels/graph/background.c knows this sum, or -1."""
+    library, mpi = shim()[1], _mpi_library()
+    library.cellwright_background_sum.argtypes = [ctypes.c_void_p] + [ctypes.c_ssize_t] * 3
+    return library.cellwright_background_sum(ctypes.cast(mpi.MPI_Allreduce, ctypes.c_void_p), *handles)
+
+
 def _same(*values):
     return values[0] if len(values) == 1 else values
 
@@ -68,6 +75,18 @@ def _float32_after_first(*dtypes):
     return _float32(*dtypes[1:])
 
 
+def _one_number(*shapes):
+    return [1]
+
+
+def _float32_first(*dtypes):
+    return dtypes[0]
+
+
+def _after(done, tensor):
+    return ops.depend(tensor, done)
+
+
 class MpiAllreduce(nn.Cell):
     """Returns the sums over all ranks of float32 tensors of any shapes: of one tensor a tensor, of several a tuple.
 
@@ -76,16 +95,17 @@ class MpiAllreduce(nn.Cell):
     several hosts, MPI_Allreduce does it. Without the C shim it goes through Python.
 
     comm: an mpi4py communicator. `size` is its number of ranks. shared: False never uses shared memory. `several` is True where
-    several tensors cost no more than one of their size, so that joining them first gains nothing.
+    several tensors cost no more than one of their size, so that joining them first gains nothing. overlap: where ranks are on
+    several hosts and MPI may be called by several threads, `overlaps` is True: `start(tensor)` then returns a tensor that will
+    hold the sum, while the graph goes on, and `wait(sums, tensors)` returns the sums when all are there.
     """
 
-    several = True  # may be called with any number of tensors
-
-    def __init__(self, comm, shared=True):
+    def __init__(self, comm, shared=True, overlap=False):
         super().__init__()
         self.size = comm.Get_size()
         group = share(comm) if shared and bridge_available() else None
         self.shared = self.several = group is not None
+        self.overlaps = False
         if self.shared:
             self.group = mindspore.Tensor([group], mindspore.int64)
             self.allreduce = ops.Custom(
@@ -96,6 +116,8 @@ class MpiAllreduce(nn.Cell):
 
             handles = (MPI._handleof(comm), MPI._handleof(MPI.FLOAT), MPI._handleof(MPI.SUM))
             self.allreduce = custom_op(_kernel(*handles), _same, _float32)
+            if overlap and MPI.Query_thread() == MPI.THREAD_MULTIPLE:
+                self._start_thread(comm.Dup(), *handles[1:])  # its messages must not meet those of other nodes
         else:
 
             def through_python(*tensors):
@@ -109,6 +131,26 @@ class MpiAllreduce(nn.Cell):
 
     def construct(self, *tensors):
         return self.allreduce(self.group, *tensors) if self.shared else self.allreduce(*tensors)
+
+    def _start_thread(self, comm, *types):
+        from mpi4py import MPI
+
+        _kept.append(comm)
+        number = _background_sum(*types, MPI._handleof(comm))
+        self.overlaps = number >= 0
+        self.number = mindspore.Tensor([number], mindspore.int64)
+        path = shim()[0]
+        self.begin = ops.Custom(f"{path}:cellwright_background_start", _same_after_first, _float32_after_first, func_type="aot")
+        self.end = ops.Custom(f"{path}:cellwright_background_wait", _one_number, _float32_first, func_type="aot")
+        self.end.add_prim_attr("side_effect_mem", True)
+        self.map = ops.HyperMap()
+
+    def start(self, tensor):
+        return self.begin(self.number, tensor)
+
+    def wait(self, sums, tensors):
+        done = self.end(*sums, *tensors)
+        return self.map(ops.partial(_after, done), sums)
 
 
 @contextlib.contextmanager
@@ -165,8 +207,8 @@ def share(comm):
     if not everywhere:
         return None
     group = library.cellwright_shared_join(ctypes.addressof(ctypes.c_char.from_buffer(memory)), rank, ranks)
-    _mapped.append(memory)
+    _kept.append(memory)
     return group if comm.allreduce(group, MPI.MIN) >= 0 else None
 
 
-_mapped = []  # for as long as the process lives: a node may still be running
+_kept = []  # for as long as the process lives: a node may still be running

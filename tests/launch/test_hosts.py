@@ -78,6 +78,17 @@ def test_ranks_on_two_hosts_train_together(hosts, tmp_path, backend):
     assert len(metrics(run)) == 3
 
 
+def test_gradients_that_leave_early_make_the_same_steps(hosts, tmp_path):
+    losses = []
+    for overlap in (False, True):
+        run = tmp_path / str(overlap)
+        process = start(hosts, run, "--max_steps", 4, "--overlap", overlap, "--bucket_mb", 0.5)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        losses.append([row["loss"] for row in metrics(run)])
+    assert losses[0] == losses[1] and len(losses[0]) == 4
+
+
 def test_dry_run_names_the_hosts(hosts, tmp_path):
     output, _ = start(hosts, tmp_path / "run", "--dry_run").communicate(timeout=300)
     assert f"world: 2 ranks on {', '.join(HOSTS.values())}, back end mpi" in output

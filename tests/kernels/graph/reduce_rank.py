@@ -5,7 +5,7 @@ import sys
 import mindspore
 import numpy as np
 from mpi4py import MPI
-from step_cells import Sums
+from step_cells import LateSums, Sums
 
 from kernels.graph import MpiAllreduce
 
@@ -29,6 +29,17 @@ for shared in (True, False):
         np.testing.assert_allclose(found.asnumpy(), expected, rtol=1e-5, atol=1e-5)
         assert len({row.tobytes() for row in COMM.allgather(found.asnumpy())}) == 1, "ranks differ"
     np.testing.assert_array_equal(cell(mindspore.Tensor(np.ones(9, np.float32))).asnumpy(), COMM.Get_size())
+allreduce = MpiAllreduce(COMM, shared=False, overlap=True)
+assert allreduce.overlaps and not MpiAllreduce(COMM, overlap=True).overlaps
+late = LateSums(allreduce)
+for turn in range(4):
+    draw = np.random.default_rng(10 * turn + COMM.Get_rank())
+    given = [draw.normal(size=shape).astype(np.float32) for shape in ((200003,), (3, 5), (64, 64))]
+    found = [tensor.asnumpy() for tensor in late(*map(mindspore.Tensor, given))]
+    given[2] = given[2] @ given[2]
+    for tensor, own in zip(found, given):
+        np.testing.assert_allclose(tensor, sum(COMM.allgather(own.astype(np.float64))), rtol=1e-4, atol=1e-4)
+        assert len({row.tobytes() for row in COMM.allgather(tensor)}) == 1, "ranks differ"
 if "mismatch" in sys.argv:
     cell = Sums(MpiAllreduce(COMM))
     try:

@@ -1,7 +1,7 @@
 """Cells for the tests of nodes that work on all parameters."""
 
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from kernels.graph.momentum import AllFinite, MomentumStep
 
@@ -38,3 +38,18 @@ class Sums(nn.Cell):
 
     def construct(self, *tensors):
         return self.allreduce(*tensors)
+
+
+class LateSums(nn.Cell):
+    """The sums of tensors that are all on their way before one is waited for, while the graph computes something else."""
+
+    def __init__(self, allreduce):
+        super().__init__()
+        self.allreduce = allreduce
+
+    def construct(self, a, b, c):
+        first = self.allreduce.start(a)
+        second = self.allreduce.start(ops.depend(b, first))
+        meanwhile = ops.matmul(c, c)
+        third = self.allreduce.start(ops.depend(meanwhile, second))
+        return self.allreduce.wait((first, second, third), (a, b, meanwhile))
