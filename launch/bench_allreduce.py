@@ -8,7 +8,6 @@ The candidates take turns in one job, so that all of them meet the same noise; t
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -77,14 +76,17 @@ def worker(what, settings):
     """One rank: times all candidates; rank 0 prints the seconds of the slowest rank."""
     from mpi4py import MPI
 
+    from launch.collectives import Cluster
     from launch.runtime import quiet_environment, start_mindspore
+    from launch.world import open_world
 
-    comm = MPI.COMM_WORLD
+    world = open_world()
+    comm = world.comm
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[comm.Get_rank() % len(cores)]})
     quiet_environment(1)
     start_mindspore("CPU", 0, 1, seed=1)
-    scheduler = _join_mccl(comm) if what == "mccl" else None
+    cluster = Cluster(world) if what == "mccl" else None
     import numpy as np
 
     found = {}
@@ -101,8 +103,8 @@ def worker(what, settings):
         found[str(size)] = {name: min(turns[1:]) for name, turns in times.items()}
     if comm.Get_rank() == 0:
         print(json.dumps(found), flush=True)
-    if scheduler:
-        scheduler.kill()
+    if cluster:
+        cluster.close()
 
 
 def _candidates(comm, mpi, array):
@@ -129,30 +131,6 @@ def _mccl(array):
 
     tensor, allreduce = ms.Tensor(array), ops.AllReduce()
     return {MCCL: lambda: allreduce(tensor).asnumpy()}
-
-
-def _join_mccl(comm):
-    """Starts MindSpore's scheduler on rank 0 and makes all ranks its workers; returns the scheduler's process on rank 0."""
-    scheduler, port = None, 0
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OMPI_", "PMIX_", "PRTE_"))}
-    if comm.Get_rank() == 0:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-    port = comm.bcast(port)
-    cluster = {"MS_WORKER_NUM": str(comm.Get_size()), "MS_SCHED_HOST": "127.0.0.1", "MS_SCHED_PORT": str(port)}
-    if comm.Get_rank() == 0:
-        code = "from mindspore.communication import init; init()"
-        scheduler = subprocess.Popen(
-            [sys.executable, "-c", code], env={**clean, **cluster, "MS_ROLE": "MS_SCHED"}, stdout=subprocess.DEVNULL
-        )
-    for name in set(os.environ) - set(clean):
-        del os.environ[name]
-    os.environ.update(cluster, MS_ROLE="MS_WORKER", MS_NODE_ID=str(comm.Get_rank()))
-    from mindspore.communication import init
-
-    init()
-    return scheduler
 
 
 def main():
