@@ -73,6 +73,13 @@ def ranks():
     return [(record, profiling.rank_spans(record)) for record in (first, second)]
 
 
+def test_an_allreduce_behind_backward_counts_where_nothing_else_runs():
+    nodes = [Node("allreduce", 20, 60), Node("backward", 10, 30), Node("backward", 30, 50), Node("update", 70, 80)]
+    phases = Step(0, 100, wait=5, graphs=[(5, 90)], nodes=nodes).phases()
+    wanted = {"backward": 40, "allreduce": 10, "update": 10, "gaps": 25, "data wait": 5, "host": 10, "forward": 0}
+    assert phases == wanted and sum(phases.values()) == 100
+
+
 def test_all_ranks_are_on_one_clock(ranks):
     trace = json.loads(json.dumps(profiling.chrome_trace(ranks)))
     events = trace["traceEvents"]
