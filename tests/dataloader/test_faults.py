@@ -1,6 +1,7 @@
 """Bad files, dead workers, a dead parent: what is promised for each."""
 
 import csv
+import contextlib
 import os
 import signal
 import struct
@@ -186,7 +187,8 @@ def test_idle_workers_may_be_killed_at_any_time(folder):
         want = [digest(batch) for batch in loader.epoch(0)]
         for _ in range(5):
             for pid in loader.pids:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # killed in the last round, its replacement not yet heard of
+                    os.kill(pid, signal.SIGKILL)
             assert [digest(batch) for batch in loader.epoch(0)] == want
 
 
