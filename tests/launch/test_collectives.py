@@ -13,7 +13,7 @@ from runs import command, metrics
 from launch.collectives import choose_backend, scheduler_environment
 from launch.settings import read_settings
 
-TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0, "--max_steps", 4)
+TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(cache, tmp_path_factory):
-    """Runs of the same four steps: by back end and synchronised BatchNorm."""
+    """Runs of the same two steps with BatchNorm over all ranks: one rank, and two ranks by either back end."""
     runs = {}
-    for ranks, backend, batch, synchronised in ((2, "mpi", 8, False), (2, "mccl", 8, False), (2, "mccl", 8, True), (None, "auto", 16, True)):
+    for ranks, backend, batch in ((None, "auto", 16), (2, "mpi", 8), (2, "mccl", 8)):
         run = tmp_path_factory.mktemp("runs") / "run"
-        flags = ("--backend", backend, "--batch_size", batch, "--sync_batch_norm", synchronised, "--run_dir", run)
+        flags = ("--max_steps", 2, "--backend", backend, "--batch_size", batch, "--sync_batch_norm", "--run_dir", run)
         done = command("launch.train", *TINY, *flags, ranks=ranks, XDG_CACHE_HOME=cache)
         assert done.stderr == ""
-        runs[ranks, backend, synchronised] = run, done
+        runs[backend] = run, done
     return runs
 
 
@@ -82,12 +82,8 @@ def weights(run):
     return {name: value.asnumpy() for name, value in ms.load_checkpoint(str(folder / "weights.ckpt")).items()}
 
 
-def losses(run):
-    return [record["loss"] for record in metrics(run)]
-
-
 def test_mccl_trains_the_same_weights_as_mpi(trained):
-    (ours, _), (theirs, done) = trained[2, "mpi", False], trained[2, "mccl", False]
+    (ours, _), (theirs, done) = trained["mpi"], trained["mccl"]
     assert "2 ranks on CPU (mccl)" in done.stdout
     ours, theirs = weights(ours), weights(theirs)
     assert ours.keys() == theirs.keys()
@@ -96,9 +92,9 @@ def test_mccl_trains_the_same_weights_as_mpi(trained):
 
 
 def test_synchronised_batch_norm_makes_two_ranks_one(trained):
-    one, two, apart = (trained[key][0] for key in ((None, "auto", True), (2, "mccl", True), (2, "mccl", False)))
-    assert losses(two)[:2] == pytest.approx(losses(one)[:2], rel=1e-3)
-    assert losses(apart)[:2] != pytest.approx(losses(one)[:2], rel=1e-3)
+    # Without it the first loss is 1 % off.
+    one, two = ([record["loss"] for record in metrics(trained[name][0])] for name in ("auto", "mccl"))
+    assert two == pytest.approx(one, rel=1e-3)
 
 
 def test_networks_with_branches_refuse_it():
@@ -106,10 +102,10 @@ def test_networks_with_branches_refuse_it():
         read_settings(["--net", "genet", "--sync_batch_norm"], "launch.train")
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_rank_takes_the_scheduler_along_and_frees_its_port(tmp_path, victim):
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_killed_rank_takes_the_scheduler_along_and_frees_its_port(cache, tmp_path, victim):
     run = tmp_path / "run"
-    process = start(run, *TINY[:-2], "--epochs", 50, "--backend", "mccl")
+    process = start(run, *TINY, "--epochs", 50, "--backend", "mccl", XDG_CACHE_HOME=cache)
     wait_for_steps(run, process)
     (scheduler,) = (pid for pid in processes_of(run) if b"launch.scheduler" in Path(f"/proc/{pid}/cmdline").read_bytes())
     environment = dict(

@@ -24,7 +24,7 @@ def shm():
 FLAGS = ("--net", "tinydarknet", "--eval_interval", 0, "--batch_size", 16, "--epochs", 50)
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_a_killed_rank_ends_the_job(tmp_path, shm, ranks):
     run = tmp_path / "run"
     process = start(run, *FLAGS, ranks=ranks)
@@ -45,7 +45,7 @@ def test_a_stopped_rank_counts_as_hung(tmp_path, shm):
     assert "no step for 6 s (--timeout)" in errors and "log of this rank: " in errors
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_an_exception_on_one_rank_ends_the_job_and_is_told_once(tmp_path, shm, ranks):
     run = tmp_path / "run"
     process = start(run, *FLAGS, ranks=ranks, module="failing_rank", PYTHONPATH=f"{ROOT}:{Path(__file__).parent}")

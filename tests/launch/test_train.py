@@ -27,7 +27,7 @@ def counts(cache, run, ranks, tmp_path, *flags):
     return json.loads(output.read_text())
 
 
-@pytest.mark.parametrize("ranks", [None, 1, 2, 3])
+@pytest.mark.parametrize("ranks", [None, pytest.param(1, marks=pytest.mark.slow), 2, 3])
 def test_a_run_leaves_what_it_promises(cache, tmp_path, ranks):
     run = tmp_path / "run"
     done = train(cache, run, "--net", "tinydarknet", "--max_steps", 4, "--batch_size", 16, ranks=ranks)
