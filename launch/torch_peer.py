@@ -12,9 +12,11 @@ import statistics
 import sys
 import time
 
-import torch
-from torch import nn
-from torch.nn import functional
+sys.path.pop(0)  # this folder, whose profile.py torch would take for the standard library's
+
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
 
 
 class Same(nn.Module):
