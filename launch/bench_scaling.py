@@ -42,7 +42,9 @@ class Settings:
 
 def measure(settings):
     """Returns step times of both arrangements, their ratio, and the simulated efficiencies."""
-    results, ratios = [], {}
+    from engine.bucket import DEFAULT_BUCKET_BYTES
+
+    results, ratios, default = [], {}, DEFAULT_BUCKET_BYTES >> 20
     ranks = len(os.sched_getaffinity(0))
     for net in chosen(settings.nets, NETS):
         times = {1: [], ranks: []}
@@ -60,7 +62,8 @@ def measure(settings):
             plans = {mb: simulate(whole, sizes, simulated, mb << 20, settings) for mb in BUCKETS_MB}
             best = min(plans, key=plans.get)
             results.append({"name": f"{net}: best buckets, {simulated} ranks, simulated", "value": best, "unit": "MiB"})
-            ratios[f"{net}: efficiency on {simulated} ranks, simulated, default buckets"] = whole / plans[25]
+            ratios[f"{net}: efficiency on {simulated} ranks, simulated, default buckets"] = whole / plans[default]
+            ratios[f"{net}: step with default buckets / best, {simulated} ranks, simulated"] = plans[default] / plans[best]
     return {"results": results, "ratios": ratios}
 
 
