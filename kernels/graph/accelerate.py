@@ -38,7 +38,6 @@ class Family:
         self.trainable = trace.parameters(("weight", "bias", "gamma", "beta"))
         self.statistics = trace.parameters(("moving_mean", "moving_variance"))
         self.built, self._tensors = {}, {}
-        self.plans = {}  # address of a program -> (direction, shape, stages), for a profile
         self.parts = [self.trainable]
         groups = self._try()
         self.parts = _cut(groups, parts)  # the last layers first
@@ -142,7 +141,7 @@ class Family:
                 )
             lib.cellwright_program_publish(program, stages.work_floats, stages.scratch_floats)
             self.built[number, shape] = program
-            self.plans[program] = number, shape, stages.closed[begin:end]
+            plans[program] = number, shape, stages.closed[begin:end]
 
 
 def _numbers(parameter):
@@ -161,6 +160,7 @@ def _cut(groups, parts):
     return [tuple(reversed(run)) for run in runs if run]
 
 
+plans = {}  # address of a program, which lasts as long as the process -> (direction, shape, stages), for a profile
 _families = {}  # key -> the families that have it; networks of the same structure share their programs
 
 

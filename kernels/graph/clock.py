@@ -74,15 +74,14 @@ def node_name(what):
 
 
 def program_plan(what):
-    """Returns (phase, shape of the input, {(stage, list, index): Operation}) of a program, or None if it is gone."""
-    from kernels.graph.accelerate import _families
+    """Returns (phase, shape of the input, {(stage, list, index): Operation}) of a program, or None for another node."""
+    from kernels.graph.accelerate import plans
 
-    for family in {id(f): f for group in list(_families.values()) for f in group}.values():
-        if what in family.plans:
-            direction, shape, stages = family.plans[what]
-            phase = _DIRECTIONS[min(direction, 2)]
-            return phase, shape, dict(_operations(stages, phase, direction == 2))
-    return None
+    if what not in plans:
+        return None
+    direction, shape, stages = plans[what]
+    phase = _DIRECTIONS[min(direction, 2)]
+    return phase, shape, dict(_operations(stages, phase, direction == 2))
 
 
 def _operations(stages, phase, input_only):

@@ -76,10 +76,10 @@ class Trace:
         return found
 
     def signature(self):
-        """Returns what tells this trace from others as a string: kinds, connections, numbers and shapes."""
+        """Returns what tells this trace from others as a string: names (a profile tells them), connections, numbers, shapes."""
         position = {id(layer): k for k, layer in enumerate(self.layers)}
         return ";".join(
-            f"{layer.kind}{[position[id(source)] for source in layer.inputs]}{sorted(layer.numbers.items())}"
+            f"{layer.kind} {layer.name}{[position[id(source)] for source in layer.inputs]}{sorted(layer.numbers.items())}"
             f"{[(role, parameter.shape) for role, parameter in sorted(layer.parameters.items())]}"
             for layer in self.layers
         )

@@ -33,8 +33,7 @@ def test_a_program_agrees_with_the_stock_operators(name):
     assert distance < TOLERANCE, where
 
 
-@pytest.mark.parametrize("name", ["norm, leaky", "dense block", "gate over a gather"])
-@pytest.mark.parametrize("parts", [2, 3, 50])
+@pytest.mark.parametrize("name, parts", [("norm, leaky", 2), ("dense block", 3), ("gate over a gather", 50)])
 def test_a_way_back_in_several_nodes_gives_the_same_bits(name, parts):
     whole, cut = SMALL[name](), SMALL[name]()
     x = images(whole)
