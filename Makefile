@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-STAMP := $(VENV)/.installed-$(shell cat Makefile pyproject.toml setup.py kernels/graph/*.[ch] kernels/graph/*.inc | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.installed-$(shell cat Makefile pyproject.toml setup.py kernels/csrc/*.[ch] kernels/csrc/*.inc | cksum | cut -d' ' -f1)
 # mpirun refuses to run as root, or with more ranks than cores, without these.
 export OMPI_ALLOW_RUN_AS_ROOT = 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
@@ -20,7 +20,7 @@ test: $(STAMP)
 	python -m pytest
 
 $(STAMP):
-	@$(PYTHON) launch/preflight.py $(VENV)
+	@$(PYTHON) launch/host/preflight.py $(VENV)
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	# In a folder of its own: MPICH and Open MPI both bring an mpirun and an mpiexec. Only the tests need it.
@@ -29,4 +29,4 @@ $(STAMP):
 	@rm -f $(VENV)/.installed-* && touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info kernels/graph/*.so
+	rm -rf $(VENV) build *.egg-info kernels/csrc/*.so

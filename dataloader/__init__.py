@@ -2,18 +2,18 @@
 MindSpore nor MPI.
 """
 
-from dataloader.cifar import Cifar10
-from dataloader.decode import BadImage
-from dataloader.folder import ImageFolder
-from dataloader.ledger import Ledger, LedgerMismatch
-from dataloader.listfile import ListFile
-from dataloader.loader import Batch, Loader
-from dataloader.nursery import start_nursery
-from dataloader.pack import Pack, PackWriter
-from dataloader.plan import Plan
-from dataloader.quarantine import TooManyBadFiles
-from dataloader.source import Source
-from dataloader.transform import EvalTransform, TrainTransform
+from cellwright.dataloader.decode.image import BadImage
+from cellwright.dataloader.ledger import Ledger, LedgerMismatch
+from cellwright.dataloader.loader import Batch, Loader
+from cellwright.dataloader.quarantine import TooManyBadFiles
+from cellwright.dataloader.sampler import Plan
+from cellwright.dataloader.sources.cifar import Cifar10
+from cellwright.dataloader.sources.folder import ImageFolder
+from cellwright.dataloader.sources.listfile import ListFile
+from cellwright.dataloader.sources.pack import Pack, PackWriter
+from cellwright.dataloader.sources.source import Source
+from cellwright.dataloader.transform import EvalTransform, TrainTransform
+from cellwright.dataloader.workers.forkserver import start_nursery
 
 __all__ = [
     "BadImage",

@@ -50,7 +50,7 @@ class Ledger:
         self.rank, self.size = rank, size
         self._expected = read_ledger(verify) if verify else {}
         self._verify = verify
-        self._out = open(write, "a", buffering=1) if write else None  # noqa: SIM115, closed by close()
+        self._out = open(write, "a", buffering=1) if write else None
         if self._out and not self._out.tell():
             self._out.write(HEADER)
 
@@ -63,9 +63,7 @@ class Ledger:
             self._out.write(f"{batch.epoch},{number},{found}\n")
         expected = self._expected.get((batch.epoch, number), found)
         if expected != found:
-            raise LedgerMismatch(
-                f"epoch {batch.epoch}, batch {number}: digest {found}, {self._verify} has {expected}"
-            )
+            raise LedgerMismatch(f"epoch {batch.epoch}, batch {number}: digest {found}, {self._verify} has {expected}")
 
     def close(self):
         """Closes the file."""

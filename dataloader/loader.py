@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataloader.arena import SAMPLE, Arena
-from dataloader.plan import Plan
-from dataloader.quarantine import Quarantine
-from dataloader.spans import read_spans
-from dataloader.team import Team
+from cellwright.dataloader.quarantine import Quarantine
+from cellwright.dataloader.sampler import Plan
+from cellwright.dataloader.workers.pool import Team
+from cellwright.dataloader.workers.ring_buffer import SAMPLE, Arena
+from cellwright.dataloader.workers.spans import read_spans
 
 
 @dataclass
@@ -128,9 +128,7 @@ class Loader:
         shape = (batch_size, side, side, 3) if output == "uint8" else (batch_size, 3, side, side)
         self._arena = Arena(self.slots, shape, output, self.workers, spans)
         self._arena.workers[:, SAMPLE] = -1
-        spec = Spec(
-            self.source, self.transform, seed, normalise, self.plan.tail == "pad", cores, self._arena.layout
-        )
+        spec = Spec(self.source, self.transform, seed, normalise, self.plan.tail == "pad", cores, self._arena.layout)
         self._team = Team(self._arena, spec, self.workers, self.source.path)
         self._free = deque(range(self.slots))
         self._flights, self._held = deque(), deque()
@@ -197,9 +195,7 @@ class Loader:
             self._flights.popleft()
             self._held.append(flight.slot)
             arena, slot = self._arena, flight.slot
-            batch = Batch(
-                arena.images[slot], arena.labels[slot], arena.weights[slot], arena.ids[slot], epoch, index
-            )
+            batch = Batch(arena.images[slot], arena.labels[slot], arena.weights[slot], arena.ids[slot], epoch, index)
             if self.ledger is not None:
                 self.ledger.take(batch)
             yield batch

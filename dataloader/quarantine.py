@@ -3,7 +3,7 @@
 import csv
 import os
 
-from kernels.philox import below, philox4
+from cellwright.kernels.image.philox import below, philox4
 
 SUBSTITUTE_TRIES = 64
 _BLOCK_SUBSTITUTE = 1 << 20

@@ -61,12 +61,7 @@ class TrainTransform:
 
     def keeps_pixels(self, side):
         """True where pictures of `side` x `side` are at most moved and mirrored."""
-        return (
-            self.crop != "random_resized"
-            and self.image_size == side
-            and not any(self.jitter)
-            and not self.cutout
-        )
+        return self.crop != "random_resized" and self.image_size == side and not any(self.jitter) and not self.cutout
 
 
 @dataclass(frozen=True)

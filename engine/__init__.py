@@ -1,19 +1,19 @@
 """The train step built by hand, the loop around it, evaluation and checkpoints."""
 
-from engine.bucket import explain_buckets, plan_buckets
-from engine.capsule import Capsule, Diverged, read_capsule, replay
-from engine.checkpoint import Checkpoints
-from engine.curves import write_curves
-from engine.evaluate import EvalResult, Evaluator
-from engine.lars import LARS
-from engine.loss import SoftmaxCrossEntropy
-from engine.optimizer import Momentum
-from engine.position import Position
-from engine.profiling import profile
-from engine.scale import LossScale
-from engine.step import StepReport, TrainOneStep
-from engine.sync_norm import synchronise_batch_norm
-from engine.trainer import Callback, Trainer
+from cellwright.engine.debug.crash_dump import Capsule, Diverged, read_capsule, replay
+from cellwright.engine.loop.checkpoint import Checkpoints
+from cellwright.engine.loop.curves import write_curves
+from cellwright.engine.loop.evaluate import EvalResult, Evaluator
+from cellwright.engine.loop.position import Position
+from cellwright.engine.loop.trainer import Callback, Trainer
+from cellwright.engine.profiling import profile
+from cellwright.engine.step.bucket import explain_buckets, plan_buckets
+from cellwright.engine.step.lars import LARS
+from cellwright.engine.step.loss import SoftmaxCrossEntropy
+from cellwright.engine.step.loss_scale import LossScale
+from cellwright.engine.step.momentum import Momentum
+from cellwright.engine.step.sync_norm import synchronise_batch_norm
+from cellwright.engine.step.train_step import StepReport, TrainOneStep
 
 __all__ = [
     "Callback",

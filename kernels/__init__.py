@@ -1,1 +1,1 @@
-"""Numba kernels of the loader. What touches MindSpore or MPI lives in kernels.graph, which is not imported here."""
+"""Kernels of the loader (image), and of the graph on CPU (compiler, nodes, csrc). Loads none of them by itself."""

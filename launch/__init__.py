@@ -1,1 +1,1 @@
-"""."""
+"""The command lines, and what puts a run together."""

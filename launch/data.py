@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from dataloader import Cifar10, EvalTransform, ImageFolder, ListFile, Loader, Pack, TrainTransform
-from dataloader.pack import MAGIC as PACK_MAGIC
-from launch.embedded import embedded_dataset
+from cellwright.dataloader import Cifar10, EvalTransform, ImageFolder, ListFile, Loader, Pack, TrainTransform
+from cellwright.dataloader.sources.pack import MAGIC as PACK_MAGIC
+from cellwright.launch.settings.embedded import embedded_dataset
 
 
 def open_sources(settings, index_folder=None, train=True):

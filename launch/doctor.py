@@ -14,13 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from launch.collectives import BACKENDS
-from launch.cores import explain_cores, this_host
-from launch.doctor_devices import check_cluster, check_device, check_devices, check_rank_table
-from launch.finding import Finding
-from launch.flags import Parser
-from launch.plan import ring_bytes
-from launch.world import open_world, under_mpi
+from cellwright.launch.dry_run import ring_bytes
+from cellwright.launch.host.collectives import BACKENDS
+from cellwright.launch.host.cores import explain_cores, this_host
+from cellwright.launch.host.device_findings import (
+    check_cluster,
+    check_device,
+    check_devices,
+    check_rank_table,
+)
+from cellwright.launch.host.finding import Finding
+from cellwright.launch.host.mpi_world import open_world, under_mpi
+from cellwright.launch.settings.flags import Parser
 
 NEEDED_DISK_GB = 2.0
 CHECK_MB = 32
@@ -38,10 +43,19 @@ def check_mpi(world):
     hosts = sorted(set(world.allgather_object(socket.gethostname())))
     thread = {MPI.THREAD_SINGLE: "single", MPI.THREAD_FUNNELED: "funneled", MPI.THREAD_SERIALIZED: "serialized"}
     level = thread.get(MPI.Query_thread(), "multiple")
-    found = [Finding("OK", f"{vendor} {'.'.join(map(str, version))}, {world.size} ranks on {len(hosts)} host{'s' if len(hosts) > 1 else ''}, threads {level}")]
+    found = [
+        Finding(
+            "OK",
+            f"{vendor} {'.'.join(map(str, version))}, {world.size} ranks on {len(hosts)} host{'s' if len(hosts) > 1 else ''}, threads {level}",
+        )
+    ]
     if level == "single":
         found.append(
-            Finding("FAIL", "this MPI has no thread support, and graph kernels call it from a thread", "use Open MPI or MPICH")
+            Finding(
+                "FAIL",
+                "this MPI has no thread support, and graph kernels call it from a thread",
+                "use Open MPI or MPICH",
+            )
         )
     return found
 
@@ -72,7 +86,9 @@ def check_memory(world, batch_size=256, image_size=224, workers=None):
     shm, needed = _shm_mb(), SHM_MB_A_RANK * world.local_size
     if world.local_size > 1 and shm is not None and shm < needed:
         fix = f"mount it larger (docker run --shm-size={needed}m)"
-        found.append(Finding("WARN", f"{shm} MB free in /dev/shm, where MPI keeps its buffers: {needed} MB are safe", fix))
+        found.append(
+            Finding("WARN", f"{shm} MB free in /dev/shm, where MPI keeps its buffers: {needed} MB are safe", fix)
+        )
     return found
 
 
@@ -96,11 +112,15 @@ def _available_mb(meminfo="/proc/meminfo", cgroup="/sys/fs/cgroup"):
 
 def check_kernels():
     """Whether numba kernels can run inside a graph."""
-    from kernels.graph import bridge_available
+    from cellwright.kernels.csrc import shim_available
 
-    if bridge_available():
+    if shim_available():
         return [Finding("OK", "graph kernels were built")]
-    return [Finding("WARN", "graph kernels were not built: stock operators are used", "install gcc, then reinstall cellwright")]
+    return [
+        Finding(
+            "WARN", "graph kernels were not built: stock operators are used", "install gcc, then reinstall cellwright"
+        )
+    ]
 
 
 def check_threads():
@@ -136,7 +156,13 @@ def check_disk(folder="."):
         return [Finding("FAIL", f"{os.path.abspath(folder)} cannot be written: {error.strerror}", "another --run_dir")]
     free = shutil.disk_usage(folder).free / 1e9
     if free < NEEDED_DISK_GB:
-        return [Finding("FAIL", f"{free:.1f} GB of disk free here", f"{NEEDED_DISK_GB:g} GB hold a run's checkpoints; another --run_dir")]
+        return [
+            Finding(
+                "FAIL",
+                f"{free:.1f} GB of disk free here",
+                f"{NEEDED_DISK_GB:g} GB hold a run's checkpoints; another --run_dir",
+            )
+        ]
     return [Finding("OK", f"{free:.1f} GB of disk free here")]
 
 
@@ -152,7 +178,9 @@ def check_collective(world):
         total = world.allreduce(numbers)
         seconds.append(time.perf_counter() - began)
     if not np.all(total == world.size * (world.size + 1) / 2):
-        return [Finding("FAIL", "an allreduce over all ranks gives a wrong sum", "check the MPI installation of every host")]
+        return [
+            Finding("FAIL", "an allreduce over all ranks gives a wrong sum", "check the MPI installation of every host")
+        ]
     speed = f"{CHECK_MB} MiB in {1e3 * min(seconds):.0f} ms, {CHECK_MB / 1024 / min(seconds):.2f} GiB/s"
     return [Finding("OK", f"allreduce over {world.size} ranks is right, {speed}")]
 
@@ -177,7 +205,7 @@ def examine(world, given):
 
 
 def main(arguments=None):
-    from launch.runtime import quiet_environment
+    from cellwright.launch.host.runtime import quiet_environment
 
     parser = Parser(prog="python -m launch.doctor", description=__doc__.splitlines()[0])
     parser.add_argument("--device_target", choices=("CPU", "GPU", "Ascend"), default="CPU")

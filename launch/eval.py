@@ -6,10 +6,10 @@ Prints and stores what it counted: every held-back image once, whatever the numb
 import dataclasses
 import sys
 
-from launch.data import eval_loader, open_sources
-from launch.job import checking, run
-from launch.settings import read_eval_settings
-from launch.step import build_loss, build_network
+from cellwright.launch.build import build_loss, build_network
+from cellwright.launch.data import eval_loader, open_sources
+from cellwright.launch.host.job import checking, run
+from cellwright.launch.settings.run_settings import read_eval_settings
 
 PROGRAM = "python -m launch.eval"
 
@@ -21,8 +21,8 @@ def read(arguments, program):
 
 def evaluate(job, resolved, weights, output):
     """Evaluates the weights of a file and returns the exit code."""
-    from engine import Evaluator
-    from nets import load_pretrained
+    from cellwright.engine import Evaluator
+    from cellwright.nets import load_pretrained
 
     world, settings, recipe = job.world, resolved.run, resolved.recipe
     with checking():
@@ -36,7 +36,9 @@ def evaluate(job, resolved, weights, output):
         network = job.accelerate(network, settings)
         batches = eval_loader(source, recipe, settings, world, **job.loader_options)
     with batches:
-        result = Evaluator(network, build_loss(recipe), normalise=(recipe.mean, recipe.std), world=world)(batches.epoch(0))
+        result = Evaluator(network, build_loss(recipe), normalise=(recipe.mean, recipe.std), world=world)(
+            batches.epoch(0)
+        )
     if world.rank == 0:
         print(f"{weights} on {len(source)} images:")
         print(f"top-1 {100 * result.top1:.2f} % ({result.top1_correct}/{result.total})")

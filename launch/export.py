@@ -10,10 +10,10 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from launch.flags import Parser, add_flags
-from launch.run_folder import read_config
-from launch.runtime import quiet_environment, start_mindspore
-from launch.settings import NETS, weights_file
+from cellwright.launch.host.runtime import quiet_environment, start_mindspore
+from cellwright.launch.settings.flags import Parser, add_flags
+from cellwright.launch.settings.run_folder import read_config
+from cellwright.launch.settings.run_settings import NETS, weights_file
 
 PROGRAM = "python -m launch.export"
 FORMATS = ("MINDIR", "ONNX", "AIR")
@@ -44,9 +44,7 @@ class ExportSettings:
 
     def __post_init__(self):
         if not self.ckpt_file:
-            raise ValueError(
-                "--ckpt_file is missing: a file of weights, a checkpoint folder, or a run folder"
-            )
+            raise ValueError("--ckpt_file is missing: a file of weights, a checkpoint folder, or a run folder")
         if self.batch_size < 1:
             raise ValueError(f"--batch_size {self.batch_size}: must be at least 1")
         if self.file_format == "AIR" and self.device_target != "Ascend":
@@ -57,7 +55,7 @@ class ExportSettings:
 
 def read(arguments):
     """Returns (ExportSettings, arguments of `create_network`) for a command line; ValueError for a bad value."""
-    from nets import recipe_for
+    from cellwright.nets import recipe_for
 
     parser = Parser(prog=PROGRAM, description=__doc__.splitlines()[0])
     add_flags(parser, ExportSettings, "settings")
@@ -105,7 +103,7 @@ def main(arguments=None):
     try:
         settings, wanted = read(arguments)
         start_mindspore(settings.device_target, settings.device_id, threads=1, seed=1)
-        from nets import create_network, load_pretrained
+        from cellwright.nets import create_network, load_pretrained
 
         weights = weights_file(Path(settings.ckpt_file))
         network = create_network(**wanted)

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from dataloader import BadImage, ImageFolder, Pack, PackWriter
-from dataloader.jpeg_cut import pack_notes
-from dataloader.pack import ENCODED, RAW
-from dataloader.picture import Encoded
+from cellwright.dataloader import BadImage, ImageFolder, Pack, PackWriter
+from cellwright.dataloader.decode.jpeg_cut import pack_notes
+from cellwright.dataloader.decode.picture import Encoded
+from cellwright.dataloader.sources.pack import ENCODED, RAW
 
 _work = {}
 
@@ -69,9 +69,7 @@ def write_pack(source, out, settings, report):
     """Writes all samples of `source`; `report(done, total, bytes)` is called now and then. Leaves nothing
     behind where it is interrupted.
     """
-    pack_notes(
-        simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8))
-    )  # compiled once here and not once a worker
+    pack_notes(simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8)))  # compiled once here and not once a worker
     total = len(source)
     writer = PackWriter(out, source.classes, RAW if settings.format == "raw" else ENCODED)
     try:
@@ -123,16 +121,10 @@ def parse(arguments):
     )
     parser.add_argument("--data_path", metavar="DIR", help="folder with one folder a class")
     parser.add_argument("--out", metavar="FILE", help="the pack to write")
-    parser.add_argument(
-        "--short_side", type=int, default=0, metavar="N", help="shrink the shorter side to N pixels"
-    )
-    parser.add_argument(
-        "--max_side", type=int, default=0, metavar="N", help="shrink the longer side to N pixels"
-    )
+    parser.add_argument("--short_side", type=int, default=0, metavar="N", help="shrink the shorter side to N pixels")
+    parser.add_argument("--max_side", type=int, default=0, metavar="N", help="shrink the longer side to N pixels")
     parser.add_argument("--format", choices=("jpeg", "raw"), default="jpeg", help="raw keeps decoded pixels")
-    parser.add_argument(
-        "--quality", type=int, default=90, metavar="Q", help="of files that are shrunk (default 90)"
-    )
+    parser.add_argument("--quality", type=int, default=90, metavar="Q", help="of files that are shrunk (default 90)")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
     parser.add_argument("--verify", metavar="FILE", help="check a pack and write nothing")
     settings = parser.parse_args(arguments)
@@ -140,12 +132,7 @@ def parse(arguments):
         parser.error("--data_path and --out are needed, or --verify")
     if settings.short_side and settings.max_side:
         parser.error("--short_side and --max_side exclude each other")
-    if (
-        not 1 <= settings.quality <= 100
-        or settings.short_side < 0
-        or settings.max_side < 0
-        or settings.workers < 1
-    ):
+    if not 1 <= settings.quality <= 100 or settings.short_side < 0 or settings.max_side < 0 or settings.workers < 1:
         parser.error("--quality is 1 to 100, sides are 0 and more, --workers at least 1")
     return settings
 

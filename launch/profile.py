@@ -14,15 +14,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataloader import ImageFolder
-from launch.bench import machine, versions
-from launch.data import open_sources, train_loader
-from launch.flags import Parser
-from launch.job import checking, run
-from launch.profile_clock import align
-from launch.run_folder import new_run_folder, prepare
-from launch.settings import read_settings
-from launch.step import build_loss, build_network, build_step
+from cellwright.dataloader import ImageFolder
+from cellwright.launch.build import build_loss, build_network, build_step
+from cellwright.launch.data import open_sources, train_loader
+from cellwright.launch.host.clock_offsets import align
+from cellwright.launch.host.job import checking, run
+from cellwright.launch.host.machine import machine, versions
+from cellwright.launch.settings.flags import Parser
+from cellwright.launch.settings.run_folder import new_run_folder, prepare
+from cellwright.launch.settings.run_settings import read_settings
 
 PROGRAM = "python -m launch.profile"
 WORKER_SPANS = 1 << 14  # of each loader worker: 512 KiB
@@ -71,7 +71,7 @@ def read(arguments, program):
 
 def profile(job, resolved, own):
     """Makes the profile and returns the exit code. Collective."""
-    from engine import profiling
+    from cellwright.engine import profiling
 
     world, settings, recipe = job.world, resolved.run, resolved.recipe
     here = machine()  # before this rank is bound to its own cores
@@ -145,15 +145,15 @@ def _silence(step):
     """The context manager that takes the communication out of this step, or None where it cannot be taken out."""
     if not getattr(step.update.reduce.allreduce, "shared", False):
         return None
-    from kernels.graph import silence
+    from cellwright.kernels.nodes import silence
 
     return silence
 
 
 def _checkpoint(step, folder, world, record):
     """Writes a checkpoint for the trace, and takes it away again."""
-    from engine import Checkpoints, Position
-    from engine.profiling import Span
+    from cellwright.engine import Checkpoints, Position
+    from cellwright.engine.profiling import Span
 
     began = time.perf_counter_ns()
     saved = Checkpoints(folder / "checkpoints", recipe={}, world=world).save(
@@ -199,7 +199,7 @@ def compare(arguments):
     """Prints the comparison of two profiles and returns the exit code."""
     parser = Parser(prog=PROGRAM)
     parser.add_argument("--compare", nargs=2, metavar=("BEFORE", "AFTER"), required=True)
-    from engine.profiling.compare import compare_text
+    from cellwright.engine.profiling.compare import compare_text
 
     profiles = []
     for path in parser.parse_args(arguments).compare:

@@ -7,15 +7,15 @@ Prints what the run saw, the first layer that is not finite here, and what the s
 import sys
 from pathlib import Path
 
-from launch.flags import Parser
-from launch.runtime import quiet_environment, start_mindspore
+from cellwright.launch.host.runtime import quiet_environment, start_mindspore
+from cellwright.launch.settings.flags import Parser
 
 PROGRAM = "python -m launch.replay"
 
 
 def _recipe(values):
     """The Recipe whose fields were stored as JSON, where tuples became lists."""
-    from nets import Recipe
+    from cellwright.nets import Recipe
 
     known = {
         name: tuple(v) if isinstance(v, list) else v
@@ -28,15 +28,13 @@ def _recipe(values):
 def replay_capsule(folder, device_target="CPU", threads=1):
     """Runs the capsule in a folder and returns (capsule, suspect line, StepReport)."""
     start_mindspore(device_target, 0, threads, 0)
-    from engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep, read_capsule, replay
-    from nets import create_network
+    from cellwright.engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep, read_capsule, replay
+    from cellwright.nets import create_network
 
     capsule = read_capsule(folder)
     meta = capsule.meta
     if not meta["recipe"]:
-        raise ValueError(
-            f"{folder} holds no recipe: build the step yourself and call engine.replay(capsule, step)"
-        )
+        raise ValueError(f"{folder} holds no recipe: build the step yourself and call engine.replay(capsule, step)")
     recipe = _recipe(meta["recipe"])
     network = create_network(recipe.net, recipe.num_classes, recipe.image_size, **recipe.network_settings)
     step = TrainOneStep(
@@ -55,9 +53,7 @@ def replay_capsule(folder, device_target="CPU", threads=1):
 def main(arguments=None):
     parser = Parser(prog=PROGRAM, description=__doc__.splitlines()[0])
     parser.add_argument("capsule", help="the capsule's folder")
-    parser.add_argument(
-        "--device_target", default="CPU", choices=("CPU", "GPU", "Ascend"), help="where to run it"
-    )
+    parser.add_argument("--device_target", default="CPU", choices=("CPU", "GPU", "Ascend"), help="where to run it")
     parser.add_argument("--threads", type=int, default=2, help="threads of the graph, on CPU")
     given = parser.parse_args(arguments)
     quiet_environment(given.threads)

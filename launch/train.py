@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader import Ledger
-from launch.data import eval_loader, open_sources, train_loader
-from launch.embedded import ridge_accuracy
-from launch.job import checking, run
-from launch.plan import show_plan, wants_plan
-from launch.run_folder import new_run_folder, prepare, write_config
-from launch.settings import read_settings, to_file
-from launch.signals import STOPPED_EXIT_CODE, stopping_on_signals
-from launch.step import build_loss, build_network, build_step
-from launch.watchdog import Watchdog
+from cellwright.dataloader import Ledger
+from cellwright.launch.build import build_loss, build_network, build_step
+from cellwright.launch.data import eval_loader, open_sources, train_loader
+from cellwright.launch.dry_run import show_plan, wants_plan
+from cellwright.launch.host.job import checking, run
+from cellwright.launch.host.signals import STOPPED_EXIT_CODE, stopping_on_signals
+from cellwright.launch.host.watchdog import Watchdog
+from cellwright.launch.settings.embedded import ridge_accuracy
+from cellwright.launch.settings.run_folder import new_run_folder, prepare, write_config
+from cellwright.launch.settings.run_settings import read_settings, to_file
 
 PROGRAM = "python -m launch.train"
 
@@ -32,7 +32,7 @@ def read(arguments, program):
 
 def train(job, resolved):
     """Trains to the end and returns the exit code."""
-    from engine import Callback, Checkpoints, Evaluator, Position, Trainer
+    from cellwright.engine import Callback, Checkpoints, Evaluator, Position, Trainer
 
     class Watch(Callback):
         def on_step(self, trainer, record):
@@ -41,7 +41,10 @@ def train(job, resolved):
         def on_epoch(self, trainer, epoch):
             bad = int(world.allreduce(np.array([loader.quarantine.epoch_count(epoch)]))[0])
             if bad:
-                print(f"epoch {epoch}: {bad} unreadable files replaced by others, see {folder}/quarantine*.csv", flush=True)
+                print(
+                    f"epoch {epoch}: {bad} unreadable files replaced by others, see {folder}/quarantine*.csv",
+                    flush=True,
+                )
 
     started, world, settings, recipe = time.perf_counter(), job.world, resolved.run, resolved.recipe
     with checking():
@@ -68,7 +71,9 @@ def train(job, resolved):
         )
         network = build_network(recipe, settings.pretrained)
         loss = build_loss(recipe)
-        if not (resolved.step.sync_batch_norm and world.size > 1):  # the project's own kernels normalise a rank's batch alone
+        if not (
+            resolved.step.sync_batch_norm and world.size > 1
+        ):  # the project's own kernels normalise a rank's batch alone
             amp_level = resolved.step.amp_level or recipe.amp_level(settings.device_target)
             job.accelerate(network, settings, amp_level, resolved.step.overlap)
         step = build_step(
@@ -147,7 +152,9 @@ def _run_folder(settings, world):
         elif settings.run_dir:
             folder = Path(settings.run_dir)
             if not settings.auto_resume and (folder / "config.yaml").exists():
-                raise ValueError(f"--run_dir {folder} already holds a run: choose another one, or go on with --resume {folder}")
+                raise ValueError(
+                    f"--run_dir {folder} already holds a run: choose another one, or go on with --resume {folder}"
+                )
         else:
             folder = new_run_folder("runs", settings.net)
         prepare(folder)
@@ -156,7 +163,7 @@ def _run_folder(settings, world):
 
 def _go_on(checkpoints, step, settings):
     """Restores the newest whole checkpoint into the step and returns the Position from which to go on."""
-    from engine import Position
+    from cellwright.engine import Position
 
     path = checkpoints.latest_whole()
     if path is None:
@@ -200,14 +207,18 @@ def _say_plan(settings, recipe, job, training, held_back, loader, folder):
     print(f"{len(training)} training images, {held}; {recipe.epochs} epochs of {len(loader)} steps")
     ranks = f"{world.size} rank{'s' if world.size > 1 else ''}"
     by = "" if job.backend == "none" else f" ({job.backend})"
-    print(f"{ranks} on {settings.device_target}{by}, batch {recipe.batch_size} each; {loader.workers} loader workers each")
+    print(
+        f"{ranks} on {settings.device_target}{by}, batch {recipe.batch_size} each; {loader.workers} loader workers each"
+    )
     print(f"run folder: {folder}", flush=True)
 
 
 def _say_end(settings, recipe, folder, result, seconds):
     if result:
         print(f"top-1 {100 * result.top1:.1f} % of {result.total} held-back images", end="")
-        print(f" ({100 * ridge_accuracy():.1f} % by ridge regression on the pixels)" if settings.data_path is None else "")
+        print(
+            f" ({100 * ridge_accuracy():.1f} % by ridge regression on the pixels)" if settings.data_path is None else ""
+        )
     print(f"done in {seconds:.0f} s; everything is in {folder}")
     print("what to type next:")
     data = f" --data_path {settings.data_path}" if settings.data_path else ""

@@ -4,8 +4,8 @@ from collections import OrderedDict
 
 from mindspore import nn, ops
 
-from nets import layer
-from nets.size import at_least
+from cellwright.nets import layer
+from cellwright.nets.size import at_least
 
 _GROWTH = 32
 _BOTTLENECK = 4 * _GROWTH
@@ -57,9 +57,7 @@ class DenseBlock(nn.Cell):
     def __init__(self, in_channels, layers, recompute):
         super().__init__()
         self.join_inside = recompute
-        self.cell_list = nn.CellList(
-            [DenseLayer(in_channels + i * _GROWTH, recompute) for i in range(layers)]
-        )
+        self.cell_list = nn.CellList([DenseLayer(in_channels + i * _GROWTH, recompute) for i in range(layers)])
 
     def construct(self, x):
         if self.join_inside:
@@ -139,9 +137,7 @@ class DenseNet(nn.Cell):
     network_name = "densenet121"
     head_prefix = "head.fc."
 
-    def __init__(
-        self, num_classes=1000, image_size=224, *, transition="max", recompute=False, blocks=_BLOCKS
-    ):
+    def __init__(self, num_classes=1000, image_size=224, *, transition="max", recompute=False, blocks=_BLOCKS):
         if transition not in ("max", "avg"):
             raise ValueError(f"transition={transition!r} is not one of 'max', 'avg' (setting of densenet121)")
         at_least(29, image_size, "densenet121")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import initializer
 
-from nets import layer
-from nets.size import at_least, halved
+from cellwright.nets import layer
+from cellwright.nets.size import at_least, halved
 
 _STAGES = (3, 4, 6, 3)
 _EXPANSION = 4
@@ -154,7 +154,10 @@ class GENet(nn.Cell):
         zero_init_last=False,
         stages=_STAGES,
     ):
-        for name, value, allowed in (("gather", gather, ("downsampled", "single")), ("pad_mode", pad_mode, ("same", "pad"))):
+        for name, value, allowed in (
+            ("gather", gather, ("downsampled", "single")),
+            ("pad_mode", pad_mode, ("same", "pad")),
+        ):
             if value not in allowed:
                 raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, allowed))} (setting of genet)")
         extent = halved(halved(at_least(1, image_size, "genet")))
@@ -171,7 +174,9 @@ class GENet(nn.Cell):
             stage = []
             for j in range(depth):
                 stride = 2 if i and j == 0 else 1
-                stage.append(Bottleneck(form, in_channels, channels, stride, extent, i == 0 and gather == "downsampled"))
+                stage.append(
+                    Bottleneck(form, in_channels, channels, stride, extent, i == 0 and gather == "downsampled")
+                )
                 in_channels = _EXPANSION * channels
             blocks.append(nn.SequentialCell(stage))
         self.layer1, self.layer2, self.layer3, self.layer4 = blocks

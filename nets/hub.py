@@ -2,11 +2,11 @@
 
 import inspect
 
-from nets.densenet import DenseNet
-from nets.genet import GENet
-from nets.pretrained import load_pretrained
-from nets.tinydarknet import TinyDarkNet
-from nets.vgg import VGG
+from cellwright.nets.densenet import DenseNet
+from cellwright.nets.genet import GENet
+from cellwright.nets.pretrained import load_pretrained
+from cellwright.nets.tinydarknet import TinyDarkNet
+from cellwright.nets.vgg import VGG
 
 _NETWORKS = {"densenet121": DenseNet, "genet": GENet, "tinydarknet": TinyDarkNet, "vgg16": VGG}
 
@@ -34,13 +34,9 @@ def create_network(name, num_classes=1000, image_size=224, pretrained=None, **se
     known = network_settings(name)
     unknown = sorted(set(settings) - set(known))
     if unknown:
-        raise ValueError(
-            f"{name} has no setting {', '.join(map(repr, unknown))}: it has {', '.join(known) or 'none'}"
-        )
+        raise ValueError(f"{name} has no setting {', '.join(map(repr, unknown))}: it has {', '.join(known) or 'none'}")
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise ValueError(
-            f"num_classes={num_classes!r} cannot work for {name}: give a whole number, 1 or more"
-        )
+        raise ValueError(f"num_classes={num_classes!r} cannot work for {name}: give a whole number, 1 or more")
     network = _NETWORKS[name](num_classes, image_size, **settings)
     if pretrained:
         load_pretrained(network, pretrained)

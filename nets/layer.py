@@ -85,16 +85,12 @@ def dropout(p):
 
 def max_pool(kernel_size, stride, *, pad_mode="valid"):
     """Returns a max pool; `same` adds minus infinity at the bottom and right where the size asks for it."""
-    return nn.MaxPool2d(
-        kernel_size=kernel_size, stride=stride, pad_mode=pad_mode, padding=0, data_format="NCHW"
-    )
+    return nn.MaxPool2d(kernel_size=kernel_size, stride=stride, pad_mode=pad_mode, padding=0, data_format="NCHW")
 
 
 def avg_pool(kernel_size, stride):
     """Returns an average pool without padding."""
-    return nn.AvgPool2d(
-        kernel_size=kernel_size, stride=stride, pad_mode="valid", padding=0, data_format="NCHW"
-    )
+    return nn.AvgPool2d(kernel_size=kernel_size, stride=stride, pad_mode="valid", padding=0, data_format="NCHW")
 
 
 class PaddedMaxPool(nn.Cell):

@@ -6,8 +6,8 @@ import re
 import numpy as np
 from mindspore import Tensor, load_checkpoint
 
-from nets.torch_file import read_torch_file
-from nets.torch_names import fold_vgg_biases, from_torch, is_torch_dict
+from cellwright.nets.torch_file import read_torch_file
+from cellwright.nets.torch_names import fold_vgg_biases, from_torch, is_torch_dict
 
 _log = logging.getLogger("nets")
 
@@ -66,9 +66,7 @@ def _read(path):
         return {name: p.asnumpy() for name, p in load_checkpoint(str(path)).items()}
     except (ValueError, RuntimeError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"{path}: not a checkpoint (.ckpt), .safetensors or PyTorch file: {reason}"
-        ) from error
+        raise ValueError(f"{path}: not a checkpoint (.ckpt), .safetensors or PyTorch file: {reason}") from error
 
 
 def _read_safetensors(path):
@@ -82,19 +80,13 @@ def _read_safetensors(path):
 
 
 def _weights_alone(arrays):
-    return {
-        name.removeprefix("network."): value
-        for name, value in arrays.items()
-        if not _NOT_WEIGHTS.fullmatch(name)
-    }
+    return {name.removeprefix("network."): value for name, value in arrays.items() if not _NOT_WEIGHTS.fullmatch(name)}
 
 
 def _leave_out_other_head(arrays, parameters, prefix, path):
     """Takes a head that differs in its classes alone out of `arrays`; returns the line that says so."""
     head = [name for name in parameters if name.startswith(prefix)]
-    if any(
-        name not in arrays or arrays[name].shape[1:] != tuple(parameters[name].shape[1:]) for name in head
-    ):
+    if any(name not in arrays or arrays[name].shape[1:] != tuple(parameters[name].shape[1:]) for name in head):
         return ()
     found, wanted = len(arrays[head[0]]), len(parameters[head[0]])
     if found == wanted:

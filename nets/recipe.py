@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nets import schedule
+from cellwright.nets import schedule
 
 SCHEDULES = ("exponential", "cosine_annealing", "cosine", "linear", "linear_cosine", "quadratic")
 AMP_LEVELS = ("O0", "O2", "O3")
@@ -58,33 +58,23 @@ class Recipe:
     amp_ascend: str = _setting("O0", "precision on Ascend", AMP_LEVELS)
     amp_gpu: str = _setting("O0", "precision on GPU", AMP_LEVELS)
     amp_cpu: str = _setting("O0", "precision on CPU", AMP_LEVELS)
-    keep_batchnorm_fp32: bool = _setting(
-        True, "False: O2 takes batch normalisation to float16 too, which is O3"
-    )
+    keep_batchnorm_fp32: bool = _setting(True, "False: O2 takes batch normalisation to float16 too, which is O3")
 
     crop: str = _setting("random_resized", "how training images are cut", ("random_resized", "pad"))
     crop_scale: tuple[float, float] = _setting((0.08, 1.0), "share of the area that random_resized keeps")
     crop_ratio: tuple[float, float] = _setting((3 / 4, 4 / 3), "width over height of what it keeps")
     crop_padding: int = _setting(4, "pixels of zeros on each side before `pad` cuts the image's own size out")
     flip: float = _setting(0.5, "probability of a left-right flip")
-    jitter: tuple[float, float, float, float] = _setting(
-        (0.0, 0.0, 0.0, 0.0), "brightness, contrast, saturation, hue"
-    )
+    jitter: tuple[float, float, float, float] = _setting((0.0, 0.0, 0.0, 0.0), "brightness, contrast, saturation, hue")
     cutout: int = _setting(0, "side of the square that is blanked, in pixels; 0: none")
     eval_resize: str = _setting(
         "shorter",
         "evaluation: shorter side, both sides, or straight to image_size",
         ("shorter", "squash", "direct"),
     )
-    eval_crop_ratio: float = _setting(
-        0.875, "share of the resized side that the centre crop of evaluation keeps"
-    )
-    mean: tuple[float, float, float] = _setting(
-        (123.675, 116.28, 103.53), "of each channel, in units of 0 to 255"
-    )
-    std: tuple[float, float, float] = _setting(
-        (58.395, 57.12, 57.375), "of each channel, in units of 0 to 255"
-    )
+    eval_crop_ratio: float = _setting(0.875, "share of the resized side that the centre crop of evaluation keeps")
+    mean: tuple[float, float, float] = _setting((123.675, 116.28, 103.53), "of each channel, in units of 0 to 255")
+    std: tuple[float, float, float] = _setting((58.395, 57.12, 57.375), "of each channel, in units of 0 to 255")
 
     checkpoint_prefix: str = _setting("{rank}", "checkpoint files are PREFIX-EPOCH_STEP; {rank} is filled in")
     checkpoint_interval_epochs: int = _setting(5, "epochs between checkpoints")
@@ -143,9 +133,7 @@ class Recipe:
     @property
     def eval_resize_size(self):
         """Side in pixels to which evaluation resizes before it cuts out the centre: 256 at 224."""
-        return (
-            self.image_size if self.eval_resize == "direct" else round(self.image_size / self.eval_crop_ratio)
-        )
+        return self.image_size if self.eval_resize == "direct" else round(self.image_size / self.eval_crop_ratio)
 
     def amp_level(self, device_target):
         """Returns the level that is really run on "Ascend", "GPU" or "CPU": O0, O2 or O3."""
@@ -177,9 +165,7 @@ class Recipe:
         if self.lr_scheduler == "exponential":
             rates = schedule.exponential(step, steps_per_epoch, self.lr, self.lr_epochs, self.lr_gamma)
         elif self.lr_scheduler == "cosine_annealing":
-            rates = schedule.cosine_by_epoch(
-                step, steps_per_epoch, self.lr, self.lr_end, self.t_max or self.epochs
-            )
+            rates = schedule.cosine_by_epoch(step, steps_per_epoch, self.lr, self.lr_end, self.t_max or self.epochs)
         elif self.lr_scheduler == "cosine":
             rates = schedule.cosine_by_step(left, rest, self.lr, self.lr_end)
         elif self.lr_scheduler == "linear":

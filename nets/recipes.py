@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from nets.recipe import Recipe
+from cellwright.nets.recipe import Recipe
 
 # (mean, std) of R, G, B in units of 0 to 255.
 NORMALISATIONS = {

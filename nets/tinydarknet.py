@@ -4,8 +4,8 @@ from collections import OrderedDict
 
 from mindspore import nn
 
-from nets import layer
-from nets.size import at_least
+from cellwright.nets import layer
+from cellwright.nets.size import at_least
 
 # (out channels, kernel), "M" for a 2x2 max pool; the last convolution, to the classes, follows.
 _PLAN = (

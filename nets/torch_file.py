@@ -58,10 +58,7 @@ class _TensorNote:
         flat = self.storage.array()
         last = self.offset + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides))
         size = int(np.prod(self.shape, dtype=object))
-        if (
-            len(self.shape) != len(self.strides)
-            or min((*self.shape, *self.strides, self.offset), default=0) < 0
-        ):
+        if len(self.shape) != len(self.strides) or min((*self.shape, *self.strides, self.offset), default=0) < 0:
             raise ValueError("a tensor's shape makes no sense")
         if size and (last >= flat.size or size > flat.size):
             raise ValueError("a tensor reaches beyond its numbers")

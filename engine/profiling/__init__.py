@@ -1,16 +1,16 @@
 """Profiles of training steps: every kernel of every step, one trace of all ranks, a report, a verdict."""
 
-from engine.profiling.compare import compare, compare_text
-from engine.profiling.merge import build_profile
-from engine.profiling.peaks import measure_peaks
-from engine.profiling.record import Execution, Node, RankRecord, Span, Step
-from engine.profiling.recorder import Recorder, profile
-from engine.profiling.report import timeline, write_report
-from engine.profiling.runs import Runs, compiled_in, measure_runs, measurements, run_steps
-from engine.profiling.table import tables
-from engine.profiling.table import text as table_text
-from engine.profiling.trace import bounded, chrome_trace, rank_spans, write_trace
-from engine.profiling.verdict import Measurements, RankRun, Verdict, judge
+from cellwright.engine.profiling.compare import compare, compare_text
+from cellwright.engine.profiling.merge import build_profile
+from cellwright.engine.profiling.peaks import measure_peaks
+from cellwright.engine.profiling.record import Execution, Node, RankRecord, Span, Step
+from cellwright.engine.profiling.recorder import Recorder, profile
+from cellwright.engine.profiling.report import timeline, write_report
+from cellwright.engine.profiling.runs import Runs, compiled_in, measure_runs, measurements, run_steps
+from cellwright.engine.profiling.table import tables
+from cellwright.engine.profiling.table import text as table_text
+from cellwright.engine.profiling.trace import bounded, chrome_trace, rank_spans, write_trace
+from cellwright.engine.profiling.verdict import Measurements, RankRun, Verdict, judge
 
 __all__ = [
     "Execution",

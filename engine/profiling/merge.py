@@ -5,7 +5,7 @@ import math
 import statistics
 from collections import defaultdict
 
-from engine.profiling.table import spread, tables
+from cellwright.engine.profiling.table import spread, tables
 
 FORMAT = 1
 

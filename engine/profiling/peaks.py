@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from kernels.triad import triad
+from cellwright.engine.profiling.triad import triad
 
 _SIDE, _NUMBERS = 1536, 16 << 20
 
@@ -40,10 +40,10 @@ def measure_peaks(threads, seconds=0.4):
 
 def _multiply_adds(seconds):
     """GFLOP/s of multiply-adds from registers on the threads of the graph kernels, 0 without the shim."""
-    from kernels.graph import bridge_available
-    from kernels.graph.clock import multiply_adds
+    from cellwright.kernels.csrc import shim_available
+    from cellwright.kernels.nodes.clock import multiply_adds
 
-    if not bridge_available() or not multiply_adds(1):
+    if not shim_available() or not multiply_adds(1):
         return 0.0
     rounds = 1 << 20
     return multiply_adds(rounds) / _fastest(lambda: multiply_adds(rounds), seconds) / 1e9

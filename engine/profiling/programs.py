@@ -1,6 +1,6 @@
-"""From the events of kernels.graph.clock to executions and nodes."""
+"""From the events of kernels.nodes.clock to executions and nodes."""
 
-from engine.profiling.record import Execution, Node
+from cellwright.engine.profiling.record import Execution, Node
 
 # FLOPs and bytes for each number; an allreduce's are those of the message.
 _COSTS = {"allreduce": (0.0, 4.0), "momentum": (5.0, 20.0), "all_finite": (1.0, 4.0)}
@@ -9,10 +9,10 @@ _PHASES = {"allreduce": "allreduce", "momentum": "update", "all_finite": "update
 
 def start_clock():
     """Returns a running Clock, or None where there is no shim."""
-    from kernels.graph import bridge_available
-    from kernels.graph.clock import Clock
+    from cellwright.kernels.csrc import shim_available
+    from cellwright.kernels.nodes.clock import Clock
 
-    return Clock().__enter__() if bridge_available() else None
+    return Clock().__enter__() if shim_available() else None
 
 
 class Programs:
@@ -26,7 +26,7 @@ class Programs:
         executions, nodes = [], []
         for what in sorted(set(events["what"].tolist())):
             own = events[events["what"] == what]
-            from kernels.graph.clock import node_name
+            from cellwright.kernels.nodes.clock import node_name
 
             name = node_name(what)
             if name is not None:
@@ -40,7 +40,7 @@ class Programs:
 
     def _program(self, what, events, executions, nodes):
         if what not in self.plans:
-            from kernels.graph.clock import program_plan
+            from cellwright.kernels.nodes.clock import program_plan
 
             self.plans[what] = program_plan(what)
         if self.plans[what] is None:

@@ -3,9 +3,9 @@
 import contextlib
 import time
 
-from engine.profiling import stock
-from engine.profiling.programs import Programs, start_clock
-from engine.profiling.record import RankRecord, Span, Step
+from cellwright.engine.profiling import stock
+from cellwright.engine.profiling.programs import Programs, start_clock
+from cellwright.engine.profiling.record import RankRecord, Span, Step
 
 _now = time.perf_counter_ns
 

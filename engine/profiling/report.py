@@ -4,7 +4,7 @@ import html
 import json
 from pathlib import Path
 
-from engine.profiling.trace import bounded
+from cellwright.engine.profiling.trace import bounded
 
 _PARTS = Path(__file__).parent / "page"
 TIMELINE_SPANS = 8000

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.evaluate import unpack
-from engine.profiling.record import RankRecord
-from engine.profiling.recorder import Recorder
-from engine.profiling.verdict import Measurements, RankRun
+from cellwright.engine.loop.evaluate import unpack
+from cellwright.engine.profiling.record import RankRecord
+from cellwright.engine.profiling.recorder import Recorder
+from cellwright.engine.profiling.verdict import Measurements, RankRun
 
 _ALONE_SECONDS = (0.3, 3.0)  # how long the loader is watched at least and at most
 

@@ -15,7 +15,7 @@ from collections import defaultdict, deque
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.profiling.record import Execution, Node
+from cellwright.engine.profiling.record import Execution, Node
 
 _SHAPE = re.compile(r"input_\d+:\[([\d, ]*)\]")
 # Gradients whose cell MindSpore names by the first of several equal cells: they are told apart by their shapes.

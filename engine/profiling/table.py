@@ -3,7 +3,7 @@
 import statistics
 from collections import defaultdict
 
-from engine.profiling.record import PHASES
+from cellwright.engine.profiling.record import PHASES
 
 _KEYS = {
     "kernels": ("kind", "layer", "phase", "direction", "source"),

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from engine.profiling.record import Span
+from cellwright.engine.profiling.record import Span
 
 BUDGET = 60_000  # events: about 8 MB
 _ORDER = ("host", "graph", "collectives", "nodes", "program thread", "loader worker")

@@ -1,10 +1,12 @@
-"""Kernels that run as nodes of a MindSpore graph: the bridge, whole networks as programs, and the allreduce over MPI."""
+"""The old name of kernels.compiler, kernels.nodes and kernels.csrc, for one release."""
 
-from kernels.graph.accelerate import accelerate, accelerated, restore
-from kernels.graph.allreduce import MpiAllreduce, silence
-from kernels.graph.bridge import BridgeMissing, bridge_available, set_threads
-from kernels.graph.kernel import GraphKernel
-from kernels.graph.momentum import AllFinite, MomentumStep
+import warnings
+
+from cellwright.kernels.compiler import accelerate, accelerated, restore
+from cellwright.kernels.csrc import ShimMissing, set_threads, shim_available
+from cellwright.kernels.nodes import AllFinite, GraphKernel, MomentumStep, MpiAllreduce, silence
+
+BridgeMissing, bridge_available = ShimMissing, shim_available
 
 __all__ = [
     "AllFinite",
@@ -19,3 +21,9 @@ __all__ = [
     "set_threads",
     "silence",
 ]
+
+warnings.warn(
+    "kernels.graph is now kernels.compiler (accelerate), kernels.nodes (GraphKernel) and kernels.csrc (set_threads)",
+    DeprecationWarning,
+    stacklevel=2,
+)

@@ -4,13 +4,11 @@ import json
 
 import pytest
 
-from launch.bench_loader import Settings, measure, ratios
+from cellwright.launch.bench.loader import Settings, measure, ratios
 
 
 def test_every_case_is_measured():
-    settings = Settings(
-        workers=1, pictures=16, kilobytes=30, batch_size=4, seconds=0.02, rounds=1, peer=False
-    )
+    settings = Settings(workers=1, pictures=16, kilobytes=30, batch_size=4, seconds=0.02, rounds=1, peer=False)
     report = json.loads(json.dumps(measure(settings)))
     rates = {row["name"]: row["value"] for row in report["results"] if row["unit"] == "img/s"}
     assert len(rates) == 8 and all(rate > 0 for rate in rates.values())

@@ -1,7 +1,7 @@
 """Bad files, dead workers, a dead parent: what is promised for each."""
 
-import csv
 import contextlib
+import csv
 import os
 import signal
 import struct
@@ -14,12 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-from dataloader import EvalTransform, ImageFolder, Loader, TooManyBadFiles, TrainTransform
-from dataloader.decode import BadImage
-from dataloader.nursery import worker_environment
-from dataloader.picture import Encoded
 from loader_cases import digest, picture
+
+from cellwright.dataloader import EvalTransform, ImageFolder, Loader, TooManyBadFiles, TrainTransform
+from cellwright.dataloader.decode.image import BadImage
+from cellwright.dataloader.decode.picture import Encoded
+from cellwright.dataloader.workers.forkserver import worker_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = TrainTransform(24)
@@ -187,7 +187,9 @@ def test_idle_workers_may_be_killed_at_any_time(folder):
         want = [digest(batch) for batch in loader.epoch(0)]
         for _ in range(5):
             for pid in loader.pids:
-                with contextlib.suppress(ProcessLookupError):  # killed in the last round, its replacement not yet heard of
+                with contextlib.suppress(
+                    ProcessLookupError
+                ):  # killed in the last round, its replacement not yet heard of
                     os.kill(pid, signal.SIGKILL)
             assert [digest(batch) for batch in loader.epoch(0)] == want
 
@@ -195,7 +197,7 @@ def test_idle_workers_may_be_killed_at_any_time(folder):
 SCRIPT = """
 import os, sys, time
 sys.path.insert(0, {root!r})
-from dataloader import ImageFolder, Loader, TrainTransform
+from cellwright.dataloader import ImageFolder, Loader, TrainTransform
 
 def main(how):
     loader = Loader(ImageFolder({folder!r}), 8, TrainTransform(24), workers=2)
@@ -269,7 +271,7 @@ def test_an_interrupt_of_the_whole_group_reaches_the_parent_alone(folder):
     script = f"""
 import os, sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from dataloader import ImageFolder, Loader, TrainTransform
+from cellwright.dataloader import ImageFolder, Loader, TrainTransform
 with Loader(ImageFolder({str(folder)!r}), 8, TrainTransform(24), workers=2) as loader:
     try:
         print("up", flush=True)
@@ -310,9 +312,7 @@ def test_a_worker_knows_neither_mindspore_nor_mpi(folder, monkeypatch):
     for name in ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PRTE_X", "PMI_RANK", "MPI_LOCALNRANKS", "KEPT"):
         monkeypatch.setenv(name, "1")
     names = set(worker_environment(os.environ))
-    assert "KEPT" in names and not [
-        n for n in names if n.startswith(("OMPI_", "PMIX_", "PRTE_", "PMI", "MPI"))
-    ]
+    assert "KEPT" in names and not [n for n in names if n.startswith(("OMPI_", "PMIX_", "PRTE_", "PMI", "MPI"))]
     with Loader(ImageFolder(folder), 8, TRAIN, workers=1) as loader:
         next(loader.epoch(0))
         maps = Path(f"/proc/{loader.pids[0]}/maps").read_text()
@@ -328,7 +328,7 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 for name in ("mindspore", "mpi4py", "torch"):
     sys.modules[name] = None
-from dataloader import ImageFolder, Loader, TrainTransform
+from cellwright.dataloader import ImageFolder, Loader, TrainTransform
 with Loader(ImageFolder({str(folder)!r}), 8, TrainTransform(24), workers=1) as loader:
     print(sum(len(images) for images, labels, weights in loader.epoch(0)))
 """

@@ -9,11 +9,11 @@ import pytest
 import simplejpeg
 from loader_cases import picture
 
-from dataloader.decode import BadImage
-from dataloader.jpeg import read_frame
-from dataloader.jpeg_cut import Cutter
-from dataloader.picture import Encoded
-from kernels.huffman import canonical, complete_dc
+from cellwright.dataloader.decode.image import BadImage
+from cellwright.dataloader.decode.jpeg import read_frame
+from cellwright.dataloader.decode.jpeg_cut import Cutter
+from cellwright.dataloader.decode.picture import Encoded
+from cellwright.kernels.image.huffman import canonical, complete_dc
 
 SAMPLINGS = {"444": (1, 1), "422": (2, 1), "420": (2, 2), "440": (1, 2), "411": (4, 1)}
 RNG = np.random.default_rng(11)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dataloader import ImageFolder, Ledger, LedgerMismatch, Loader, TrainTransform
-from dataloader.ledger import read_ledger
+from cellwright.dataloader import ImageFolder, Ledger, LedgerMismatch, Loader, TrainTransform
+from cellwright.dataloader.ledger import read_ledger
 
 
 def run(source, ledger, epochs=((0, 0), (1, 0)), seed=3, **settings):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from loader_cases import digest
 
-from dataloader import Cifar10, EvalTransform, ImageFolder, ListFile, Loader, TrainTransform
+from cellwright.dataloader import Cifar10, EvalTransform, ImageFolder, ListFile, Loader, TrainTransform
 
 TRAIN = TrainTransform(24)
 
@@ -172,7 +172,7 @@ def test_waiting_is_measured_and_batches_are_made_ahead(images):
 
 def test_several_batches_can_be_held(images):
     with Loader(images, 8, TRAIN, seed=3, workers=2, hold=2) as loader:
-        before = None
+        before, kept = None, None
         for batch in loader.epoch(0):
             if before is not None:
                 assert digest(before) == kept  # still intact while the next one is there

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from loader_cases import digest, picture
 
-from dataloader import EvalTransform, ImageFolder, Loader, Pack, TrainTransform
-from dataloader.picture import Encoded
-from launch.pack import main, shrink_to
+from cellwright.dataloader import EvalTransform, ImageFolder, Loader, Pack, TrainTransform
+from cellwright.dataloader.decode import picture as picture_module
+from cellwright.dataloader.decode.picture import Encoded
+from cellwright.launch.pack import main, shrink_to
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = TrainTransform(24)
@@ -62,11 +63,10 @@ def test_a_pack_gives_the_folder_s_batches_bit_for_bit(photos, packed):
 
 
 def test_a_part_is_decoded_from_the_notes_and_not_by_a_scan(packed, monkeypatch):
-    import dataloader.picture
 
     pack = Pack(packed)
     k = next(k for k in range(len(pack)) if "big0" in pack.path(k))
-    monkeypatch.setattr(dataloader.picture._cutter, "notes", None)
+    monkeypatch.setattr(picture_module._cutter, "notes", None)
     got, top, left, _ = pack.open(k).pixels((100, 120, 60, 70))
     assert got.shape[0] < 150
     whole = Encoded(bytes(pack.read(k))).pixels()[0]

@@ -5,11 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from dataloader import Plan
+from cellwright.dataloader import Plan
 
-SIZES = [
-    (n, b, size) for n, b, size in itertools.product((1, 2, 7, 64, 101, 1000), (1, 3, 8, 64), (1, 2, 3, 7))
-]
+SIZES = [(n, b, size) for n, b, size in itertools.product((1, 2, 7, 64, 101, 1000), (1, 3, 8, 64), (1, 2, 3, 7))]
 
 
 @pytest.mark.parametrize("n, batch, size", SIZES)

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from dataloader import Cifar10, ImageFolder, Plan
-from dataloader.source import PathList
+from cellwright.dataloader import Cifar10, ImageFolder, Plan
+from cellwright.dataloader.sources.source import PathList
 
 
 @pytest.fixture
@@ -114,9 +114,7 @@ def test_a_tree_of_imagenet_s_size_is_listed_and_planned_in_little_memory(tmp_pa
     for c in range(1000):
         (tmp_path / "set" / f"n{c:08d}").mkdir(parents=True)
         for k in range(1280):
-            os.close(
-                os.open(tmp_path / "set" / f"n{c:08d}" / f"n{c:08d}_{k * 37}.JPEG", os.O_CREAT | os.O_WRONLY)
-            )
+            os.close(os.open(tmp_path / "set" / f"n{c:08d}" / f"n{c:08d}_{k * 37}.JPEG", os.O_CREAT | os.O_WRONLY))
     time.sleep(2.1)
     spent = [time.perf_counter()]
     for _ in range(2):
@@ -128,8 +126,6 @@ def test_a_tree_of_imagenet_s_size_is_listed_and_planned_in_little_memory(tmp_pa
     order = plan.order(1)
     spent.append(time.perf_counter())
     assert len(source) == 1_280_000 and source.path(1_279_999).endswith("n00000999_9990.JPEG")
-    assert (
-        order.nbytes + source.labels.nbytes + source.names.blob.nbytes + source.names.offsets.nbytes < 200e6
-    )
+    assert order.nbytes + source.labels.nbytes + source.names.blob.nbytes + source.names.offsets.nbytes < 200e6
     with capsys.disabled():
         print(f"\nlist, cached list, first order, order: {np.diff(spent).round(3)} s")

@@ -10,11 +10,11 @@ SCRIPT = """
 import importlib, pkgutil, sys
 sys.path.insert(0, {root!r})
 import numpy as np
-import kernels
-from dataloader import Cifar10, EvalTransform, ImageFolder, Pack, TrainTransform
-from dataloader.paint import Painter
-from dataloader.warm import warm
-from launch.pack import main
+from cellwright.kernels import image
+from cellwright.dataloader import Cifar10, EvalTransform, ImageFolder, Pack, TrainTransform
+from cellwright.dataloader.workers.sample_writer import Painter
+from cellwright.dataloader.workers.precompile import warm
+from cellwright.launch.pack import main
 
 folder, cifar, work = sys.argv[1:]
 for form in ("jpeg", "raw"):
@@ -24,8 +24,8 @@ assert main(["--data_path", folder, "--out", f"{{work}}/lossless", "--workers", 
 def compiled():
     return {{
         (module.__name__, name): len(thing.signatures)
-        for info in pkgutil.iter_modules(kernels.__path__) if not info.ispkg
-        for module in [importlib.import_module("kernels." + info.name)]
+        for info in pkgutil.iter_modules(image.__path__) if not info.ispkg
+        for module in [importlib.import_module("cellwright.kernels.image." + info.name)]
         for name, thing in vars(module).items() if hasattr(thing, "signatures")
     }}
 

@@ -64,21 +64,17 @@ class Oracle:
         d_logits = (np.exp(log_p) * target.sum(1, keepdims=True) - target) / n * self.scale * poison
         g = {"head.weight": d_logits.T @ features, "head.bias": d_logits.sum(0)}
         pixels = conv.shape[1] * conv.shape[2]
-        d = np.broadcast_to((d_logits @ p["head.weight"])[:, None, None, :] / pixels, conv.shape) * (
-            normed > 0
-        )
+        d = np.broadcast_to((d_logits @ p["head.weight"])[:, None, None, :] / pixels, conv.shape) * (normed > 0)
         if "norm.gamma" in p:
             g["norm.gamma"], g["norm.beta"] = (d * unit).sum((0, 1, 2)), d.sum((0, 1, 2))
             d = p["norm.gamma"] / root * (d - d.mean((0, 1, 2)) - unit * (d * unit).mean((0, 1, 2)))
-        g["conv.weight"] = np.einsum("nhwk,nhwc->kc", d, windows, optimize=True).reshape(
-            p["conv.weight"].shape
-        )
+        g["conv.weight"] = np.einsum("nhwk,nhwc->kc", d, windows, optimize=True).reshape(p["conv.weight"].shape)
         return loss, g
 
     def step(self, micro_batches, lr, poison=1.0):
         """Trains by a list of (images, labels); returns the loss. poison: a factor of the gradients, inf to overflow."""
         statistics = {name: value.copy() for name, value in self.p.items() if "moving" in name}
-        losses, total = [], {name: 0.0 for name in self.names}
+        losses, total = [], dict.fromkeys(self.names, 0.0)
         with np.errstate(invalid="ignore"):
             for images, labels in micro_batches:
                 loss, gradients = self.gradients(images, labels, poison)
@@ -106,9 +102,7 @@ class Oracle:
         for name in self.names:
             g = gradients[name] + (self.weight_decay * self.p[name] if self.decays(name) else 0.0)
             self.v[name] = self.momentum * self.v[name] + g
-            self.p[name] = self.p[name] - lr * (
-                g + self.momentum * self.v[name] if self.nesterov else self.v[name]
-            )
+            self.p[name] = self.p[name] - lr * (g + self.momentum * self.v[name] if self.nesterov else self.v[name])
             if self.ema:
                 d = min(self.ema, (1 + self.updates) / (10 + self.updates))
                 self.average[name] = d * self.average[name] + (1 - d) * self.p[name]

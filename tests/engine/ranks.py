@@ -4,14 +4,13 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
-from mpi4py import MPI
-
 import mindspore as ms
+import numpy as np
 from mindspore import nn
+from mpi4py import MPI
 from small_net import NORMALISE, SmallNet, batches, images_and_labels
 
-from engine import (
+from cellwright.engine import (
     Checkpoints,
     Evaluator,
     LossScale,
@@ -21,8 +20,8 @@ from engine import (
     TrainOneStep,
     synchronise_batch_norm,
 )
-from kernels.graph import MpiAllreduce
-from launch.world import World
+from cellwright.kernels.nodes import MpiAllreduce
+from cellwright.launch.host.mpi_world import World
 
 LOSS = SoftmaxCrossEntropy(10, 0.1)
 
@@ -61,9 +60,7 @@ def overflow_on_one(world, folder):
     reports = []
     for number in range(3):
         weights = np.full(8, np.inf if number == 1 and world.rank == 1 else 1.0, np.float32)
-        before = {
-            p.name: p.asnumpy().copy() for p in [*step.network.get_parameters(), *step.optimizer.moments]
-        }
+        before = {p.name: p.asnumpy().copy() for p in [*step.network.get_parameters(), *step.optimizer.moments]}
         report = step(images, labels, weights, lr=0.1)
         unmoved = all(
             np.array_equal(before[p.name], p.asnumpy())
@@ -85,9 +82,7 @@ def share(world, folder):
     step = make_step(world, norm=False, bucket_bytes=200, flat="flat" in sys.argv)
     for number in range(5):
         images, labels = images_and_labels(12, seed=number)
-        report = step(
-            images[world.rank :: world.size], labels[world.rank :: world.size], lr=0.1, vote=world.rank
-        )
+        report = step(images[world.rank :: world.size], labels[world.rank :: world.size], lr=0.1, vote=world.rank)
     return {
         "weights": np.concatenate([p.asnumpy().ravel() for p in step.network.get_parameters()]).tolist(),
         "loss": report.loss,
@@ -109,9 +104,7 @@ def share_statistics(world, folder):
     net = SmallNet()
     if len(sys.argv) < 4:
         synchronise_batch_norm(net, MpiAllreduce(world.comm) if world.size > 1 else Alone())
-    step = make_step(
-        world, net, bucket_bytes=200, reduce_after_backward=True, loss_scale=LossScale.fixed(1024)
-    )
+    step = make_step(world, net, bucket_bytes=200, reduce_after_backward=True, loss_scale=LossScale.fixed(1024))
     for number in range(4):
         images, labels = images_and_labels(12, seed=number)
         step(images[world.rank :: world.size], labels[world.rank :: world.size], lr=0.1)

@@ -12,14 +12,12 @@ import time
 
 from small_net import NORMALISE, SmallNet
 
-from engine import Checkpoints, Momentum, Position, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.engine import Checkpoints, Momentum, Position, SoftmaxCrossEntropy, TrainOneStep
 
 
 def make_step():
     net = SmallNet(channels=64, classes=2000)
-    return TrainOneStep(
-        net, SoftmaxCrossEntropy(2000), Momentum(net.trainable_params(), 0.9), normalise=NORMALISE
-    )
+    return TrainOneStep(net, SoftmaxCrossEntropy(2000), Momentum(net.trainable_params(), 0.9), normalise=NORMALISE)
 
 
 def save_without_end(folder):

@@ -33,9 +33,7 @@ class ConvNet(nn.Cell):
 
         def conv(inputs, outputs):
             weight = Tensor(rng.normal(0, 0.3, (outputs, inputs, 3, 3)).astype(np.float32))
-            return nn.Conv2d(
-                inputs, outputs, 3, pad_mode="pad", padding=1, weight_init=weight, has_bias=False
-            )
+            return nn.Conv2d(inputs, outputs, 3, pad_mode="pad", padding=1, weight_init=weight, has_bias=False)
 
         norms = [nn.BatchNorm2d(16, eps=1e-5, momentum=0.9) for _ in range(2)]
         self.body = nn.SequentialCell([conv(3, 16), norms[0], nn.ReLU(), conv(16, 16), norms[1], nn.ReLU()])
@@ -50,9 +48,9 @@ class ConvNet(nn.Cell):
 def images_and_labels(count, seed=0, size=8, classes=10):
     """Returns uint8 images (count, size, size, 3) and int32 labels (count,)."""
     rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8), rng.integers(
-        0, classes, count
-    ).astype(np.int32)
+    return rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8), rng.integers(0, classes, count).astype(
+        np.int32
+    )
 
 
 def batches(count, size, seed=0):
@@ -77,9 +75,7 @@ class DropNet(nn.Cell):
     def __init__(self):
         super().__init__()
         rng = np.random.default_rng(3)
-        self.first = nn.Dense(
-            3, 32, weight_init=Tensor(rng.normal(size=(32, 3)).astype(np.float32)), bias_init="zeros"
-        )
+        self.first = nn.Dense(3, 32, weight_init=Tensor(rng.normal(size=(32, 3)).astype(np.float32)), bias_init="zeros")
         self.drop = nn.Dropout(p=0.5)
         self.second = nn.Dense(
             32, 10, weight_init=Tensor(rng.normal(size=(10, 32)).astype(np.float32)), bias_init="zeros"

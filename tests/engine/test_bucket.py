@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from engine import explain_buckets, plan_buckets
+from cellwright.engine import explain_buckets, plan_buckets
 
 
 @pytest.mark.parametrize("seed", range(20))

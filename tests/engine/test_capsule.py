@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor
 from small_net import NORMALISE, ConvNet, SmallNet, batches
 
-from engine import (
+from cellwright.engine import (
     Diverged,
     LossScale,
     Momentum,
@@ -16,7 +16,7 @@ from engine import (
     read_capsule,
     replay,
 )
-from kernels import graph
+from cellwright.kernels import graph
 
 
 class WithIds(tuple):
@@ -61,9 +61,7 @@ def make(folder, loss_scale, spoil=None, value=3e38, **settings):
         ("head.weight", 1e5, LossScale.fixed(2.0**127), "gradient of norm.beta, at loss scale 1.70141e+38"),
     ],
 )
-def test_overflows_in_a_row_end_the_run_with_a_capsule_that_names_the_layer(
-    tmp_path, spoil, value, scale, layer
-):
+def test_overflows_in_a_row_end_the_run_with_a_capsule_that_names_the_layer(tmp_path, spoil, value, scale, layer):
     trainer, _ = make(tmp_path, scale, spoil, value, overflow_limit=3)
     before = {p.name: p.asnumpy().copy() for p in trainer.step.network.get_parameters()}
     with pytest.raises(Diverged, match="step 2: 3 steps in a row overflowed"):
@@ -114,7 +112,7 @@ def test_accumulated_micro_batches_go_into_one_capsule(tmp_path):
     assert capsule.ids.tolist() == list(range(16, 32)) and capsule.meta["micro_batches"] == 2
 
 
-@pytest.mark.skipif(not graph.bridge_available(), reason="the C shim is not built")
+@pytest.mark.skipif(not graph.shim_available(), reason="the C shim is not built")
 def test_layers_that_run_as_one_kernel_are_told_apart(tmp_path):
     trainer, _ = make(tmp_path, LossScale.fixed(4.0), "body.3.weight", fused=True, overflow_limit=2)
     with pytest.raises(Diverged, match="first not finite: output of layer body.3;"):

@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 from small_net import NORMALISE, SmallNet, images_and_labels
 
-from engine import Checkpoints, Momentum, Position, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.engine import Checkpoints, Momentum, Position, SoftmaxCrossEntropy, TrainOneStep
 
 HERE = Path(__file__).parent
 
 
 def make_step(**settings):
     net = SmallNet(**settings)
-    return TrainOneStep(
-        net, SoftmaxCrossEntropy(10), Momentum(net.trainable_params(), 0.9), normalise=NORMALISE
-    )
+    return TrainOneStep(net, SoftmaxCrossEntropy(10), Momentum(net.trainable_params(), 0.9), normalise=NORMALISE)
 
 
 class Two:
@@ -86,9 +84,7 @@ def test_a_full_disk_is_told_and_leaves_the_older_ones_whole(tmp_path):
     checkpoints, step = Checkpoints(tmp_path), make_step()
     checkpoints.save(step, Position(1, 0))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(
-        resource.RLIMIT_FSIZE, (1000, hard)
-    )  # no file may grow beyond: write fails as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # no file may grow beyond: write fails as on a full disk
     try:
         with pytest.raises(OSError, match="e0002_b000000 was not written: .*older ones are whole"):
             checkpoints.save(step, Position(2, 0))

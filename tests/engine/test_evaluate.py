@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_net import NORMALISE, ChannelMeans, SmallNet, images_and_labels
 
-from engine import Evaluator, SoftmaxCrossEntropy
+from cellwright.engine import Evaluator, SoftmaxCrossEntropy
 
 
 class Ranks:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from engine import SoftmaxCrossEntropy
+from cellwright.engine import SoftmaxCrossEntropy
 
 
 def oracle(logits, labels, smooth, off_count):

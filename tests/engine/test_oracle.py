@@ -5,9 +5,9 @@ import pytest
 from oracle import Oracle
 from small_net import NORMALISE, SmallNet, images_and_labels
 
-from engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
-from kernels.graph import bridge_available
-from kernels.graph.momentum import AllFinite, MomentumStep
+from cellwright.engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.kernels.csrc import shim_available
+from cellwright.kernels.nodes.optimizer import AllFinite, MomentumStep
 
 STEPS, BATCH = 20, 12
 
@@ -45,7 +45,7 @@ def with_stock_operators():
 
 
 def with_kernels():
-    if not bridge_available():
+    if not shim_available():
         pytest.skip("the C shim is not built")
     return {"kernel": MomentumStep}, {"finite_kernel": AllFinite()}
 
@@ -75,9 +75,7 @@ def test_twenty_steps_agree_to_1e_5(case, operators):
         nesterov=nesterov,
     )
     optimizer = Momentum(net.trainable_params(), 0.9, 0.01, decays, nesterov=nesterov, **for_optimizer)
-    step = TrainOneStep(
-        net, SoftmaxCrossEntropy(10, 0.1), optimizer, normalise=NORMALISE, **for_step, **settings
-    )
+    step = TrainOneStep(net, SoftmaxCrossEntropy(10, 0.1), optimizer, normalise=NORMALISE, **for_step, **settings)
     clipped = 0
     for number in range(STEPS):
         lr = 0.2 * (1 - number / STEPS)
@@ -98,11 +96,7 @@ def test_twenty_steps_agree_to_1e_5(case, operators):
     for parameter in net.get_parameters():
         assert relative_error(parameter.asnumpy(), oracle.p[parameter.name]) <= 1e-5, parameter.name
     for moment in optimizer.moments:
-        assert relative_error(moment.asnumpy(), oracle.v[moment.name.removeprefix("moments.")]) <= 1e-5, (
-            moment.name
-        )
+        assert relative_error(moment.asnumpy(), oracle.v[moment.name.removeprefix("moments.")]) <= 1e-5, moment.name
     if step.ema:
         for average in step.ema.average:
-            assert (
-                relative_error(average.asnumpy(), oracle.average[average.name.removeprefix("ema.")]) <= 1e-5
-            )
+            assert relative_error(average.asnumpy(), oracle.average[average.name.removeprefix("ema.")]) <= 1e-5

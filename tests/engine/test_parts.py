@@ -8,10 +8,10 @@ import pytest
 from mindspore import Tensor
 from small_net import NORMALISE, DropNet, SmallNet, images_and_labels
 
-from engine import LARS, Momentum, SoftmaxCrossEntropy, TrainOneStep
-from engine.curves import thin, write_curves
-from engine.events import Events, masked_crc
-from engine.metrics import Metrics, read_metrics
+from cellwright.engine import LARS, Momentum, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.engine.loop.curves import thin, write_curves
+from cellwright.engine.loop.events import Events, masked_crc
+from cellwright.engine.loop.metrics import Metrics, read_metrics
 
 
 def make_step(net, optimizer=None, **settings):

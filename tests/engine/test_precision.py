@@ -9,7 +9,7 @@ import pytest
 from mindspore import nn
 from small_net import NORMALISE, SmallNet, images_and_labels
 
-from engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
 
 HALF, SINGLE = {"Float16"}, {"Float32"}
 

@@ -8,13 +8,14 @@ import pytest
 from profile_nets import Doubled
 from small_net import NORMALISE, ConvNet, images_and_labels
 
-from engine import Momentum, SoftmaxCrossEntropy, TrainOneStep, profile, profiling
-from engine.profiling.stock import layer_of, phase_of
-from kernels.graph import accelerate, bridge_available
-from kernels.graph.clock import Clock
+from cellwright.engine import Momentum, SoftmaxCrossEntropy, TrainOneStep, profile, profiling
+from cellwright.engine.profiling.stock import layer_of, phase_of
+from cellwright.kernels.compiler import accelerate
+from cellwright.kernels.csrc import shim_available
+from cellwright.kernels.nodes.clock import Clock
 
 SIDE, BATCH, STEPS = 8, 8, 4
-needs_shim = pytest.mark.skipif(not bridge_available(), reason="the shim was not built")
+needs_shim = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 
 
 def make_step(network, **settings):
@@ -118,7 +119,7 @@ def test_after_the_block_the_step_is_what_it_was(programs):
     images, labels = images_and_labels(BATCH, size=SIDE)
     with Clock() as clock:
         step(images, labels, lr=0.0)
-        assert not bridge_available() or len(clock.take())
+        assert not shim_available() or len(clock.take())
     step(images, labels, lr=0.0)
     with Clock() as clock:
         assert len(clock.take()) == 0  # what ran while it was off left nothing

@@ -6,8 +6,8 @@ import random
 import browser
 import pytest
 
-from engine import profiling
-from engine.profiling import Execution, Measurements, Node, RankRecord, RankRun, Span, Step
+from cellwright.engine import profiling
+from cellwright.engine.profiling import Execution, Measurements, Node, RankRecord, RankRun, Span, Step
 
 MS = 1_000_000
 KINDS = (

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from engine.profiling import Measurements, RankRun, judge
+from cellwright.engine.profiling import Measurements, RankRun, judge
 
 # Two ranks, nothing wrong: 100 ms of compute, an exchange of 2 ms.
 GOOD = Measurements(

@@ -66,10 +66,7 @@ def test_ranks_that_share_a_batch_make_the_step_of_one(run):
             assert result["weights"] == results[0]["weights"], "ranks disagree"
             assert result["votes"] == sum(range(ranks))
             assert result["loss"] == pytest.approx(whole["loss"], rel=1e-6)
-        error = (
-            np.abs(np.subtract(results[0]["weights"], whole["weights"])).max()
-            / np.abs(whole["weights"]).max()
-        )
+        error = np.abs(np.subtract(results[0]["weights"], whole["weights"])).max() / np.abs(whole["weights"]).max()
         assert error <= 1e-6
 
 
@@ -77,10 +74,7 @@ def test_batch_norm_over_ranks_is_that_of_the_whole_batch(run):
     (stock,) = run("share_statistics", 1, "stock")
     for ranks in (1, 3):
         for result in run("share_statistics", ranks):
-            error = (
-                np.abs(np.subtract(result["weights"], stock["weights"])).max()
-                / np.abs(stock["weights"]).max()
-            )
+            error = np.abs(np.subtract(result["weights"], stock["weights"])).max() / np.abs(stock["weights"]).max()
             assert error <= 2e-6, ranks
 
 

@@ -10,8 +10,16 @@ import pytest
 from mindspore import Tensor
 from small_net import images_and_labels
 
-from engine import Checkpoints, Diverged, LossScale, Momentum, SoftmaxCrossEntropy, Trainer, TrainOneStep
-from nets import create_network, recipe_for
+from cellwright.engine import (
+    Checkpoints,
+    Diverged,
+    LossScale,
+    Momentum,
+    SoftmaxCrossEntropy,
+    Trainer,
+    TrainOneStep,
+)
+from cellwright.nets import create_network, recipe_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +70,4 @@ def test_a_wrong_folder_is_one_line_and_exit_code_2(tmp_path):
         cwd=ROOT,
     )
     assert done.returncode == 2
-    assert (
-        done.stderr
-        == f"python -m launch.replay: {tmp_path} is not a capsule: it holds no batch.npz and meta.json\n"
-    )
+    assert done.stderr == f"python -m launch.replay: {tmp_path} is not a capsule: it holds no batch.npz and meta.json\n"

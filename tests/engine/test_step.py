@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from small_net import NORMALISE, ConvNet, SmallNet, batches, images_and_labels
 
-from engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
-from kernels import graph
+from cellwright.engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.kernels import graph
 
 
 def make_step(net=None, **settings):
@@ -43,7 +43,7 @@ def test_overflow_moves_nothing_but_the_scale_and_training_goes_on():
     assert everything(step)["loss_scale"] == 1024
 
 
-@pytest.mark.skipif(not graph.bridge_available(), reason="the C shim is not built")
+@pytest.mark.skipif(not graph.shim_available(), reason="the C shim is not built")
 def test_overflow_moves_nothing_in_a_network_that_runs_as_one_kernel():
     net = graph.accelerate(ConvNet())
     assert graph.accelerated(net)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small_net import NORMALISE, SmallNet, batches
 
-from engine import (
+from cellwright.engine import (
     Checkpoints,
     Evaluator,
     LossScale,
@@ -107,8 +107,7 @@ def test_resume_with_two_stops_ends_in_the_same_bits(tmp_path):
     for name in expected:
         np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
     losses = [
-        [json.loads(line)["loss"] for line in open(tmp_path / run / "metrics.jsonl")]
-        for run in ("straight", "stopped")
+        [json.loads(line)["loss"] for line in open(tmp_path / run / "metrics.jsonl")] for run in ("straight", "stopped")
     ]
     assert losses[0] == losses[1]
 
@@ -128,10 +127,6 @@ def test_the_zoo_format_prints_the_lines_that_old_parsers_know(tmp_path):
     import re
 
     assert len(re.findall(r"^epoch: \d+ step: 4, loss is \d+\.\d+$", text, re.M)) == 3
-    found = re.findall(
-        r"^epoch\[(\d+)\], iter\[(\d+)\], loss:\d+\.\d+, mean_fps:\d+\.\d\d imgs/sec$", text, re.M
-    )
+    found = re.findall(r"^epoch\[(\d+)\], iter\[(\d+)\], loss:\d+\.\d+, mean_fps:\d+\.\d\d imgs/sec$", text, re.M)
     assert found == [("0", "3"), ("1", "7"), ("2", "11")]
-    assert (
-        len(re.findall(r"^after allreduce eval: top1_correct=\d+, tot=10, acc=\d+\.\d\d%$", text, re.M)) == 3
-    )
+    assert len(re.findall(r"^after allreduce eval: top1_correct=\d+, tot=10, acc=\d+\.\d\d%$", text, re.M)) == 3

@@ -4,8 +4,8 @@ import sys
 
 import numpy as np
 
-from launch.runtime import quiet_environment, start_mindspore
-from launch.world import open_world
+from cellwright.launch.host.mpi_world import open_world
+from cellwright.launch.host.runtime import quiet_environment, start_mindspore
 
 
 def main():
@@ -14,7 +14,7 @@ def main():
     start_mindspore("CPU", 0, 1, seed=1)
     import mindspore as ms
 
-    from kernels.graph import MpiAllreduce
+    from cellwright.kernels.nodes import MpiAllreduce
 
     numbers = np.arange(100_000, dtype=np.float32)
     for shared in (False, True):

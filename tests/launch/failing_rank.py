@@ -2,8 +2,8 @@
 
 import sys
 
-from engine import TrainOneStep
-from launch import train
+from cellwright.engine import TrainOneStep
+from cellwright.launch import train
 
 
 def fail_on_rank_1(call=TrainOneStep.__call__):

@@ -4,8 +4,8 @@ import ctypes
 import json
 import time
 
-from launch.runtime import quiet_environment, start_mindspore
-from launch.world import open_world
+from cellwright.launch.host.mpi_world import open_world
+from cellwright.launch.host.runtime import quiet_environment, start_mindspore
 
 # The order matters: MPI before MindSpore, the environment before both.
 world = open_world()
@@ -25,8 +25,8 @@ class SlowLink(nn.Cell):
         super().__init__()
         from mpi4py import MPI
 
-        from kernels.graph import allreduce as module
-        from kernels.graph.bridge import custom_op
+        from cellwright.kernels.nodes import allreduce as module
+        from cellwright.kernels.nodes.custom_op import custom_op
 
         send = numba.njit(module._kernel(*(MPI._handleof(what) for what in (comm, MPI.FLOAT, MPI.SUM))))
 
@@ -45,8 +45,8 @@ def main():
     start_mindspore("CPU", 0, 1, seed=1)
     from small_net import NORMALISE, ConvNet, images_and_labels
 
-    from engine import Momentum, SoftmaxCrossEntropy, TrainOneStep, profiling
-    from kernels.graph import silence
+    from cellwright.engine import Momentum, SoftmaxCrossEntropy, TrainOneStep, profiling
+    from cellwright.kernels.nodes import silence
 
     class SlowRank(TrainOneStep):
         def _run(self, *arguments):

@@ -23,7 +23,9 @@ def command(module, *flags, ranks=None, timeout=600, check=True, cwd=ROOT, mpiru
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), **environment}
     done = subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     if check and done.returncode:
-        raise AssertionError(f"{' '.join(line)}\nexit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
+        raise AssertionError(
+            f"{' '.join(line)}\nexit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+        )
     return done
 
 

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from launch import bench, bench_eval, bench_start_up
+from cellwright.launch.bench import __main__ as bench
+from cellwright.launch.bench import eval as bench_eval
+from cellwright.launch.bench import start_up as bench_start_up
 
 
 def test_eval_meets_its_peers():

@@ -10,8 +10,8 @@ import pytest
 from job_process import ends, processes_of, ranks_of, start, wait_for_steps
 from runs import command, metrics
 
-from launch.collectives import choose_backend, scheduler_environment
-from launch.settings import read_settings
+from cellwright.launch.host.collectives import choose_backend, scheduler_environment
+from cellwright.launch.settings.run_settings import read_settings
 
 TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
 
@@ -107,7 +107,9 @@ def test_a_killed_rank_takes_the_scheduler_along_and_frees_its_port(cache, tmp_p
     run = tmp_path / "run"
     process = start(run, *TINY, "--epochs", 50, "--backend", "mccl", XDG_CACHE_HOME=cache)
     wait_for_steps(run, process)
-    (scheduler,) = (pid for pid in processes_of(run) if b"launch.scheduler" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    (scheduler,) = (
+        pid for pid in processes_of(run) if b"launch.host.scheduler" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
     environment = dict(
         word.split("=", 1) for word in Path(f"/proc/{scheduler}/environ").read_text().split("\0") if "=" in word
     )

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from launch.cores import cgroup_quota, explain_cores, host_topology, plan_cores
+from cellwright.launch.host.cores import cgroup_quota, explain_cores, host_topology, plan_cores
 
 # 2 NUMA nodes of 4 physical cores with two hardware threads each: 0-7 and their siblings 8-15.
 SIBLINGS = {core: {core % 8, core % 8 + 8} for core in range(16)}

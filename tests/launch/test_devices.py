@@ -1,7 +1,7 @@
 import pytest
 
-from launch.devices import device_of, plan_devices, present_devices, visible_devices
-from launch.world import World
+from cellwright.launch.host.devices import device_of, plan_devices, present_devices, visible_devices
+from cellwright.launch.host.mpi_world import World
 
 
 def simulated(ranks, environments, present=(0, 1, 2, 3), target="GPU"):
@@ -31,7 +31,11 @@ def test_uuids_are_taken_as_they_are():
 @pytest.mark.parametrize(
     "ranks, value, message",
     [
-        (5, None, "5 ranks on this host, but local rank 4 may use 4 GPU devices (0, 1, 2, 3): start at most one rank a device"),
+        (
+            5,
+            None,
+            "5 ranks on this host, but local rank 4 may use 4 GPU devices (0, 1, 2, 3): start at most one rank a device",
+        ),
         (2, "2", "local rank 1 may use 1 GPU device (2)"),
         (1, "", "local rank 0 may use 0 GPU devices (none)"),
         (1, "0,0", "CUDA_VISIBLE_DEVICES=0,0: one device is named twice"),

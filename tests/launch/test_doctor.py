@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from runs import command
 
-from launch import doctor
-from launch.cores import CorePlan
-from launch.ranktable import table_for
-from launch.world import World
+from cellwright.launch import doctor
+from cellwright.launch.host.cores import CorePlan
+from cellwright.launch.host.mpi_world import World
+from cellwright.launch.host.rank_table import table_for
 
 
 @pytest.mark.parametrize("ranks", [None, 2, 3])
@@ -18,7 +18,9 @@ def test_where_training_would_start_it_says_so(ranks):
     lines = done.stdout.splitlines()
     assert lines[-1].startswith("training would start")
     assert not [line for line in lines if line.startswith("FAIL")]
-    assert ("Open MPI" in done.stdout) == (f"allreduce over {ranks} ranks is right" in done.stdout) == (ranks is not None)
+    assert (
+        ("Open MPI" in done.stdout) == (f"allreduce over {ranks} ranks is right" in done.stdout) == (ranks is not None)
+    )
 
 
 def test_a_missing_device_is_a_failure_with_a_fix():

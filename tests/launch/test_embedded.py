@@ -5,7 +5,14 @@ import cv2
 import numpy as np
 import pytest
 
-from launch.embedded import CLASSES, HELD_BACK, TRAIN, embedded_dataset, records, ridge_accuracy
+from cellwright.launch.settings.embedded import (
+    CLASSES,
+    HELD_BACK,
+    TRAIN,
+    embedded_dataset,
+    records,
+    ridge_accuracy,
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +57,7 @@ def test_records_have_the_form_of_cifar_10(folder):
 
 
 def test_processes_that_write_it_at_once_get_one_whole_folder(tmp_path):
-    code = "import sys; from launch.embedded import embedded_dataset; print(embedded_dataset(sys.argv[1]))"
+    code = "import sys; from cellwright.launch.settings.embedded import embedded_dataset; print(embedded_dataset(sys.argv[1]))"
     started = [subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE) for _ in range(3)]
     folders = {process.communicate()[0].decode().strip() for process in started}
     assert len(folders) == 1

@@ -5,8 +5,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from launch.export import export, main
-from nets import create_network
+from cellwright.launch.export import export, main
+from cellwright.nets import create_network
 
 NETS = {
     "densenet121": {},
@@ -28,7 +28,7 @@ IMAGES = np.random.default_rng(0).normal(size=(2, 3, SIZE, SIZE)).astype(np.floa
 def graph_mode(monkeypatch):
     ms.set_context(mode=ms.GRAPH_MODE)
     # A process can set its device only before its first graph has run.
-    monkeypatch.setattr("launch.export.start_mindspore", lambda *_, **__: None)
+    monkeypatch.setattr("cellwright.launch.export.start_mindspore", lambda *_, **__: None)
 
 
 def trained(name, settings):
@@ -83,9 +83,7 @@ def test_the_command_writes_what_a_file_of_weights_holds(tmp_path, capsys):
     assert main([*flags, "--file_format", "ONNX", "--file_name", str(tmp_path / "tiny.onnx")]) == 0
     assert "tiny.onnx: tinydarknet of " in capsys.readouterr().out
     session = onnxruntime.InferenceSession(str(tmp_path / "tiny.onnx"), providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(
-        session.run(None, {session.get_inputs()[0].name: images})[0], wanted, rtol=0, atol=1e-5
-    )
+    np.testing.assert_allclose(session.run(None, {session.get_inputs()[0].name: images})[0], wanted, rtol=0, atol=1e-5)
 
     assert main([*flags, "--file_format", "MINDIR", "--file_name", str(tmp_path / "tiny")]) == 0
     graph = ms.nn.GraphCell(ms.load(str(tmp_path / "tiny.mindir")))
@@ -95,9 +93,7 @@ def test_the_command_writes_what_a_file_of_weights_holds(tmp_path, capsys):
 def test_a_run_folder_brings_its_settings(tmp_path, capsys):
     folder = tmp_path / "run" / "checkpoints" / "e0001_b000000"
     folder.mkdir(parents=True)
-    ms.save_checkpoint(
-        create_network("vgg16", 4, 64, batch_norm=True, hidden=8), str(folder / "weights.ckpt")
-    )
+    ms.save_checkpoint(create_network("vgg16", 4, 64, batch_norm=True, hidden=8), str(folder / "weights.ckpt"))
     (tmp_path / "run" / "config.yaml").write_text(
         "run: {net: vgg16, dataset: cifar10}\nrecipe: {num_classes: 4, image_size: 64, network_settings: {batch_norm: true, hidden: 8}}\n"
     )
@@ -143,7 +139,5 @@ def test_what_cannot_work_is_said_in_one_line(capsys, flags, message):
 
 def test_a_head_of_other_classes_is_refused(tmp_path, capsys):
     ms.save_checkpoint(create_network("tinydarknet", 9, 32), str(tmp_path / "nine.ckpt"))
-    assert (
-        main(["--net", "tinydarknet", "--ckpt_file", str(tmp_path / "nine.ckpt"), "--num_classes", "7"]) == 2
-    )
+    assert main(["--net", "tinydarknet", "--ckpt_file", str(tmp_path / "nine.ckpt"), "--num_classes", "7"]) == 2
     assert "conv16.conv.weight (9, 128, 1, 1) for (7, 128, 1, 1)" in capsys.readouterr().err

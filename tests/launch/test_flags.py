@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from launch.flags import Parser, add_flags
+from cellwright.launch.settings.flags import Parser, add_flags
 
 
 @dataclasses.dataclass(frozen=True)

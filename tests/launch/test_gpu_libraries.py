@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from launch import doctor_devices
-from launch.gpu_libraries import DRIVER, LIBRARIES, library_folders, missing_libraries, use_gpu_libraries
+from cellwright.launch.host import device_findings as doctor_devices
+from cellwright.launch.host.gpu_libraries import (
+    DRIVER,
+    LIBRARIES,
+    library_folders,
+    missing_libraries,
+    use_gpu_libraries,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +40,7 @@ def site(tmp_path_factory):
 PROGRAM = """
 import ctypes, os, subprocess, sys
 from pathlib import Path
-from launch.gpu_libraries import missing_libraries, use_gpu_libraries
+from cellwright.launch.host.gpu_libraries import missing_libraries, use_gpu_libraries
 site = Path(sys.argv[1])
 try:
     ctypes.CDLL(str(site / "plugin.so"))
@@ -49,9 +55,7 @@ print("not found" in subprocess.run(["ldd", site / "plugin.so"], capture_output=
 
 
 def test_a_library_that_needs_them_opens_in_this_very_process(site):
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, site], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", PROGRAM, site], cwd=ROOT, capture_output=True, text=True, check=True)
     count, opened, ldd = done.stdout.splitlines()
     assert int(count) == len(LIBRARIES)
     assert opened == f"{sum(range(len(LIBRARIES)))} False ['{DRIVER}']"

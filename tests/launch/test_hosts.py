@@ -64,7 +64,12 @@ def start(hosts, run, *flags):
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), "RUN_MARK": str(run)}
     environment.pop("PRTE_MCA_rmaps_default_mapping_policy")
     return subprocess.Popen(
-        [str(word) for word in line], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [str(word) for word in line],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -47,9 +47,7 @@ def test_it_trains_to_the_same_bits_as_open_mpi(cache, tmp_path):
     for name, mpirun in (("mpich", MPIEXEC), ("openmpi", MPIRUN)):
         flags = (*TINY, "--max_steps", 3, "--run_dir", tmp_path / name)
         command("launch.train", *flags, ranks=2, mpirun=mpirun, XDG_CACHE_HOME=cache)
-    ours, theirs = (
-        next((tmp_path / name / "checkpoints").iterdir()) / "weights.ckpt" for name in ("mpich", "openmpi")
-    )
+    ours, theirs = (next((tmp_path / name / "checkpoints").iterdir()) / "weights.ckpt" for name in ("mpich", "openmpi"))
     assert ours.read_bytes() == theirs.read_bytes()
     assert len(metrics(tmp_path / "mpich")) == 3
 

@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from launch.bench import members
-from launch.pictures import MEMBERS, draw, groups_of, kind_of, main
+from cellwright.launch.bench.__main__ import members
+from cellwright.launch.pictures import MEMBERS, draw, groups_of, kind_of, main
 
 REPORT = {
     "member": "step", "date": "2026-01-01", "machine": {"processor": "A & B", "cores": 2}, "versions": {"mindspore": "2.10.0"},

@@ -3,14 +3,25 @@ import dataclasses
 import pytest
 from runs import command
 
-from launch.plan import check_points
-from launch.settings import read_settings
+from cellwright.launch.dry_run import check_points
+from cellwright.launch.settings.run_settings import read_settings
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plan")
-    flags = ("--net", "tinydarknet", "--batch_size", 10, "--accumulate", 2, "--run_dir", folder / "run", "--bucket_mb", 1)
+    flags = (
+        "--net",
+        "tinydarknet",
+        "--batch_size",
+        10,
+        "--accumulate",
+        2,
+        "--run_dir",
+        folder / "run",
+        "--bucket_mb",
+        1,
+    )
     done = command("launch.train", *flags, "--dry_run", ranks=2)
     assert done.stderr == "" and not (folder / "run").exists()
     return done.stdout
@@ -38,7 +49,7 @@ def test_the_whole_plan_is_said_and_nothing_is_done(plan, line):
 
 def test_the_buckets_hold_every_gradient_once(plan):
     counts = [int(line.split(" MB, ")[1].split()[0]) for line in plan.splitlines() if line.startswith("  bucket")]
-    from nets import create_network, recipe_for
+    from cellwright.nets import create_network, recipe_for
 
     recipe = recipe_for("tinydarknet", "imagenet2012")
     network = create_network("tinydarknet", 10, 32, **recipe.network_settings)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.preflight import missing
+from cellwright.launch.host.preflight import missing
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,15 +36,21 @@ def test_too_small_a_disk_is_named(folder):
 def test_make_stops_before_it_installs_anything(tmp_path):
     for name in ("Makefile", "pyproject.toml", "setup.py"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    (tmp_path / "launch").mkdir()
-    (tmp_path / "launch" / "preflight.py").write_bytes((ROOT / "launch" / "preflight.py").read_bytes())
+    (tmp_path / "launch" / "host").mkdir(parents=True)
+    (tmp_path / "launch" / "host" / "preflight.py").write_bytes(
+        (ROOT / "launch" / "host" / "preflight.py").read_bytes()
+    )
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in ("make", "sh", "cat", "cksum", "cut", "test"):
         found = subprocess.run(["which", name], capture_output=True, text=True, check=True).stdout.strip()
         (tools / name).symlink_to(found)
     run = subprocess.run(
-        ["make", "test", f"PYTHON={sys.executable}"], cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True
+        ["make", "test", f"PYTHON={sys.executable}"],
+        cwd=tmp_path,
+        env={"PATH": str(tools)},
+        capture_output=True,
+        text=True,
     )
     assert run.returncode != 0
     assert "cannot set up Cellwright: no C compiler" in run.stderr

@@ -8,9 +8,9 @@ import sys
 import pytest
 from runs import ENVIRONMENT, MPIRUN, ROOT, command
 
-from kernels.graph import bridge_available
-from launch.profile import Endless, ProfileSettings, compare
-from launch.profile_clock import offset_of
+from cellwright.kernels.csrc import shim_available
+from cellwright.launch.host.clock_offsets import offset_of
+from cellwright.launch.profile import Endless, ProfileSettings, compare
 
 HERE = ROOT / "tests"
 
@@ -53,7 +53,7 @@ def test_profile_trace_and_report_are_written_for_two_ranks(folder):
     assert made["verdict"]["text"].count("Exposed allreduce") == 1
     assert set(made["loader"]["ms_per_image"]) == {"read", "decode", "augment", "write"}
     assert not list(folder.glob("checkpoints")) and (folder / "report.html").stat().st_size > 100_000
-    if bridge_available():
+    if shim_available():
         assert any(row["source"] == "program" and row["layer"] == "conv1.conv" for row in made["kernels"])
         assert any(row["kind"] == "allreduce" for row in made["kernels"])
 
@@ -99,14 +99,14 @@ def causes():
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-@pytest.mark.skipif(not bridge_available(), reason="the shim was not built")
+@pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 def test_a_slow_rank_is_named(causes):
     found = causes["slow rank"]
     assert found["bound"] == "straggler" and found["straggler"] == 1, found
     assert found["gain"] > 1.5
 
 
-@pytest.mark.skipif(not bridge_available(), reason="the shim was not built")
+@pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 def test_tiny_buckets_are_found_and_one_bucket_is_not_blamed_for_its_size(causes):
     found = causes["tiny buckets"]
     assert found["bound"] == "allreduce" and found["flag"] == "--bucket_mb 25", found

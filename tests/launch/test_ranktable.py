@@ -3,7 +3,7 @@ import json
 import pytest
 from runs import command
 
-from launch.ranktable import Member, build_table, check_table, place, read_hccn, visible_devices
+from cellwright.launch.host.rank_table import Member, build_table, check_table, place, read_hccn, visible_devices
 
 CONF = "\n".join(f"address_{device}=192.168.{100 + device % 4}.{101 + device // 4}" for device in range(8))
 
@@ -12,9 +12,7 @@ def simulated(servers, ranks_each, environment=None):
     """The Members of a world of several servers with the same hccn.conf."""
     addresses = read_hccn(CONF)
     devices = visible_devices(environment or {}, addresses)
-    return [
-        place(local, ranks_each, devices, server, addresses) for server in servers for local in range(ranks_each)
-    ]
+    return [place(local, ranks_each, devices, server, addresses) for server in servers for local in range(ranks_each)]
 
 
 def test_eight_devices_of_one_server():
@@ -29,7 +27,9 @@ def test_eight_devices_of_one_server():
 def test_ranks_go_on_over_several_servers():
     table = build_table(simulated(["10.0.0.1", "10.0.0.2", "10.0.0.3"], 4))
     assert table["server_count"] == "3"
-    assert [device["rank_id"] for server in table["server_list"] for device in server["device"]] == [str(r) for r in range(12)]
+    assert [device["rank_id"] for server in table["server_list"] for device in server["device"]] == [
+        str(r) for r in range(12)
+    ]
     assert [device["device_id"] for device in table["server_list"][2]["device"]] == ["0", "1", "2", "3"]
 
 
@@ -72,7 +72,9 @@ def test_mpirun_makes_one(tmp_path):
     assert [device["rank_id"] for device in table["server_list"][0]["device"]] == ["0", "1", "2"]
     fits = command("launch.ranktable", "--hccn_conf", conf, "--rank_table", tmp_path / "table.json", ranks=3)
     assert "fits this world of 3 ranks" in fits.stdout
-    other = command("launch.ranktable", "--hccn_conf", conf, "--rank_table", tmp_path / "table.json", ranks=2, check=False)
+    other = command(
+        "launch.ranktable", "--hccn_conf", conf, "--rank_table", tmp_path / "table.json", ranks=2, check=False
+    )
     assert other.returncode != 0 and "it has 3 ranks, the world 2" in other.stderr
 
 

@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from launch.embedded import embedded_dataset
+from cellwright.launch.settings.embedded import embedded_dataset
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,10 @@ def test_the_example_of_the_readme_runs(tmp_path):
         ('"genet", extra=True, mlp=True', '"tinydarknet"'),
         ("image_size=64", "image_size=32"),
         ("range(10)", "range(1)"),
-        ("for batch, labels, weights in loader.epoch(epoch):", "for _, (batch, labels, weights) in zip(range(5), loader.epoch(epoch)):"),
+        (
+            "for batch, labels, weights in loader.epoch(epoch):",
+            "for _, (batch, labels, weights) in zip(range(5), loader.epoch(epoch)):",
+        ),
     ):
         assert long in example
         example = example.replace(long, short)

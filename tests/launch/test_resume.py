@@ -9,7 +9,7 @@ import pytest
 from job_process import ends, ranks_of, start, wait_for_steps
 from runs import command, metrics
 
-from engine import Checkpoints
+from cellwright.engine import Checkpoints
 
 TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
 
@@ -37,7 +37,15 @@ def batches(path):
 
 def go_on(run, steps, ranks, cache, *flags):
     return command(
-        "launch.train", "--run_dir", run, "--auto_resume", "--max_steps", steps, *flags, ranks=ranks, XDG_CACHE_HOME=cache
+        "launch.train",
+        "--run_dir",
+        run,
+        "--auto_resume",
+        "--max_steps",
+        steps,
+        *flags,
+        ranks=ranks,
+        XDG_CACHE_HOME=cache,
     ).stdout
 
 
@@ -78,6 +86,8 @@ def test_auto_resume_wants_a_folder():
 def test_no_sample_is_left_out_and_less_than_an_update_comes_twice(tmp_path, before, now, accumulate):
     checkpoints = Checkpoints(tmp_path, global_batch=now)
     for batch in range(0, 60, accumulate):
-        there = checkpoints.position(SimpleNamespace(accumulate=accumulate), {"epoch": 2, "batch": batch, "global_batch": before})
+        there = checkpoints.position(
+            SimpleNamespace(accumulate=accumulate), {"epoch": 2, "batch": batch, "global_batch": before}
+        )
         assert there.epoch == 2 and there.batch % accumulate == 0
         assert 0 <= batch * before - there.batch * now < (now * accumulate if before != now else 1)

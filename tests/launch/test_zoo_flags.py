@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.settings import read_settings
-from launch.zoo_flags import NEEDLESS, REFUSED, RENAMED, translate
+from cellwright.launch.settings.run_settings import read_settings
+from cellwright.launch.settings.zoo import NEEDLESS, REFUSED, RENAMED, translate
 
 DOCS = Path(__file__).parents[2] / "docs" / "flags.md"
 

@@ -73,9 +73,7 @@ def conv(x, w, bias=None, stride=1, pads=None):
     padded = np.pad(x.value, [(0, 0), (0, 0), *pads])
     out = [(size - kernel) // stride + 1 for size in padded.shape[2:]]
     # (N, h, w, C, k, k) laid out as a matrix: one row for each pixel of the result.
-    met = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))[
-        :, :, ::stride, ::stride
-    ]
+    met = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))[:, :, ::stride, ::stride]
     rows = met.transpose(0, 2, 3, 1, 4, 5).reshape(len(padded) * out[0] * out[1], -1)
     columns = w.value.reshape(len(w.value), -1)
     y = (rows @ columns.T).reshape(len(padded), *out, -1).transpose(0, 3, 1, 2)
@@ -84,9 +82,7 @@ def conv(x, w, bias=None, stride=1, pads=None):
 
     def pull(g):
         g_rows = g.transpose(0, 2, 3, 1).reshape(len(rows), -1)
-        met_grad = (
-            (g_rows @ columns).reshape(len(padded), *out, -1, kernel, kernel).transpose(0, 3, 1, 2, 4, 5)
-        )
+        met_grad = (g_rows @ columns).reshape(len(padded), *out, -1, kernel, kernel).transpose(0, 3, 1, 2, 4, 5)
         gx = np.zeros_like(padded)
         for i, j, place in _windows(padded, kernel, stride, out):
             gx[place] += met_grad[..., i, j]
@@ -160,9 +156,7 @@ def avg_pool(x, kernel):
 
 
 def dense(x, w, bias):
-    return Node(
-        x.value @ w.value.T + bias.value, (x, w, bias), lambda g: (g @ w.value, g.T @ x.value, g.sum(0))
-    )
+    return Node(x.value @ w.value.T + bias.value, (x, w, bias), lambda g: (g @ w.value, g.T @ x.value, g.sum(0)))
 
 
 def mean_hw(x):
@@ -174,9 +168,7 @@ def mean_hw(x):
 def depthwise_global(x, w):
     """A depthwise convolution, w (C,1,e,e), that fits the map once."""
     y = np.einsum("nchw,chw->nc", x.value, w.value[:, 0])[:, :, None, None]
-    return Node(
-        y, (x, w), lambda g: (g * w.value[:, 0], np.einsum("nc,nchw->chw", g[:, :, 0, 0], x.value)[:, None])
-    )
+    return Node(y, (x, w), lambda g: (g * w.value[:, 0], np.einsum("nc,nchw->chw", g[:, :, 0, 0], x.value)[:, None]))
 
 
 def sigmoid(x):

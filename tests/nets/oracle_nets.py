@@ -1,7 +1,7 @@
 """The four networks written down a second time, from the published tables, on the numpy layers; weights come by name."""
 
-import numpy as np
 import float64_layers as o
+import numpy as np
 
 
 class Weights:

@@ -11,14 +11,12 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
 from gradients import forward_and_gradients
 
-from nets import create_network
+from cellwright.nets import create_network
 
 if __name__ == "__main__":
     ms.set_context(mode=ms.GRAPH_MODE, runtime_num_threads=1)  # one thread: one order of execution, one peak
     ms.set_seed(1)
-    network = create_network("densenet121", 10, 64, recompute=sys.argv[1] == "1", blocks=(6, 16)).set_train(
-        True
-    )
+    network = create_network("densenet121", 10, 64, recompute=sys.argv[1] == "1", blocks=(6, 16)).set_train(True)
     random = np.random.default_rng(0)
     images = random.normal(size=(64, 3, 64, 64)).astype(np.float32)
     constants = random.normal(size=(64, 10)).astype(np.float32)

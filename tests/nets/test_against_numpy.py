@@ -1,13 +1,13 @@
 """Every network, forward and backward, against the same network in numpy and float64 with the same weights."""
 
-import numpy as np
 import float64_layers
+import numpy as np
 import oracle_nets
 import pytest
 from gradients import forward_and_gradients
 from mindspore import Tensor
 
-from nets import create_network
+from cellwright.nets import create_network
 
 # Two or three layers for each kind of block: all kinds of layers are there, and rounding has not far to grow.
 CASES = {

@@ -3,7 +3,7 @@
 import pytest
 from mindspore import nn
 
-from nets import create_network, network_names, network_settings
+from cellwright.nets import create_network, network_names, network_settings
 
 
 def test_names_and_settings():

@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from nets import create_network
+from cellwright.nets import create_network
 
 
 def drawn(name, settings, *wanted):

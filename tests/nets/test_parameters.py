@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nets import create_network
+from cellwright.nets import create_network
 
 TABLES = Path(__file__).parent / "params"
 # table: network, classes, settings, trainable tensors, trainable numbers, all tensors, all numbers

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from nets import create_network, load_pretrained
+from cellwright.nets import create_network, load_pretrained
 
 SMALL = {
     "densenet121": {"blocks": (2, 1, 1, 1)},
@@ -28,10 +28,7 @@ def arrays_of(cell):
 
 def random_weights(cell, seed=3):
     random = np.random.default_rng(seed)
-    return {
-        name: random.normal(0, 0.05, value.shape).astype(np.float32)
-        for name, value in arrays_of(cell).items()
-    }
+    return {name: random.normal(0, 0.05, value.shape).astype(np.float32) for name, value in arrays_of(cell).items()}
 
 
 def assert_loaded(cell, wanted):
@@ -41,9 +38,7 @@ def assert_loaded(cell, wanted):
 
 
 def write_checkpoint(path, arrays):
-    ms.save_checkpoint(
-        [{"name": name, "data": ms.Tensor(value)} for name, value in arrays.items()], str(path)
-    )
+    ms.save_checkpoint([{"name": name, "data": ms.Tensor(value)} for name, value in arrays.items()], str(path))
     return path
 
 
@@ -71,9 +66,7 @@ def test_training_checkpoints_of_the_zoo(tmp_path, name, prefix):
 def test_safetensors_with_the_networks_own_names(tmp_path, name):
     cell = network(name)
     wanted = random_weights(cell)
-    save_file(
-        {key: value.astype(np.float64) for key, value in wanted.items()}, tmp_path / "weights.safetensors"
-    )
+    save_file({key: value.astype(np.float64) for key, value in wanted.items()}, tmp_path / "weights.safetensors")
     load_pretrained(cell, tmp_path / "weights.safetensors")
     assert_loaded(cell, wanted)
     assert {p.dtype for p in cell.get_parameters()} == {ms.float32}
@@ -210,9 +203,7 @@ def test_state_dicts_of_torchvision_and_timm(tmp_path, name, settings, theirs):
         content["pre_logits.fc1.weight"] = content["pre_logits.fc1.weight"].reshape(8, 512, 1, 1)
         content["pre_logits.fc2.weight"] = content["pre_logits.fc2.weight"].reshape(8, 8, 1, 1)
     assert len(content) >= len(wanted)
-    save_file(
-        {key: np.ascontiguousarray(value) for key, value in content.items()}, tmp_path / "torch.safetensors"
-    )
+    save_file({key: np.ascontiguousarray(value) for key, value in content.items()}, tmp_path / "torch.safetensors")
     load_pretrained(cell, tmp_path / "torch.safetensors")
     assert_loaded(cell, wanted)
 

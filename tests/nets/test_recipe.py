@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from nets import NORMALISATIONS, Recipe, create_network, recipe_for
+from cellwright.nets import NORMALISATIONS, Recipe, create_network, recipe_for
 
 ALL = [
     recipe_for(net, dataset)
@@ -118,9 +118,7 @@ def test_bad_values_are_refused_in_one_line_that_names_them(changes):
     with pytest.raises(ValueError) as error:
         dataclasses.replace(recipe_for("densenet121"), **changes)
     message = str(error.value)
-    assert (
-        f"{name}={value!r} in the recipe of densenet121 for imagenet2012" in message and "\n" not in message
-    )
+    assert f"{name}={value!r} in the recipe of densenet121 for imagenet2012" in message and "\n" not in message
 
 
 def test_unknown_nets_and_data_sets_are_refused():

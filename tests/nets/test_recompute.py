@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kernels.graph.trace import Untraceable, read
-from nets import create_network
+from cellwright.kernels.compiler.trace import Untraceable, read
+from cellwright.nets import create_network
 
 
 def measured(recompute):

@@ -6,7 +6,7 @@ import doctest
 import numpy as np
 import pytest
 
-from nets import recipe_for, schedule
+from cellwright.nets import recipe_for, schedule
 
 
 def test_the_published_values():
@@ -40,9 +40,7 @@ def test_learning_rates_of_the_recipes(recipe, steps, expected):
         assert rates[step] == pytest.approx(rate, rel=1e-3 if step == -1 else 1e-6)
 
 
-@pytest.mark.parametrize(
-    "name", ["exponential", "cosine_annealing", "cosine", "linear", "linear_cosine", "quadratic"]
-)
+@pytest.mark.parametrize("name", ["exponential", "cosine_annealing", "cosine", "linear", "linear_cosine", "quadratic"])
 def test_every_schedule_rises_holds_and_falls(name):
     recipe = dataclasses.replace(
         recipe_for("densenet121"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nets.torch_file import read_torch_file
+from cellwright.nets.torch_file import read_torch_file
 
 WRITTEN = Path(__file__).parent / "torch_files"
 
@@ -103,9 +103,7 @@ def tensor_note(shape, strides, offset=0, numel=6):
     """A pickle of {"w": tensor} whose numbers are the six floats of storage 0."""
     rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n"
     storage = (
-        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
-        + _whole(numel)
-        + b"tQ"
+        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu" + _whole(numel) + b"tQ"
     )
     tuples = b"".join(b"(" + b"".join(map(_whole, numbers)) + b"t" for numbers in (shape, strides))
     return b"\x80\x02}X\x01\x00\x00\x00w" + rebuild + b"(" + storage + _whole(offset) + tuples + b"\x89}tRs."

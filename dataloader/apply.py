@@ -1,0 +1,138 @@
+"""What a transform makes of one picture: where to look, how to resize, what to do to the colours."""
+
+from time import perf_counter_ns
+
+import cv2
+import numpy as np
+
+from cellwright.kernels.image.crop import flips, pad_offsets, random_resized_box
+from cellwright.kernels.image.jitter import BLOCK, cutout, jitter
+from cellwright.kernels.image.layout import normalise_chw, scale_and_shift
+from cellwright.kernels.image.records import crop_padded
+from cellwright.kernels.image.resample import resample, taps_needed
+
+
+class View:
+    """Paints pictures through one transform, with buffers of its own."""
+
+    def __init__(self, transform, seed, normalise=None):
+        self.transform, self.seed = transform, seed
+        self.normalise = None if normalise is None else scale_and_shift(*normalise)
+        self.side = transform.image_size
+        self.canvas = np.zeros((self.side, self.side, 3), np.uint8)
+        self.row = np.zeros(1 << 12, np.int32)
+        self.line = np.zeros(self.side, np.float32)
+        if transform.train:
+            self.widths, self.order, self.factor = (
+                np.array(transform.jitter),
+                np.zeros(4, np.int64),
+                np.zeros(4),
+            )
+            self.room = np.zeros((4, BLOCK), np.float32)
+            self.fill = np.array(transform.cutout_fill, np.uint8)
+
+    def paint(self, picture, epoch, sample, out):
+        """Writes (S, S, 3) uint8, or with `normalise` (3, S, S) float32, to `out`; returns the nanoseconds
+        spent on decoding.
+        """
+        target = out if self.normalise is None else self.canvas
+        if self.transform.train:
+            mirrored, spent = self._train(picture, epoch, sample, target)
+        else:
+            mirrored, spent = False, self._evaluate(picture, target)
+        if self.normalise is not None:
+            normalise_chw(target, *self.normalise, mirrored, self.line, out)
+        elif mirrored:
+            cv2.flip(target, 1, dst=target)
+        return spent
+
+    def _train(self, picture, epoch, sample, target):
+        """Writes the crop to `target`; returns whether it is still to be mirrored, and the nanoseconds of
+        decoding.
+        """
+        t = self.transform
+        mirrored = flips(t.flip, self.seed, epoch, sample)
+        box = (0, 0, picture.height, picture.width)
+        if t.crop == "random_resized":
+            box = random_resized_box(
+                picture.height, picture.width, self.seed, epoch, sample, *t.crop_scale, *t.crop_ratio
+            )
+        began = perf_counter_ns()
+        image, top, left, shrink = picture.pixels(box, (0, 0) if t.antialias else (self.side, self.side))
+        spent = perf_counter_ns() - began
+        if t.crop == "pad":
+            dy, dx = pad_offsets(t.pad, self.seed, epoch, sample)
+            moved = target if image.shape == target.shape else np.empty_like(image)
+            crop_padded(image, dy, dx, mirrored, moved)
+            image, mirrored = moved, False
+        if image is not target:
+            self._resize(
+                image,
+                (box[0] - top) / shrink,
+                (box[1] - left) / shrink,
+                box[2] / shrink,
+                box[3] / shrink,
+                target,
+            )
+        if any(t.jitter):
+            jitter(target, self.widths, self.seed, epoch, sample, self.order, self.factor, self.room)
+        if t.cutout:
+            cutout(target, t.cutout, self.fill, self.seed, epoch, sample)
+        return mirrored, spent
+
+    def _resize(self, image, top, left, height, width, target):
+        """The box of `image`, perhaps not of whole pixels, to the whole of `target`."""
+        whole = (int(top), int(left), int(height), int(width))
+        if whole != (top, left, height, width) or (self.transform.antialias and max(height, width) > self.side):
+            rows, columns = image.shape[:2]
+            bounds = (
+                max(int(top), 0),
+                min(int(np.ceil(top + height)), rows) - 1,
+                max(int(left), 0),
+                min(int(np.ceil(left + width)), columns) - 1,
+            )
+            self._resample(image, top, left, height / self.side, width / self.side, bounds, target)
+            return
+        y, x, h, w = whole
+        part = image[y : y + h, x : x + w]
+        if part.shape == target.shape:
+            target[:] = part
+        else:
+            cv2.resize(part, (self.side, self.side), dst=target, interpolation=cv2.INTER_LINEAR)
+
+    def _evaluate(self, picture, target):
+        """Resize and centre crop; returns the nanoseconds of decoding."""
+        height, width = self.transform.resized(picture.height, picture.width)
+        top, left = (height - self.side) // 2, (width - self.side) // 2
+        began = perf_counter_ns()
+        image, _, _, _ = picture.pixels()
+        spent = perf_counter_ns() - began
+        if self.transform.antialias:
+            scale_y, scale_x = picture.height / height, picture.width / width
+            bounds = (0, picture.height - 1, 0, picture.width - 1)
+            self._resample(image, top * scale_y, left * scale_x, scale_y, scale_x, bounds, target)
+            return spent
+        if image.shape[:2] != (height, width):
+            # All of it, and yet in half the time that `resample` takes for the crop alone.
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        target[:] = image[top : top + self.side, left : left + self.side]
+        return spent
+
+    def _resample(self, image, top, left, scale_y, scale_x, bounds, target):
+        antialias = self.transform.antialias
+        if self.row.size < 3 * image.shape[1] + 3:
+            self.row = np.zeros(3 * image.shape[1] + 3, np.int32)
+        work = np.empty((2, self.side, 2 + taps_needed(max(scale_y, scale_x), antialias)), np.int32)
+        resample(
+            image,
+            float(top),
+            float(left),
+            float(scale_y),
+            float(scale_x),
+            bounds,
+            antialias,
+            False,
+            target,
+            self.row,
+            work,
+        )

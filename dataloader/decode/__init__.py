@@ -1,0 +1,1 @@
+"""Encoded bytes to the pixels of one sample."""

@@ -1,0 +1,155 @@
+"""The frame round a baseline JPEG's bits: what the header says, and the Huffman tables."""
+
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from cellwright.kernels.image.huffman import ac_table, complete_dc, dc_encoder, dc_table, slow_table
+
+SOF0, _SOF1, EOI = 0xC0, 0xC1, 0xD9
+_DHT, _SOS, _DQT, _DRI, _COM = 0xC4, 0xDA, 0xDB, 0xDD, 0xFE
+_APP0, _APP14, _APP15 = 0xE0, 0xEE, 0xEF
+# What the decoder's colours depend on; comments, EXIF and colour profiles do not travel.
+_KEPT = (_DQT, _APP0, _APP14)
+
+
+@dataclass(frozen=True)
+class Coder:
+    """The Huffman tables of a file by component, and the DHT segments to write with a part of it."""
+
+    dc_look: np.ndarray
+    dc_slow: np.ndarray
+    ac_look: np.ndarray
+    ac_slow: np.ndarray
+    encoder: np.ndarray
+    segments: bytes
+
+    @property
+    def tables(self):
+        return self.dc_look, self.dc_slow, self.ac_look, self.ac_slow
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the header of a baseline JPEG of one scan says."""
+
+    height: int
+    width: int
+    components: tuple  # (identifier, horizontal, vertical, quantisation table) each
+    head: bytes  # the segments that are kept
+    scan_header: bytes
+    coder: Coder
+    data_start: int
+
+    unit: tuple  # (height, width) in pixels of an MCU
+    units: tuple  # (rows, columns) of MCUs
+    blocks: np.ndarray  # int64, the component of each block of an MCU
+
+
+@lru_cache(maxsize=64)
+def _coder(bodies, selectors):
+    """From the bodies of the DHT segments and the (DC, AC) selectors of the components; None where something
+    is odd.
+    """
+    tables = {}
+    for body in bodies:
+        at = 0
+        while at + 17 <= len(body):
+            counts = list(body[at + 1 : at + 17])
+            end = at + 17 + sum(counts)
+            tables[body[at]] = counts, list(body[at + 17 : end])
+            at = end
+    try:
+        dc = [tables[selector >> 4] for selector in selectors]
+        ac = [tables[0x10 | selector & 15] for selector in selectors]
+    except KeyError:
+        return None
+    full = [complete_dc(*table) for table in dc]
+    if None in full or any(len(symbols) != sum(counts) or not symbols for counts, symbols in (*dc, *ac)):
+        return None
+    segments = b""
+    written = {selector >> 4: table for selector, table in zip(selectors, full)}
+    written.update({0x10 | selector & 15: table for selector, table in zip(selectors, ac)})
+    for number, (counts, symbols) in written.items():
+        segments += struct.pack(">BBHB", 0xFF, _DHT, 3 + 16 + len(symbols), number) + bytes(counts) + bytes(symbols)
+    return Coder(
+        np.stack([dc_table(*table) for table in full]), np.stack([slow_table(*table) for table in full]),
+        np.stack([ac_table(*table) for table in ac]), np.stack([slow_table(*table) for table in ac]),
+        np.stack([dc_encoder(*table) for table in full]), segments,
+    )  # fmt: skip
+
+
+def read_frame(data):
+    """The `Frame` of a baseline JPEG whose parts can be cut out, or None: progressive, arithmetic, with
+    restart markers, CMYK, several scans, unusual sampling, damaged.
+    """
+    at, head, huffman, frame = 2, [], [], None
+    try:
+        while True:
+            if data[at] != 0xFF:
+                return None
+            marker = data[at + 1]
+            if marker == 0xFF:
+                at += 1
+                continue
+            size = data[at + 2] << 8 | data[at + 3]
+            if marker in _KEPT:
+                head.append(data[at : at + 2 + size])
+            elif marker == _DHT:
+                huffman.append(bytes(data[at + 4 : at + 2 + size]))
+            elif marker == _DRI:
+                if data[at + 4] or data[at + 5]:
+                    return None
+            elif marker in (SOF0, _SOF1):
+                if frame is not None:
+                    return None
+                frame = _read_sof(data[at + 4 : at + 2 + size])
+                if frame is None:
+                    return None
+            elif marker == _SOS:
+                break
+            elif not (_APP0 <= marker <= _APP15 or marker == _COM):
+                return None
+            at += 2 + size
+    except IndexError:
+        return None
+    scan_header = data[at : at + 2 + size]
+    if frame is None or data[at + 4] != len(frame[2]):
+        return None
+    chosen = {scan_header[5 + 2 * k]: scan_header[6 + 2 * k] for k in range(len(frame[2]))}
+    if [c[0] for c in frame[2]] != list(chosen):
+        return None
+    coder = _coder(tuple(huffman), tuple(chosen.values()))
+    if coder is None:
+        return None
+    height, width, components = frame
+    unit, blocks = _unit(components)
+    units = -(-height // unit[0]), -(-width // unit[1])
+    return Frame(height, width, components, b"".join(head), scan_header, coder, at + 2 + size, unit, units, blocks)
+
+
+@lru_cache(maxsize=64)
+def _unit(components):
+    if len(components) == 1:
+        return (8, 8), np.zeros(1, np.int64)
+    blocks = np.concatenate([np.full(c[1] * c[2], k, np.int64) for k, c in enumerate(components)])
+    return (8 * max(c[2] for c in components), 8 * max(c[1] for c in components)), blocks
+
+
+def _read_sof(body):
+    precision, height, width, count = struct.unpack_from(">BHHB", body)
+    components = tuple(
+        (body[6 + 3 * k], body[7 + 3 * k] >> 4, body[7 + 3 * k] & 15, body[8 + 3 * k]) for k in range(count)
+    )
+    if precision != 8 or not height or not width or count not in (1, 3):
+        return None
+    if count == 3:
+        if (
+            any(c[1:3] != (1, 1) for c in components[1:])
+            or components[0][1] not in (1, 2, 4)
+            or components[0][2] not in (1, 2, 4)
+        ):
+            return None
+    return height, width, components

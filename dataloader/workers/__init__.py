@@ -1,0 +1,1 @@
+"""The processes that make batches, and the memory that they share."""

@@ -1,0 +1,90 @@
+"""The parent's side of the foreman: one process for all loaders of this process, started before MPI is.
+
+Open MPI does not survive fork, and a process that is spawned imports the main module again; a fresh
+interpreter does neither.
+"""
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cellwright
+from cellwright.dataloader.workers.messages import pair, send
+from cellwright.dataloader.workers.supervisor import FOR_THE_PARENT
+
+MPI_PREFIXES = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "MPI_", "MPICH_", "HYDRA_", "OPAL_")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_BOOT = "import sys; from cellwright.dataloader.workers.supervisor import main; main(int(sys.argv[1]))"
+END_WAIT_S = 5.0
+
+
+def worker_environment(environment):
+    """A copy of `environment` without the variables of MPI, with one thread a process."""
+    clean = {name: value for name, value in environment.items() if not name.startswith(MPI_PREFIXES)}
+    clean.update(dict.fromkeys(_THREADS, "1"))
+    root = str(Path(cellwright.__file__).resolve().parents[1])
+    clean["PYTHONPATH"] = os.pathsep.join(filter(None, [root, clean.get("PYTHONPATH")]))
+    return clean
+
+
+class Nursery:
+    """A running foreman. `open` starts a loader's workers; `close` ends everything."""
+
+    def __init__(self):
+        self._sock, child = pair()
+        # Ctrl-C, and a cluster manager's warning to all processes of a job, are for the parent alone. Not by a
+        # session of its own: the scheduler shares the cores out by session, and the loader of a busy machine would get its share whatever its niceness.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_PARENT)
+        try:
+            with child:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _BOOT, str(child.fileno())],
+                    env=worker_environment(os.environ),
+                    pass_fds=[child.fileno()],
+                    stdin=subprocess.DEVNULL,
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self.owner = os.getpid()
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def alive(self):
+        return self.owner == os.getpid() and self._process.poll() is None
+
+    def open(self, fds):
+        """Sends (control, spec, arena, worker sockets...) to the foreman."""
+        try:
+            send(self._sock, ("open",), fds)
+        except (BrokenPipeError, ConnectionResetError):
+            raise RuntimeError(f"the process that starts the loader's workers (pid {self.pid}) has ended") from None
+
+    def close(self):
+        """Ends the foreman and with it every worker, and waits until they are gone."""
+        if self.owner != os.getpid():
+            return
+        self._sock.close()
+        try:
+            self._process.wait(END_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+_nursery = None
+
+
+def start_nursery():
+    """Starts, once a process, the process from which all workers are forked, and returns it at once. Call it
+    before MPI is imported.
+    """
+    global _nursery
+    if _nursery is None or not _nursery.alive():
+        _nursery = Nursery()
+        atexit.register(_nursery.close)
+    return _nursery

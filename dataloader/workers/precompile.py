@@ -1,0 +1,64 @@
+"""Compiles every kernel that a worker calls, for the types with which it calls them, before the first fork."""
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from cellwright.dataloader.decode.jpeg import read_frame
+from cellwright.dataloader.decode.jpeg_cut import Cutter
+from cellwright.dataloader.decode.picture import Encoded, Raw
+from cellwright.dataloader.sources.source import Source
+from cellwright.dataloader.transform import EvalTransform, TrainTransform
+from cellwright.dataloader.workers.sample_writer import Painter
+from cellwright.kernels.image.philox import permutation
+
+
+class _Sample(Source):
+    """Two samples of a form: "records", "png" or "raw"."""
+
+    def __init__(self, form):
+        self.labels = np.zeros(2, np.int32)
+        self.encoded = form != "records"
+        if form == "records":
+            self.records = np.zeros((2, 3073), np.uint8)
+        self.form = form
+
+    def open(self, sample):
+        if self.form == "raw":  # read-only, as what is mapped from a file
+            return Raw(np.frombuffer(bytes(6000), np.uint8).reshape(40, 50, 3))
+        if self.form == "png":
+            return Encoded(cv2.imencode(".png", np.zeros((40, 50, 3), np.uint8))[1].tobytes())
+        return super().open(sample)
+
+
+def warm():
+    """Runs each way through the painter once; some 0.1 s from the cache on disk, some 10 s on the first use
+    of a machine.
+    """
+    permutation(4, 0, 0)
+    _warm_jpeg()
+    ids = np.zeros(1, np.int64)
+    labels, weights, row = np.zeros(1, np.int32), np.zeros(1, np.float32), np.zeros(8, np.int64)
+    normalise = (0, 0, 0), (1, 1, 1)
+    for form in ("records", "png", "raw"):
+        for transform in (
+            TrainTransform(32),
+            TrainTransform(32, crop="pad"),
+            TrainTransform(40, crop="pad", jitter=(0.1, 0.1, 0.1, 0.1), cutout=4),
+            TrainTransform(16, crop="none", antialias=True),
+            EvalTransform(32, "direct"),
+            EvalTransform(16),
+        ):
+            side = transform.image_size
+            Painter(_Sample(form), transform, 0).paint(
+                0, ids, np.zeros((1, side, side, 3), np.uint8), labels, weights, row
+            )
+            chw = np.zeros((1, 3, side, side), np.float32)
+            Painter(_Sample(form), transform, 0, normalise).paint(0, ids, chw, labels, weights, row)
+
+
+def _warm_jpeg():
+    data = simplejpeg.encode_jpeg(np.zeros((64, 64, 3), np.uint8), 90)
+    cutter, frame = Cutter(), read_frame(data)
+    cutter.cut_box(data, frame, (0, 0, 8, 8))
+    cutter.cut_box(data, frame, (0, 0, 8, 8), cutter.kept_notes(data, frame))

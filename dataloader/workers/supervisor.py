@@ -1,0 +1,187 @@
+"""The process from which workers are forked: it knows numpy, cv2 and numba, and has never seen MPI or
+MindSpore.
+
+It starts a loader's workers, sees each one die within a moment, starts the next in its place, and ends with
+its parent.
+"""
+
+import ctypes
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+
+from cellwright.dataloader.workers.messages import from_memory, pair, receive, send
+
+_PR_SET_PDEATHSIG = 1
+# Slurm sends its warning to every process of a job: a parent that is to write a checkpoint still needs its workers.
+FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+PARENT_CHECK_MS = 500
+NOTICE_S = 3.0
+
+
+def die_with_parent(parent):
+    """Asks the kernel to kill this process when its parent ends, and ends it where that has happened already."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class Crew:
+    """The workers of one loader, and the socket over which it hears of them."""
+
+    def __init__(self, control, spec, arena_fd):
+        self.control, self.spec, self.arena_fd = control, spec, arena_fd
+        self.pids = {}  # pidfd -> (pid, worker number)
+
+    def hire(self, index, sock, strangers):
+        """Forks worker `index` onto `sock`; `strangers` are descriptors that it must not keep."""
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            sock.close()
+            pidfd = os.pidfd_open(pid)
+            self.pids[pidfd] = pid, index
+            return pid, pidfd
+        code = 1
+        try:
+            die_with_parent(parent)
+            for other in strangers:
+                other.close()
+            from cellwright.dataloader.workers.worker import work
+
+            work(self.spec, self.arena_fd, sock, index)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    def dismiss(self):
+        """Kills and reaps all workers."""
+        for pid, _ in self.pids.values():
+            os.kill(pid, signal.SIGKILL)
+        for pidfd, (pid, _) in self.pids.items():
+            os.waitpid(pid, 0)
+            os.close(pidfd)
+        self.pids.clear()
+        self.control.close()
+        os.close(self.arena_fd)
+
+
+class Foreman:
+    """Serves the loaders of one parent process over `sock` until the parent is gone."""
+
+    def __init__(self, sock):
+        self.sock, self.crews = sock, {}
+        self.poll = select.poll()
+        self.poll.register(sock, select.POLLIN)
+        self.parent = os.getppid()
+
+    def serve(self):
+        try:
+            while True:
+                events = self.poll.poll(PARENT_CHECK_MS)
+                if os.getppid() != self.parent:
+                    return
+                for fd, _ in events:
+                    if fd == self.sock.fileno():
+                        self._open(*receive(self.sock))
+                    elif fd in self.crews:
+                        self._close(fd)
+                    else:
+                        self._replace(fd)
+        except EOFError:
+            pass
+        finally:
+            for crew in self.crews.values():
+                crew.dismiss()
+
+    def _strangers(self):
+        return [self.sock, *(crew.control for crew in self.crews.values())]
+
+    def _open(self, message, fds):
+        control, spec_fd, arena_fd, *ends = fds
+        control = socket.socket(fileno=control)
+        ends = [socket.socket(fileno=end) for end in ends]
+        try:
+            spec = from_memory(spec_fd)
+            spec.source.prepare()
+            gc.freeze()  # keeps the collector from touching, and so copying, pages shared with the workers
+        except Exception:
+            send(control, ("failed", traceback.format_exc()[-30000:]))
+            control.close()
+            os.close(arena_fd)
+            for end in ends:
+                end.close()
+            return
+        crew = Crew(control, spec, arena_fd)
+        self.crews[control.fileno()] = crew
+        self.poll.register(control, select.POLLIN)
+        pids = []
+        while ends:
+            end = ends.pop(0)
+            pid, pidfd = crew.hire(len(pids), end, [*self._strangers(), *ends])
+            self.poll.register(pidfd, select.POLLIN)
+            pids.append(pid)
+        self._tell(crew, ("started", pids))
+
+    def _close(self, fd):
+        crew = self.crews.pop(fd)
+        self.poll.unregister(fd)
+        for pidfd in crew.pids:
+            self.poll.unregister(pidfd)
+        crew.dismiss()
+
+    def _replace(self, pidfd):
+        crew = next((crew for crew in self.crews.values() if pidfd in crew.pids), None)
+        if crew is None:
+            return
+        self.poll.unregister(pidfd)
+        pid, index = crew.pids.pop(pidfd)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.close(pidfd)
+        ours, theirs = pair()
+        new_pid, new_pidfd = crew.hire(index, ours, [*self._strangers(), theirs])
+        self.poll.register(new_pidfd, select.POLLIN)
+        self._tell(crew, ("died", index, pid, status, new_pid), [theirs.fileno()])
+        theirs.close()
+
+    def _tell(self, crew, message, fds=()):
+        try:
+            send(crew.control, message, fds)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the loader is closing; its end of file is already on the way
+
+
+def _say_compiling():
+    print(
+        "dataloader: compiling its kernels for this machine, once (some 15 s on one core)",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def main(fd):
+    """The whole life of the process: get ready, serve, end with the parent."""
+    for number in FOR_THE_PARENT:
+        signal.signal(number, signal.SIG_IGN)
+    import cv2
+
+    from cellwright.dataloader.workers.precompile import warm
+
+    cv2.setNumThreads(0)
+    sock = socket.socket(fileno=fd)
+    notice = threading.Timer(NOTICE_S, _say_compiling)
+    notice.start()
+    warm()
+    notice.cancel()
+    notice.join()  # no second thread may be there when workers are forked
+    gc.collect()
+    Foreman(sock).serve()
+    os._exit(0)

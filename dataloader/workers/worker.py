@@ -1,0 +1,62 @@
+"""The loop of a worker process: take a task, paint its samples into the slot, say so."""
+
+import os
+import pickle
+import traceback
+from time import perf_counter_ns
+
+import cv2
+
+from cellwright.dataloader.workers.messages import MAX_PACKET, TASK
+from cellwright.dataloader.workers.ring_buffer import Arena
+from cellwright.dataloader.workers.sample_writer import Painter
+from cellwright.dataloader.workers.spans import WRITE, SpanRing
+
+MOST_TOLD = 200  # a packet holds 64 KiB
+
+
+def work(spec, arena_fd, sock, index):
+    """Serves tasks until the loader closes its end.
+
+    A reply is the task's own bytes, followed by the pickled ([(sample, reason)], traceback) where there is
+    something to tell.
+    """
+    cv2.setNumThreads(0)
+    if spec.cores:
+        os.sched_setaffinity(0, {spec.cores[index % len(spec.cores)]})
+    arena = Arena.attach(arena_fd, spec.layout)
+    row = arena.workers[index]
+    painter = Painter(spec.source, spec.transform, spec.seed, spec.normalise, spec.mask_bad)
+    if arena.spans is not None:
+        painter.spans = SpanRing(arena.spans[index])
+    while True:
+        try:
+            packet = sock.recv(TASK.size)
+        except ConnectionResetError:
+            return
+        if not packet:
+            return
+        generation, epoch, slot, first, end, _ = TASK.unpack(packet)
+        reply = packet
+        if generation == arena.generation[0]:  # else the loader has turned to something else meanwhile
+            try:
+                part = slice(first, end)
+                bad = painter.paint(
+                    epoch,
+                    arena.ids[slot, part],
+                    arena.images[slot, part],
+                    arena.labels[slot, part],
+                    arena.weights[slot, part],
+                    row,
+                )
+                if bad:
+                    reply += pickle.dumps((bad[:MOST_TOLD], ""))
+            except Exception:
+                reply = packet + pickle.dumps(([], traceback.format_exc()[-MAX_PACKET // 4 :]))
+        began = perf_counter_ns() if painter.spans is not None else 0
+        try:
+            sock.send(reply)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        if began:
+            painter.spans.add(WRITE, began, perf_counter_ns(), -1)

@@ -1,0 +1,1 @@
+"""What is kept and shown when a loss is not finite."""

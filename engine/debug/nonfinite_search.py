@@ -1,0 +1,138 @@
+"""Finds the first layer of a network whose output is not finite."""
+
+import contextlib
+import sys
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from cellwright.engine.step.gradients import Gradients
+from cellwright.engine.step.normalise import Normalise
+from cellwright.engine.step.statistics import Statistics
+
+
+class Probe(nn.Cell):
+    """A layer that also writes down (turn, is its input finite, is its output finite) when it runs."""
+
+    def __init__(self, cell, turns, number):
+        super().__init__(auto_prefix=False)
+        self.inner, self.turns = cell, turns
+        self.seen = Parameter(Tensor([0, 1, 1], ms.int32), name=f"probe{number}", requires_grad=False)
+
+    def construct(self, x):
+        y = self.inner(x)
+        turn = ops.assign_add(self.turns, Tensor(1, ms.int32))
+        flags = (ops.cast(ops.isfinite(x).all(), ms.int32), ops.cast(ops.isfinite(y).all(), ms.int32))
+        ops.assign(self.seen, ops.stack((ops.reshape(turn, ()),) + flags))
+        return y
+
+
+class ProbedForward(nn.Cell):
+    """Returns the logits; the probes within the network take their notes."""
+
+    def __init__(self, network, normalise):
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.normalise = Normalise(*normalise) if normalise is not None else None
+
+    @ms.jit
+    def construct(self, images):
+        if self.normalise is not None:
+            images = self.normalise(images)
+        return ops.cast(self.network(images), ms.float32)
+
+
+@contextlib.contextmanager
+def probes(network):
+    """Context manager: inside, each innermost cell of the network is a Probe; yields {layer name: Probe}."""
+    turns = Parameter(Tensor(0, ms.int32), name="probe_turns", requires_grad=False)
+    found, undo = {}, []
+
+    def visit(cell, path):
+        for name, child in list(cell.name_cells().items()):
+            layer = f"{path}.{name}".lstrip(".").removesuffix(".inner")
+            if child.name_cells():
+                visit(child, layer)
+                continue
+            found[layer] = cell._cells[name] = Probe(child, turns, len(found))
+            undo.append((cell, name, child))
+        _refresh(cell)
+
+    visit(network, "")
+    try:
+        yield found
+    finally:
+        for cell, name, child in undo:
+            cell._cells[name] = child
+            _refresh(cell)
+
+
+@contextlib.contextmanager
+def stock_cells(network):
+    """Context manager: inside, parts of the network that run as one kernel are their own layers again."""
+    graph = sys.modules.get("cellwright.kernels.compiler")  # not loaded: nobody can have accelerated a network
+    fused = graph is not None and graph.accelerated(network)
+    if fused:
+        graph.restore(network)
+    try:
+        yield
+    finally:
+        if fused:
+            graph.accelerate(network)
+
+
+def _refresh(cell):
+    if isinstance(cell, nn.SequentialCell):
+        cell.cell_list = tuple(cell._cells.values())
+
+
+def first_suspect(step, images, labels, weights):
+    """Returns one line that names where a batch first stops being finite in a TrainOneStep's network.
+
+    Looked for in this order: the outputs of the layers as the forward pass runs them, the loss, the gradients from the
+    last parameter to the first. Compiles the network twice more, so it takes as long as the start of the run did.
+    """
+    statistics = Statistics(step.statistics)
+    kept = statistics.flat()
+    images, labels = Tensor(np.ascontiguousarray(images)), Tensor(np.asarray(labels, np.int32))
+    try:
+        with stock_cells(step.network), probes(step.network) as found:
+            forward = ProbedForward(step.network, step.normalise)
+            forward.set_train(True)
+            logits = forward(images).asnumpy()
+            notes = sorted((*probe.seen.asnumpy().tolist(), layer) for layer, probe in found.items())
+        for turn, finite_in, finite_out, layer in notes:
+            if turn and not finite_in:
+                return f"input of layer {layer}"
+            if turn and not finite_out:
+                return f"output of layer {layer}"
+        if not np.isfinite(logits).all():
+            return "logits"
+        return _suspect_gradient(step, images, labels, weights)
+    finally:
+        statistics.load(kept)
+
+
+def _suspect_gradient(step, images, labels, weights):
+    cell = OnlyGradients(Gradients(step.network, step.loss, step.optimizer.params, step.normalise))
+    cell.set_train(True)
+    loss, gradients = cell(images, labels, Tensor(np.asarray(weights, np.float32)), step.update.scale.value)
+    if not np.isfinite(loss.asnumpy()):
+        return "loss"
+    for parameter, gradient in reversed(list(zip(step.optimizer.params, gradients))):
+        if not np.isfinite(gradient.asnumpy()).all():
+            return f"gradient of {parameter.name}, at loss scale {float(step.update.scale.value.asnumpy()):g}"
+    return "nowhere: the step is finite"
+
+
+class OnlyGradients(nn.Cell):
+    """Gradients as a graph of its own."""
+
+    def __init__(self, gradients):
+        super().__init__(auto_prefix=False)
+        self.gradients = gradients
+
+    @ms.jit
+    def construct(self, images, labels, weights, scale):
+        return self.gradients(images, labels, weights, scale)

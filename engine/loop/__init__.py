@@ -1,0 +1,1 @@
+"""What runs around the step on the host: trainer, evaluation, checkpoints, metrics, progress."""

@@ -1,0 +1,125 @@
+"""Exact evaluation: every sample counts once, whatever the batch size and the number of ranks."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from cellwright.engine.step.normalise import Normalise
+
+# Losses are summed as integers of this unit: integer sums do not depend on the order, so all rank counts agree.
+_LOSS_UNIT = 2.0**-24
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Counts over the whole set, and the mean loss (NaN if any sample's loss is not finite)."""
+
+    top1_correct: int
+    top5_correct: int
+    total: int
+    loss: float
+
+    @property
+    def top1(self):
+        return self.top1_correct / self.total
+
+    @property
+    def top5(self):
+        return self.top5_correct / self.total
+
+    def write(self, path):
+        """Writes the four numbers to a JSON file, whole or not at all."""
+        temporary = f"{path}.tmp"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(asdict(self), file)
+            file.write("\n")
+        os.replace(temporary, path)
+
+    def zoo_lines(self):
+        """Returns the two lines that the zoo's evaluation scripts print."""
+        return [
+            f"after allreduce eval: {name}_correct={correct}, tot={self.total}, acc={100.0 * correct / self.total:.2f}%"
+            for name, correct in (("top1", self.top1_correct), ("top5", self.top5_correct))
+        ]
+
+
+class Judge(nn.Cell):
+    """Returns (2, N) float32: for each sample the place of the true class among the logits (0 is best), and its loss.
+
+    Among equal logits the lower class index wins; a row with a number that is not finite gets place K.
+    """
+
+    def __init__(self, network, loss, normalise):
+        super().__init__(auto_prefix=False)
+        self.network, self.loss = network, loss
+        self.normalise = Normalise(*normalise) if normalise is not None else None
+
+    @ms.jit
+    def construct(self, images, labels):
+        if self.normalise is not None:
+            images = self.normalise(images)
+        logits = ops.cast(self.network(images), ms.float32)
+        classes = ops.arange(0, logits.shape[1], 1, dtype=ms.int32)
+        column = ops.expand_dims(labels, 1)
+        is_label = classes == column
+        true_logit = ops.select(is_label, logits, ops.zeros_like(logits)).sum(axis=1, keepdims=True)
+        ahead = ops.logical_or(logits > true_logit, ops.logical_and(logits == true_logit, classes < column))
+        place = ops.cast(ahead, ms.float32).sum(axis=1)
+        place = ops.select(ops.isfinite(logits).all(axis=1), place, ops.zeros_like(place) + logits.shape[1])
+        return ops.stack((place, self.loss.per_sample(logits, labels)))
+
+
+class Evaluator:
+    """Evaluates a network over batches: `evaluator(batches)` -> EvalResult, the same on every rank.
+
+    batches: an iterable of (images, labels[, weights]) of this rank's share; samples of weight 0 are padding. A batch
+    that is smaller than the first one is padded here. Ranks may hold different numbers of batches. world: `.allreduce`
+    of an int64 numpy array; None for one rank.
+    """
+
+    def __init__(self, network, loss, *, normalise=None, world=None):
+        self.graph = Judge(network, loss, normalise)
+        self.world = world
+
+    def __call__(self, batches):
+        counts = np.zeros(5, np.int64)  # top-1, top-5, samples, loss in units, losses that are not finite
+        size = None
+        self.graph.set_train(False)
+        try:
+            for batch in batches:
+                images, labels, weights = unpack(batch)
+                size = size or len(labels)
+                counts += self._judge(images, labels, weights, max(size, len(labels)))
+        finally:
+            self.graph.set_train(True)
+        if self.world is not None:
+            counts = self.world.allreduce(counts)
+        top1, top5, total, loss, broken = (int(count) for count in counts)
+        if total == 0:
+            raise ValueError("evaluation got no sample of weight > 0")
+        return EvalResult(top1, top5, total, float("nan") if broken else loss * _LOSS_UNIT / total)
+
+    def _judge(self, images, labels, weights, size):
+        counted = weights > 0
+        missing = size - len(labels)
+        if missing:
+            images = np.concatenate([images, np.zeros((missing,) + images.shape[1:], images.dtype)])
+            labels = np.concatenate([labels, np.zeros(missing, labels.dtype)])
+        out = self.graph(
+            Tensor.from_numpy(np.ascontiguousarray(images)),
+            Tensor.from_numpy(np.ascontiguousarray(labels, np.int32)),
+        ).asnumpy()
+        place, losses = out[:, : len(counted)][:, counted]
+        finite = np.isfinite(losses)
+        units = np.rint(losses[finite].astype(np.float64) / _LOSS_UNIT).astype(np.int64).sum()
+        return np.array([(place < 1).sum(), (place < 5).sum(), counted.sum(), units, (~finite).sum()], np.int64)
+
+
+def unpack(batch):
+    """Returns (images, labels, weights) of a batch of two or three arrays; absent weights are ones."""
+    images, labels, *rest = batch
+    return images, labels, rest[0] if rest else np.ones(len(labels), np.float32)

@@ -1,0 +1,1 @@
+"""The cells that are compiled into the graph of a training step."""

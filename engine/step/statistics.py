@@ -1,0 +1,59 @@
+"""BatchNorm's moving statistics over ranks: each rank has its own, evaluation and checkpoints use their mean."""
+
+import contextlib
+
+import numpy as np
+from mindspore import Tensor
+
+
+class Statistics:
+    """The statistics of a network: its parameters that no gradient moves. average=False leaves every rank its own.
+
+    Ranks train with their own (as the zoo does). Averaging never touches those: it is swapped in for an evaluation or
+    written to a checkpoint beside the rows of all ranks, so that a resumed rank goes on from its own bits.
+    """
+
+    def __init__(self, parameters, world=None, average=True):
+        self.parameters = list(parameters)
+        self.world, self.average = world, average
+
+    def flat(self):
+        """Returns this rank's statistics as one float32 vector."""
+        return np.concatenate([np.zeros(0, np.float32)] + [p.asnumpy().ravel() for p in self.parameters])
+
+    def rows(self):
+        """Returns (ranks, n) float32, the statistics of all ranks, on every rank. Collective."""
+        own = self.flat()
+        if self.world is None or self.world.size == 1:
+            return own[None]
+        rows = np.zeros((self.world.size, own.size), np.float32)
+        rows[self.world.rank] = own
+        return self.world.allreduce(rows)
+
+    def load(self, flat):
+        """Sets this rank's statistics from one vector."""
+        start = 0
+        for parameter in self.parameters:
+            part = flat[start : start + parameter.size].reshape(parameter.shape)
+            parameter.set_data(Tensor(part.astype(np.float32)))
+            start += parameter.size
+
+    def mean(self, rows):
+        """Returns the mean over ranks; of one rank its bits. Without averaging rank 0's, as the zoo saved them."""
+        return (
+            rows[0] if len(rows) == 1 or not self.average else rows.astype(np.float64).mean(axis=0).astype(np.float32)
+        )
+
+    @contextlib.contextmanager
+    def averaged(self):
+        """Context manager: inside, every rank holds the mean over ranks. Collective on entry."""
+        rows = self.rows() if self.average else ()
+        if len(rows) < 2:
+            yield
+            return
+        own = self.flat()
+        self.load(self.mean(rows))
+        try:
+            yield
+        finally:
+            self.load(own)

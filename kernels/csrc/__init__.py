@@ -1,0 +1,5 @@
+"""The C that runs programs and nodes, and the Python that opens it."""
+
+from cellwright.kernels.csrc.shim import ShimMissing, set_threads, shim_available
+
+__all__ = ["ShimMissing", "set_threads", "shim_available"]

@@ -1,0 +1,7 @@
+"""Operators of a MindSpore graph on CPU: numba kernels, the allreduce over MPI, the optimizer, the finite check, programs."""
+
+from cellwright.kernels.nodes.allreduce import MpiAllreduce, silence
+from cellwright.kernels.nodes.graph_kernel import GraphKernel
+from cellwright.kernels.nodes.optimizer import AllFinite, MomentumStep
+
+__all__ = ["AllFinite", "GraphKernel", "MomentumStep", "MpiAllreduce", "silence"]

@@ -1,0 +1,70 @@
+"""The family of speed measurements.
+
+    python -m launch.bench MEMBER [--json FILE] [its own flags]
+
+A member is a module launch/bench/MEMBER.py with a frozen dataclass `Settings` (its flags) and a function
+`measure(settings)` that returns {"results": [{"name", "value", "unit"}, ...], "ratios": {name: number}}.
+"""
+
+import datetime
+import importlib
+import json
+import pkgutil
+import sys
+from pathlib import Path
+
+from cellwright.launch import bench
+from cellwright.launch.host.machine import machine, versions
+from cellwright.launch.settings.flags import Parser, add_flags
+
+
+def members():
+    """Returns the sorted names of the measurements that there are."""
+    modules = (module for module in pkgutil.iter_modules(bench.__path__) if not module.ispkg)
+    return sorted(module.name.replace("_", "-") for module in modules if module.name != "__main__")
+
+
+def table(report):
+    """Returns the report as aligned lines for the console."""
+    rows = [(item["name"], f"{item['value']:,.4g}", item["unit"]) for item in report["results"]]
+    rows += [(name, f"{value:,.3g}", "x") for name, value in report["ratios"].items()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)] if rows else (0, 0)
+    return "\n".join(f"{name:<{widths[0]}}  {value:>{widths[1]}} {unit}" for name, value, unit in rows)
+
+
+def main(arguments=None):
+    """Runs one member; prints its table, writes its JSON."""
+    parser = Parser(prog="python -m launch.bench", description="Measures speed, as ratios within one run.")
+    choices = parser.add_subparsers(dest="member", required=True, parser_class=Parser, metavar="MEMBER")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    modules = {
+        name: importlib.import_module(f"cellwright.launch.bench.{name.replace('-', '_')}")
+        for name in members()
+        if name in arguments[:1]
+    }
+    for name in members():
+        if name not in modules:
+            choices.add_parser(name)
+            continue
+        member = choices.add_parser(name, help=modules[name].__doc__.splitlines()[0])
+        member.add_argument("--json", help="write the report to this file")
+        add_flags(member, modules[name].Settings, "settings")
+    given = vars(parser.parse_args(arguments))
+    name, file = given.pop("member"), given.pop("json")
+    settings = modules[name].Settings(**given)
+    report = {
+        "member": name,
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "versions": versions(),
+        "settings": vars(settings),
+    }
+    report.update(modules[name].measure(settings))
+    print(table(report))
+    if file:
+        Path(file).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

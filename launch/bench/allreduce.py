@@ -1,0 +1,158 @@
+"""Allreduce of gradients between ranks: the graph's nodes, bare MPI, MindSpore's own collective.
+
+    python -m launch.bench allreduce [--megabytes 32,134,553] [--ranks 2] [--json FILE]
+
+The candidates take turns in one job, so that all of them meet the same noise; the figure is the fastest turn.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BARE, IN_PLACE, MPI_NODE, SHARED_NODE, MCCL = "bare MPI", "bare MPI in place", "MPI node", "shared memory node", "mccl"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured. The default sizes are the gradients of DenseNet-121, GENet theta plus and VGG-16."""
+
+    megabytes: tuple = field(default=(32, 134, 553), metadata={"help": "sizes of the tensor, in 10^6 bytes"})
+    ranks: int = field(default=2, metadata={"help": "processes on this host"})
+    repeats: int = field(default=5, metadata={"help": "turns of each candidate"})
+    mccl: bool = field(default=True, metadata={"help": "also MindSpore's collective on CPU"})
+
+    def __post_init__(self):
+        for name, least in (("ranks", 2), ("repeats", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
+        if not self.megabytes or min(self.megabytes) <= 0:
+            raise ValueError(f"--megabytes {self.megabytes}: must be more than 0")
+
+
+def measure(settings):
+    """Returns milliseconds of each candidate at each size, and how the node compares."""
+    found = run_ranks(settings, "nodes")
+    if settings.mccl:
+        for size, times in run_ranks(settings, "mccl").items():
+            found[size].update(times)
+    results, ratios = [], {}
+    for size, times in found.items():
+        for name, seconds in times.items():
+            results.append({"name": f"{size} MB: {name}", "value": 1e3 * seconds, "unit": "ms"})
+        node = times.get(SHARED_NODE) or times[MPI_NODE]
+        for other in (IN_PLACE, MCCL):
+            if other in times:
+                ratios[f"{size} MB: node / {other}, speed"] = times[other] / node
+    return {"results": results, "ratios": ratios}
+
+
+def run_ranks(settings, what):
+    """Starts the ranks and returns {size: {candidate: seconds}} as rank 0 printed it; empty inside where they failed."""
+    worker = [sys.executable, "-m", "cellwright.launch.bench.allreduce", "--worker", what, json.dumps(vars(settings))]
+    done = under_mpirun(settings.ranks, worker)
+    if done.returncode:
+        sys.stderr.write(f"{what}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}\n")
+        return {str(size): {} for size in settings.megabytes}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def under_mpirun(ranks, command, timeout=1800, **environment):
+    """Returns the finished process of a command under `mpirun -n ranks` on this host."""
+    mpirun = Path(sys.executable).with_name("mpirun")
+    line = [
+        str(mpirun) if mpirun.exists() else "mpirun",
+        "-n",
+        str(ranks),
+        "--oversubscribe",
+        "--bind-to",
+        "none",
+        *command,
+    ]
+    if os.geteuid() == 0:
+        environment.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    return subprocess.run(
+        line, env={**os.environ, **environment}, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def worker(what, settings):
+    """One rank: times all candidates; rank 0 prints the seconds of the slowest rank."""
+    from mpi4py import MPI
+
+    from cellwright.launch.host.collectives import Cluster
+    from cellwright.launch.host.mpi_world import open_world
+    from cellwright.launch.host.runtime import quiet_environment, start_mindspore
+
+    world = open_world()
+    comm = world.comm
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[comm.Get_rank() % len(cores)]})
+    quiet_environment(1)
+    start_mindspore("CPU", 0, 1, seed=1)
+    cluster = Cluster(world) if what == "mccl" else None
+    import numpy as np
+
+    found = {}
+    for size in settings.megabytes:
+        array = np.random.default_rng(comm.Get_rank()).normal(size=int(size * 250000)).astype(np.float32)
+        candidates = _mccl(array) if what == "mccl" else _candidates(comm, MPI, array)
+        times = {name: [] for name in candidates}
+        for turn in range(settings.repeats + 1):
+            for name, once in candidates.items():
+                comm.Barrier()
+                began = time.perf_counter()
+                once()
+                times[name].append(comm.allreduce(time.perf_counter() - began, MPI.MAX))
+        found[str(size)] = {name: min(turns[1:]) for name, turns in times.items()}
+    if comm.Get_rank() == 0:
+        print(json.dumps(found), flush=True)
+    if cluster:
+        cluster.close()
+
+
+def _candidates(comm, mpi, array):
+    import mindspore as ms
+    import numpy as np
+
+    from cellwright.kernels.nodes import MpiAllreduce
+
+    tensor, result, buffer = ms.Tensor(array), np.empty_like(array), array.copy()
+    nodes = {MPI_NODE: MpiAllreduce(comm, shared=False)}
+    shared = MpiAllreduce(comm)
+    if shared.shared:
+        nodes[SHARED_NODE] = shared
+    return {
+        BARE: lambda: comm.Allreduce(array, result),
+        IN_PLACE: lambda: comm.Allreduce(mpi.IN_PLACE, buffer),
+        **{name: lambda node=node: node(tensor) for name, node in nodes.items()},
+    }
+
+
+def _mccl(array):
+    import mindspore as ms
+    from mindspore import ops
+
+    tensor, allreduce = ms.Tensor(array), ops.AllReduce()
+    return {MCCL: lambda: allreduce(tensor).asnumpy()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--worker", nargs=2, metavar=("WHAT", "SETTINGS"))
+    parser.add_argument("--json", help="write the report to this file")
+    given = parser.parse_args()
+    if given.worker:
+        worker(given.worker[0], Settings(**json.loads(given.worker[1])))
+        return 0
+    from cellwright.launch.bench.__main__ import main as bench
+
+    return bench(["allreduce", *(["--json", given.json] if given.json else [])])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""Images per second of the data loader, beside mindspore.dataset doing the same work in the same run.
+
+The pictures are synthetic (1/f texture with edges, some 500 x 375), written to a temporary folder; bytes per
+picture and per pixel are in the report, for they decide how long decoding takes.
+"""
+
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cellwright.dataloader import Cifar10, ImageFolder, Loader, Pack, TrainTransform, start_nursery
+from cellwright.launch.pack import main as pack
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+JITTER = (0.4, 0.4, 0.4, 0.0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, how often and how long."""
+
+    workers: int = 2
+    pictures: int = 400
+    kilobytes: int = 95
+    batch_size: int = 64
+    seconds: float = 1.5
+    rounds: int = 3
+    peer: bool = True
+
+    def __post_init__(self):
+        for name in ("workers", "pictures", "kilobytes", "batch_size", "seconds", "rounds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be more than 0")
+        if self.pictures < 2 * self.batch_size:
+            raise ValueError(f"--pictures {self.pictures}: at least two batches of {self.batch_size} are needed")
+
+
+def texture(rng, height, width):
+    """(height, width, 3) uint8: noise whose power falls with frequency as in photographs, over a few flat
+    shapes with sharp borders.
+    """
+    noise = np.fft.rfft2(rng.standard_normal((3, height, width), dtype=np.float32), axes=(1, 2))
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    image = np.fft.irfft2(noise / np.maximum(frequency, 1 / width) ** 1.1, (height, width), axes=(1, 2))
+    image = image.mean(0) * 1.4 + image * 0.4  # channels go together, as in photographs
+    image = (image / image.std() * 42 + 120).transpose(1, 2, 0)
+    for _ in range(6):
+        corners = rng.integers(0, (width, height), (4, 2)).astype(np.int32)
+        mask = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), corners, 1).astype(bool)
+        image[mask] = image[mask] * 0.6 + rng.integers(0, 120, 3)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def write_pictures(folder, count, kilobytes):
+    """Writes `count` JPEGs of about `kilobytes` on average in 10 classes; returns (mean bytes, mean bytes per
+    pixel, quality).
+    """
+    rng = np.random.default_rng(5)
+    bases = [texture(rng, 640, 800) for _ in range(min(24, 1 + count // 16))]
+    cuts = []
+    for k in range(count):
+        height, width = ((375, 500), (333, 500), (500, 375), (400, 500))[k % 4]
+        y, x = rng.integers(0, 640 - height + 1), rng.integers(0, 800 - width + 1)
+        cuts.append((k, bases[k % len(bases)][y : y + height, x : x + width]))
+
+    def encode(image, quality):
+        return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+
+    low, high = 20, 100
+    while high - low > 1:
+        quality = (low + high) // 2
+        size = np.mean([encode(image, quality).size for _, image in cuts[:24]])
+        low, high = (quality, high) if size < 1024 * kilobytes else (low, quality)
+    sizes, pixels = [], []
+    for k, image in cuts:
+        path = folder / f"class{k % 10}" / f"{k:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = encode(image, high)
+        path.write_bytes(data.tobytes())
+        sizes.append(data.size)
+        pixels.append(image.shape[0] * image.shape[1])
+    return float(np.mean(sizes)), float(np.mean(np.divide(sizes, pixels))), high
+
+
+def write_records(folder, count=50000):
+    """Writes random CIFAR-10 records."""
+    records = np.random.default_rng(6).integers(0, 256, (count, 3073), dtype=np.uint8)
+    records[:, 0] %= 10
+    (folder / "cifar-10-batches-bin").mkdir(parents=True)
+    records.tofile(folder / "cifar-10-batches-bin" / "data_batch_1.bin")
+    return folder
+
+
+def rate(epochs, count_of, seconds):
+    """Images a second of the iterators that `epochs` yields, over at least `seconds` after one epoch to warm
+    up.
+    """
+    for batch in next(epochs):
+        count_of(batch)
+    images, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        for batch in next(epochs):
+            images += count_of(batch)
+    return images / (time.perf_counter() - began)
+
+
+def own_rate(source, transform, settings, workers=None, floats=True):
+    """Images a second of this project's loader."""
+    output = {"output": "float32", "normalise": (MEAN, STD)} if floats else {}
+    with Loader(source, settings.batch_size, transform, workers=workers or settings.workers, **output) as loader:
+        return rate((loader.epoch(e) for e in range(10**9)), len, settings.seconds)
+
+
+def peer_rate(folder, jitter, settings, floats=True):
+    """Images a second of mindspore.dataset with the operations that the originals of the networks use."""
+    import mindspore.dataset as ds
+    from mindspore.dataset import vision
+
+    data = ds.ImageFolderDataset(str(folder), num_parallel_workers=settings.workers, shuffle=True)
+    steps = [
+        vision.RandomCropDecodeResize(224, (0.08, 1.0), (3 / 4, 4 / 3)),
+        vision.RandomHorizontalFlip(0.5),
+    ]
+    if jitter:
+        steps.append(vision.RandomColorAdjust(0.4, 0.4, 0.4))
+    if floats:
+        steps += [vision.Normalize(MEAN, STD), vision.HWC2CHW()]
+    data = data.map(steps, "image", num_parallel_workers=settings.workers)
+    data = data.batch(settings.batch_size, drop_remainder=True)
+    iterator = data.create_dict_iterator(num_epochs=-1, output_numpy=True)
+    try:
+        return rate((iter(iterator) for _ in range(10**9)), lambda batch: len(batch["image"]), settings.seconds)
+    finally:
+        iterator.stop() if hasattr(iterator, "stop") else None
+
+
+def cases(folder, settings):
+    """{name: function that measures once}."""
+    plain, jitter = TrainTransform(224), TrainTransform(224, jitter=JITTER)
+    images = ImageFolder(folder / "images")
+    packs = {}
+    for name, flags in (
+        ("lossless", ()),
+        ("short 256", ("--short_side", "256")),
+        ("raw 256", ("--short_side", "256", "--format", "raw")),
+    ):
+        out = folder / f"{name.replace(' ', '')}.pack"
+        if pack(["--data_path", str(folder / "images"), "--out", str(out), *flags]):
+            raise RuntimeError(f"packing {name} failed")
+        packs[name] = Pack(out)
+    cifar = Cifar10(write_records(folder / "cifar"))
+    small = TrainTransform(32, crop="pad")
+    found = {
+        "folder": lambda: own_rate(images, plain, settings),
+        "folder, 1 worker": lambda: own_rate(images, plain, settings, workers=1),
+        "folder, uint8": lambda: own_rate(images, plain, settings, floats=False),
+        "folder, jitter": lambda: own_rate(images, jitter, settings),
+        **{f"pack {name}": lambda source=source: own_rate(source, plain, settings) for name, source in packs.items()},
+        "cifar-10, 1 worker": lambda: own_rate(cifar, small, settings, workers=1, floats=False),
+    }
+    if settings.peer:
+        found["mindspore.dataset"] = lambda: peer_rate(folder / "images", False, settings)
+        found["mindspore.dataset, jitter"] = lambda: peer_rate(folder / "images", True, settings)
+        found["mindspore.dataset, uint8"] = lambda: peer_rate(folder / "images", False, settings, floats=False)
+    return found
+
+
+def ratios(medians):
+    """What the figures are worth beside one another."""
+    found = {"folder, 2 workers over 1": medians["folder"] / medians["folder, 1 worker"]}
+    peer = medians.get("mindspore.dataset")
+    if peer:
+        names = ("folder", "pack lossless", "pack short 256", "pack raw 256")
+        found.update({f"{name} over mindspore.dataset": medians[name] / peer for name in names})
+        found["folder over mindspore.dataset, uint8"] = medians["folder, uint8"] / medians["mindspore.dataset, uint8"]
+        found["folder over mindspore.dataset, jitter"] = (
+            medians["folder, jitter"] / medians["mindspore.dataset, jitter"]
+        )
+    return found
+
+
+def measure(settings):
+    """Measures all cases in turn, `rounds` times, and reports the medians."""
+    start_nursery()
+    with tempfile.TemporaryDirectory(prefix="bench-loader-") as name:
+        folder = Path(name)
+        size, density, quality = write_pictures(folder / "images", settings.pictures, settings.kilobytes)
+        found = cases(folder, settings)
+        rates = {name: [] for name in found}
+        for _ in range(settings.rounds):
+            for case, run in found.items():
+                rates[case].append(run())
+    medians = {case: statistics.median(values) for case, values in rates.items()}
+    results = [
+        {"name": "synthetic pictures", "value": size / 1024, "unit": "KiB each"},
+        {"name": "synthetic pictures, bytes per pixel", "value": density, "unit": "B"},
+        {"name": "synthetic pictures, JPEG quality", "value": quality, "unit": ""},
+    ]
+    results += [
+        {"name": case, "value": medians[case], "unit": "img/s", "rounds": values} for case, values in rates.items()
+    ]
+    return {"results": results, "ratios": ratios(medians)}

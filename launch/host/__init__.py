@@ -1,0 +1,1 @@
+"""MPI world, cores, devices, collectives, signals, logs of one rank."""

@@ -1,0 +1,156 @@
+"""One process of a job: its start in the right order, and an end that takes all ranks along."""
+
+import os
+import sys
+import traceback
+
+from cellwright.launch.host.collectives import Cluster, choose_backend
+from cellwright.launch.host.cores import this_host
+from cellwright.launch.host.devices import device_of
+from cellwright.launch.host.gpu_libraries import use_gpu_libraries
+from cellwright.launch.host.mpi_world import open_world
+from cellwright.launch.host.rank_log import RankLog
+from cellwright.launch.host.rank_table import table_for
+from cellwright.launch.host.runtime import (
+    allow_all_instructions,
+    graph_cache_folder,
+    quiet_environment,
+    start_mindspore,
+    use_compile_cache,
+)
+
+BACKWARD_PARTS = 4  # nodes of the way back where the allreduce of early gradients is to overlap with it
+
+
+class BadSetting(ValueError):
+    """A setting that cannot work, found before the work started: one line for the user, exit code 2."""
+
+
+class checking:
+    """Context manager: a ValueError inside is a BadSetting, on all ranks alike."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is ValueError:
+            raise BadSetting(str(error)) from error
+
+
+class Job:
+    """What a command's work is given: its world, this rank's log, and the cores of this rank."""
+
+    def __init__(self, world, log):
+        self.world, self.log = world, log
+        self.cores, self.backend = None, "none"
+        self._cluster = None
+
+    def start_device(self, settings, collective=True):
+        """Binds this process to its cores and starts MindSpore with them, for RunSettings. Collective.
+
+        collective: whether the graph will sum over ranks; then the back end is made ready too. ValueError for a setting that
+        cannot work.
+        """
+        world = self.world
+        backend = choose_backend(settings.backend, settings.device_target, world.size)
+        device = device_of(world, settings.device_target, settings.device_id)
+        self.cores = this_host(world, settings.device_target)[world.local_rank]
+        if settings.bind == "auto":
+            os.sched_setaffinity(0, self.cores.graph)
+        if settings.device_target == "GPU":
+            use_gpu_libraries()
+        start_mindspore(settings.device_target, device, self.cores.threads, settings.seed)
+        if collective:
+            self.backend = backend
+            if backend in ("mccl", "nccl", "hccl"):
+                self._cluster = Cluster(world, table_for(world, settings.rank_table) if backend == "hccl" else None)
+
+    def graph_allreduce(self, overlap=False):
+        """Returns the cell that sums a tensor over ranks inside the graph, or None for a single rank. Collective."""
+        if self._cluster is None:
+            return self.world.graph_allreduce(overlap)
+        from cellwright.launch.host.collective_cell import CollectiveAllreduce
+
+        return CollectiveAllreduce(self.world.size)
+
+    def close(self, crashed=False):
+        """Ends what was started beside the ranks. Collective, unless this rank crashed."""
+        if self._cluster is not None:
+            self._cluster.close(crashed)
+            self._cluster = None
+
+    def use_compile_cache(self, settings, program, *recipe):
+        """Keeps the graphs of this very job on disk, for its next start. recipe: all else that shapes them."""
+        if settings.compile_cache:
+            setup = (
+                program,
+                settings.kernels,
+                settings.device_target,
+                self.cores.threads,
+                self.backend,
+                settings.seed,
+                recipe,
+            )
+            use_compile_cache(graph_cache_folder(self.world.rank, self.world.size, setup))
+
+    def accelerate(self, network, settings, amp_level="O0", overlap=False):
+        """Returns the network, run by the project's own kernels where the settings and the device allow it."""
+        if settings.kernels == "stock" or settings.device_target != "CPU" or amp_level != "O0":
+            return network
+        from cellwright.kernels.compiler import accelerate
+        from cellwright.kernels.csrc import shim_available
+
+        if shim_available():
+            allow_all_instructions()
+        return accelerate(network, BACKWARD_PARTS if overlap and self.world.local_size < self.world.size else 1)
+
+    def step_kernels(self, settings):
+        """Returns what `build_step` takes for the optimizer and the overflow check: the project's own, or nothing."""
+        from cellwright.kernels.csrc import shim_available
+        from cellwright.kernels.nodes import AllFinite, MomentumStep
+
+        if settings.kernels == "stock" or settings.device_target != "CPU" or not shim_available():
+            return {}
+        return {"momentum": MomentumStep, "finite": AllFinite()}
+
+    @property
+    def loader_options(self):
+        """The loader's share of this rank: as many workers as it has cores, each bound to one."""
+        return {"cores": self.cores.workers}
+
+
+def run(work, read, arguments, program):
+    """Runs `work(job, *read(arguments, program))` in this process and returns its exit code.
+
+    The order matters: the loader's nursery, MPI, MindSpore. A BadSetting is told by rank 0 in one line, exit code 2. Any other
+    exception on any rank ends the whole world with that rank's traceback, exit code 1.
+    """
+    from cellwright.dataloader import start_nursery
+
+    start_nursery()
+    try:
+        world = open_world()
+    except ValueError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        return 2
+    quiet_environment(len(os.sched_getaffinity(0)))
+    log = RankLog(world.rank)
+    job = Job(world, log)
+    try:
+        code = work(job, *read(arguments, program))
+        job.close()
+        return code
+    except BadSetting as error:
+        if world.rank == 0:
+            sys.stderr.write(f"{program}: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        log.failed(f"rank {world.rank} of {world.size} failed:\n{traceback.format_exc()}")
+        job.close(crashed=True)
+        if world.size > 1:
+            world.comm.Abort(1)
+        return 1
+    finally:
+        job.close(crashed=True)

@@ -1,0 +1,73 @@
+"""The process-wide settings of MindSpore and of the thread pools: the one place where a run touches global state."""
+
+import hashlib
+import os
+from pathlib import Path
+
+_ISA_FOR_STOCK_KERNELS = "AVX2"
+
+
+def quiet_environment(threads):
+    """Sets the environment variables that MindSpore and its math libraries read when they are loaded.
+
+    To be called before mindspore is imported. What the user has set stays.
+    """
+    os.environ.setdefault("GLOG_v", "3")  # errors only: its warnings speak to MindSpore's own developers
+    # MindSpore hands oneDNN plain NCHW. For that its AVX-512 build has reference loops alone where its AVX2 build has
+    # compiled ones: 1,090 ms against 77 ms for a Tiny-DarkNet step (batch 32, 32x32 pixels, one Zen 5 core).
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", _ISA_FOR_STOCK_KERNELS)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, str(threads))
+
+
+def allow_all_instructions():
+    """Takes back the limit that `quiet_environment` set for the stock kernels; before the first oneDNN kernel runs."""
+    if os.environ.get("ONEDNN_MAX_CPU_ISA") == _ISA_FOR_STOCK_KERNELS:
+        del os.environ["ONEDNN_MAX_CPU_ISA"]
+
+
+def start_mindspore(device_target, device_id, threads, seed):
+    """Sets graph mode, device, thread count and seed of this process's MindSpore.
+
+    Raises ValueError where this machine has no such device.
+    """
+    import mindspore as ms
+
+    try:
+        ms.set_context(mode=ms.GRAPH_MODE)
+        ms.set_device(device_target, None if device_target == "CPU" else device_id)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"--device_target {device_target}: MindSpore cannot use it here ({reason})") from None
+    if device_target == "CPU":
+        ms.set_context(runtime_num_threads=threads)
+    ms.set_seed(seed)
+
+
+def graph_cache_folder(rank, size, setup):
+    """Returns where the compiled graphs of this job are kept: a folder of its own for all that they depend on.
+
+    MindSpore finds a graph by the order in which it was compiled, and a graph with kernels of ours names the shim's path and the
+    slots of its table. So the folder's name is a digest of the sources, of their place and of `setup`, which has a stable repr.
+    """
+    import mindspore as ms
+
+    digest = hashlib.sha256(repr((ms.__version__, setup)).encode())
+    root = Path(__file__).resolve().parents[2]
+    for room in ("engine", "kernels", "nets"):
+        for path in sorted((root / room).rglob("*")):
+            if path.suffix in (".py", ".so"):
+                digest.update(f"{path}\0".encode() + path.read_bytes())
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "cellwright" / "graphs" / f"{digest.hexdigest()[:16]}-{rank}of{size}"
+
+
+def use_compile_cache(folder):
+    """Lets MindSpore keep compiled graphs in this folder, and take them from there."""
+    import mindspore as ms
+
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # a start takes longer, nothing else
+    ms.set_context(enable_compile_cache=True, compile_cache_path=str(folder))

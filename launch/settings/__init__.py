@@ -1,0 +1,1 @@
+"""Flags, files, recipes, the zoo's spellings."""

@@ -1,0 +1,198 @@
+"""Programs against the framework's own operators: results, all gradients, moving statistics."""
+
+import ctypes
+import gc
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+from small_cells import SMALL, difference, fill, images, outcome
+
+from cellwright.kernels.compiler import accelerate, accelerated, restore
+from cellwright.kernels.csrc import program_abi as native
+from cellwright.kernels.csrc import shim_available
+
+pytestmark = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
+# Where the sums of a norm almost cancel, the framework's own error is larger than the programs'.
+TOLERANCE = 1e-5
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_program_agrees_with_the_stock_operators(name):
+    stock, fast = SMALL[name](), SMALL[name]()
+    names = [parameter.name for parameter in fast.get_parameters()]
+    x = images(stock)
+    assert accelerate(fast) is fast
+    assert accelerated(fast) == [fast]
+    assert [parameter.name for parameter in fast.get_parameters()] == names
+    distance, where = difference(outcome(stock, x), outcome(fast, x))
+    assert distance < TOLERANCE, where
+
+
+@pytest.mark.parametrize("name, parts", [("norm, leaky", 2), ("dense block", 3), ("gate over a gather", 50)])
+def test_a_way_back_in_several_nodes_gives_the_same_bits(name, parts):
+    whole, cut = SMALL[name](), SMALL[name]()
+    x = images(whole)
+    accelerate(whole)
+    family = accelerate(cut, backward_parts=parts).program_family
+    assert 1 < len(family.parts) <= parts
+    assert [p for part in reversed(family.parts) for p in part] == family.trainable
+    expected, found = outcome(whole, x), outcome(cut, x)
+    assert list(expected) == list(found)
+    for key in expected:
+        np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
+
+
+def test_parts_are_replaced_where_the_whole_cannot_be():
+    network = nn.SequentialCell([SMALL["norm, leaky"](), nn.Tanh(), SMALL["residual"]().cell_list[1]])
+    network[2] = nn.SequentialCell([nn.Conv2d(24, 24, 3, weight_init="normal"), nn.ReLU()])
+    x = images(network)
+    fill(network, 0)
+    network.set_train(False)
+    expected = network(Tensor(x)).asnumpy()
+    accelerate(network)
+    assert accelerated(network) == [network[0], network[2]]
+    np.testing.assert_allclose(network(Tensor(x)).asnumpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "cell", [nn.Conv2d(16, 16, 3, group=4), nn.Conv2d(3, 8, 3, dilation=2), nn.ReLU(), nn.Dense(4, 4)]
+)
+def test_what_programs_do_not_know_stays(cell):
+    kind = type(cell)
+    assert accelerated(accelerate(nn.SequentialCell([cell]))) == []
+    assert type(cell) is kind
+
+
+def test_restore_brings_the_cells_back():
+    network = SMALL["residual"]()
+    classes = [type(cell) for cell in network.cells()]
+    restore(accelerate(network))
+    assert [type(cell) for cell in network.cells()] == classes
+    assert type(network) is nn.SequentialCell
+    assert accelerated(network) == []
+
+
+def test_other_shapes_and_batches_of_one(name="residual"):
+    stock, fast = SMALL[name](), accelerate(SMALL[name]())
+    for count, size in ((1, 12), (3, 9)):
+        x = images(stock, count, size)
+        distance, where = difference(outcome(stock, x), outcome(fast, x))
+        assert distance < 1e-4, (count, size, where)
+
+
+def test_a_wrong_dtype_or_channel_count_is_an_error():
+    network = accelerate(SMALL["conv 3x3 of images"]())
+    network.set_train(False)
+    with pytest.raises((TypeError, ValueError), match="float32"):
+        network(Tensor(np.zeros((2, 3, 8, 8), np.float16)))
+    with pytest.raises((TypeError, ValueError, RuntimeError), match="channels"):
+        network(Tensor(np.zeros((2, 4, 8, 8), np.float32)))
+
+
+def call_node(tensors):
+    """Calls the node as the runtime does, with numpy arrays; returns its code."""
+    shapes = [(ctypes.c_int64 * max(1, tensor.ndim))(*tensor.shape) for tensor in tensors]
+    node = native.library().cellwright_program
+    return node(
+        len(tensors),
+        (ctypes.c_void_p * len(tensors))(*(tensor.ctypes.data for tensor in tensors)),
+        (ctypes.c_int * len(tensors))(*(tensor.ndim for tensor in tensors)),
+        (ctypes.POINTER(ctypes.c_int64) * len(tensors))(
+            *(ctypes.cast(s, ctypes.POINTER(ctypes.c_int64)) for s in shapes)
+        ),
+        (ctypes.c_char_p * len(tensors))(*(str(tensor.dtype).encode() for tensor in tensors)),
+        None,
+        None,
+    )
+
+
+def evaluation_tensors(network, x):
+    """The tensors of a network's evaluation node, the result last."""
+    key = network.program_evaluation.key.asnumpy()
+    parameters = [p.asnumpy() for p in network.program_trainable + network.program_statistics]
+    network.set_train(False)
+    return [key, x, *parameters, np.zeros_like(network(Tensor(x)).asnumpy())]
+
+
+def test_the_runtime_may_call_from_several_threads_at_once():
+    calls = []
+    for name in ("pools", "residual", "dense block"):
+        network = accelerate(SMALL[name]())
+        fill(network, 0)
+        tensors = evaluation_tensors(network, images(network))
+        assert call_node(tensors) == 0
+        calls.append((tensors, tensors[-1].copy()))
+    failures = []
+
+    def call(tensors, expected):
+        tensors = [*tensors[:-1], np.zeros_like(expected)]
+        for _ in range(50):
+            if call_node(tensors) or not np.array_equal(tensors[-1], expected):
+                failures.append(expected.shape)
+
+    threads = [threading.Thread(target=call, args=arguments) for arguments in calls + calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_a_node_refuses_tensors_that_it_was_not_planned_for():
+    network = accelerate(SMALL["residual"]())
+    tensors = evaluation_tensors(network, images(network))
+    assert call_node(tensors) == 0
+    assert call_node(tensors[:-1]) == 72
+    for wrong in (tensors[2].astype(np.float64), tensors[2][:-1], tensors[2].astype(np.int32)):
+        assert call_node([*tensors[:2], wrong, *tensors[3:]]) == 72
+    assert call_node([np.array([12345]), *tensors[1:]]) == 73
+
+
+def test_the_same_bits_every_time():
+    network = accelerate(SMALL["gate over a gather"]())
+    x = images(network)
+    first, second = outcome(network, x), outcome(network, x)
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.skipif("avx512f" not in Path("/proc/cpuinfo").read_text(), reason="this machine has no AVX-512")
+def test_programs_with_all_instructions_of_this_machine():
+    """The suite limits oneDNN to AVX2 for the framework's sake, so the wider kernels get a process of their own."""
+    code = "import test_programs as t, mindspore; mindspore.set_context(mode=0, device_target='CPU')\n"
+    code += "for name in t.SMALL: t.test_a_program_agrees_with_the_stock_operators(name)"
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "DEFAULT"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=Path(__file__).parent, timeout=300)
+
+
+def test_without_the_shim_networks_stay_and_it_is_said_once(tmp_path):
+    code = (
+        "import logging, pathlib; logging.basicConfig()\n"
+        "exists = pathlib.Path.exists\n"
+        "pathlib.Path.exists = lambda self, **k: '_shim' not in self.name and exists(self, **k)\n"
+        "import numpy as np, mindspore\n"
+        "from mindspore import Tensor\n"
+        "from cellwright.kernels.compiler import accelerate, accelerated\nfrom cellwright.kernels.csrc import shim_available\n"
+        "from small_cells import SMALL, images\n"
+        "networks = [accelerate(SMALL[name]()) for name in ('pools', 'residual')]\n"
+        "assert not shim_available() and not any(map(accelerated, networks))\n"
+        "print(networks[0](Tensor(images(networks[0]))).shape)\n"
+    )
+    here = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=here)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr.count("stock operators are used") == 1
+
+
+def test_a_network_that_nobody_holds_goes_away():
+    network = accelerate(SMALL["residual"]())
+    family = weakref.ref(network.program_family)
+    del network
+    gc.collect()
+    assert family() is None
