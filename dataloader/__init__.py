@@ -2,6 +2,8 @@
 MindSpore nor MPI.
 """
 
+import warnings
+
 from cellwright.dataloader.decode.image import BadImage
 from cellwright.dataloader.ledger import Ledger, LedgerMismatch
 from cellwright.dataloader.loader import Batch, Loader
@@ -13,7 +15,7 @@ from cellwright.dataloader.sources.listfile import ListFile
 from cellwright.dataloader.sources.pack import Pack, PackWriter
 from cellwright.dataloader.sources.source import Source
 from cellwright.dataloader.transform import EvalTransform, TrainTransform
-from cellwright.dataloader.workers.forkserver import start_nursery
+from cellwright.dataloader.workers.forkserver import start_forkserver
 
 __all__ = [
     "BadImage",
@@ -31,5 +33,19 @@ __all__ = [
     "Source",
     "TooManyBadFiles",
     "TrainTransform",
-    "start_nursery",
+    "start_forkserver",
 ]
+
+_OLD_NAMES = {"start_nursery": "start_forkserver"}
+
+
+def __getattr__(name):
+    if name not in _OLD_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new = _OLD_NAMES[name]
+    warnings.warn(
+        f"dataloader.{name} is now dataloader.{new}; the old name goes with the next release",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return globals()[new]

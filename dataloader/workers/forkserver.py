@@ -30,7 +30,7 @@ def worker_environment(environment):
     return clean
 
 
-class Nursery:
+class ForkServer:
     """A running foreman. `open` starts a loader's workers; `close` ends everything."""
 
     def __init__(self):
@@ -76,15 +76,15 @@ class Nursery:
             self._process.wait()
 
 
-_nursery = None
+_forkserver = None
 
 
-def start_nursery():
+def start_forkserver():
     """Starts, once a process, the process from which all workers are forked, and returns it at once. Call it
     before MPI is imported.
     """
-    global _nursery
-    if _nursery is None or not _nursery.alive():
-        _nursery = Nursery()
-        atexit.register(_nursery.close)
-    return _nursery
+    global _forkserver
+    if _forkserver is None or not _forkserver.alive():
+        _forkserver = ForkServer()
+        atexit.register(_forkserver.close)
+    return _forkserver

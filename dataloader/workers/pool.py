@@ -7,7 +7,7 @@ import pickle
 import select
 import socket
 
-from cellwright.dataloader.workers.forkserver import start_nursery
+from cellwright.dataloader.workers.forkserver import start_forkserver
 from cellwright.dataloader.workers.messages import MAX_PACKET, TASK, pair, receive, to_memory
 from cellwright.dataloader.workers.ring_buffer import MADE, SAMPLE
 
@@ -24,14 +24,14 @@ class Team:
 
     def __init__(self, arena, spec, workers, name):
         self._arena, self._name = arena, name
-        nursery = start_nursery()
-        self.foreman_pid = nursery.pid
+        forkserver = start_forkserver()
+        self.foreman_pid = forkserver.pid
         self._control, theirs = pair()
         pairs = [pair() for _ in range(workers)]
         self._socks = [ours for ours, _ in pairs]
         spec_fd = to_memory(spec)
         try:
-            nursery.open([theirs.fileno(), spec_fd, arena.fd, *(end.fileno() for _, end in pairs)])
+            forkserver.open([theirs.fileno(), spec_fd, arena.fd, *(end.fileno() for _, end in pairs)])
         finally:
             os.close(spec_fd)
             theirs.close()

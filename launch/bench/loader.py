@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cellwright.dataloader import Cifar10, ImageFolder, Loader, Pack, TrainTransform, start_nursery
+from cellwright.dataloader import Cifar10, ImageFolder, Loader, Pack, TrainTransform, start_forkserver
 from cellwright.launch.pack import main as pack
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -186,7 +186,7 @@ def ratios(medians):
 
 def measure(settings):
     """Measures all cases in turn, `rounds` times, and reports the medians."""
-    start_nursery()
+    start_forkserver()
     with tempfile.TemporaryDirectory(prefix="bench-loader-") as name:
         folder = Path(name)
         size, density, quality = write_pictures(folder / "images", settings.pictures, settings.kilobytes)

@@ -122,12 +122,12 @@ class Job:
 def run(work, read, arguments, program):
     """Runs `work(job, *read(arguments, program))` in this process and returns its exit code.
 
-    The order matters: the loader's nursery, MPI, MindSpore. A BadSetting is told by rank 0 in one line, exit code 2. Any other
+    The order matters: the loader's forkserver, MPI, MindSpore. A BadSetting is told by rank 0 in one line, exit code 2. Any other
     exception on any rank ends the whole world with that rank's traceback, exit code 1.
     """
-    from cellwright.dataloader import start_nursery
+    from cellwright.dataloader import start_forkserver
 
-    start_nursery()
+    start_forkserver()
     try:
         world = open_world()
     except ValueError as error:
