@@ -16,7 +16,7 @@ from cellwright.dataloader.workers.spans import read_spans
 
 @dataclass
 class Spec:
-    """What a worker has to know; travels to the foreman once."""
+    """What a worker has to know; travels to the supervisor once."""
 
     source: object
     transform: object
@@ -160,9 +160,9 @@ class Loader:
         return self._team.pids
 
     @property
-    def foreman_pid(self):
+    def supervisor_pid(self):
         """Process id of the workers' parent."""
-        return self._team.foreman_pid
+        return self._team.supervisor_pid
 
     def epoch(self, epoch, start=0):
         """Iterates over the batches of `epoch` from batch `start` on. A new call ends the one before."""

@@ -1,4 +1,4 @@
-"""The parent's side of the foreman: one process for all loaders of this process, started before MPI is.
+"""The parent's side of the supervisor: one process for all loaders of this process, started before MPI is.
 
 Open MPI does not survive fork, and a process that is spawned imports the main module again; a fresh
 interpreter does neither.
@@ -31,7 +31,7 @@ def worker_environment(environment):
 
 
 class ForkServer:
-    """A running foreman. `open` starts a loader's workers; `close` ends everything."""
+    """A running supervisor. `open` starts a loader's workers; `close` ends everything."""
 
     def __init__(self):
         self._sock, child = pair()
@@ -58,14 +58,14 @@ class ForkServer:
         return self.owner == os.getpid() and self._process.poll() is None
 
     def open(self, fds):
-        """Sends (control, spec, arena, worker sockets...) to the foreman."""
+        """Sends (control, spec, arena, worker sockets...) to the supervisor."""
         try:
             send(self._sock, ("open",), fds)
         except (BrokenPipeError, ConnectionResetError):
             raise RuntimeError(f"the process that starts the loader's workers (pid {self.pid}) has ended") from None
 
     def close(self):
-        """Ends the foreman and with it every worker, and waits until they are gone."""
+        """Ends the supervisor and with it every worker, and waits until they are gone."""
         if self.owner != os.getpid():
             return
         self._sock.close()

@@ -1,4 +1,4 @@
-"""What loader, foreman and workers say to one another over SOCK_SEQPACKET sockets: one message a packet,
+"""What loader, supervisor and workers say to one another over SOCK_SEQPACKET sockets: one message a packet,
 descriptors alongside.
 """
 

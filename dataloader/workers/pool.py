@@ -25,7 +25,7 @@ class Team:
     def __init__(self, arena, spec, workers, name):
         self._arena, self._name = arena, name
         forkserver = start_forkserver()
-        self.foreman_pid = forkserver.pid
+        self.supervisor_pid = forkserver.pid
         self._control, theirs = pair()
         pairs = [pair() for _ in range(workers)]
         self._socks = [ours for ours, _ in pairs]
@@ -72,7 +72,7 @@ class Team:
         try:
             self._socks[worker].send(packet)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # dead; the foreman's notice is on its way, and the task is kept
+            pass  # dead; the supervisor's notice is on its way, and the task is kept
 
     def listen(self, wait_ms=_POLL_MS):
         """Waits up to a second for news; returns [(owner, bad files, traceback)] of the tasks that have come
@@ -83,7 +83,7 @@ class Team:
         done = []
         for fd, _ in self._poll.poll(wait_ms):
             if fd == self._control.fileno():
-                done += self._hear_foreman()
+                done += self._hear_supervisor()
                 continue
             sock = next((sock for sock in self._socks if sock.fileno() == fd), None)
             if sock is not None:
@@ -97,7 +97,7 @@ class Team:
             packet = b""
         if packet:
             return [self._done(packet)]
-        self._poll.unregister(sock)  # dead; the foreman will say so and bring the next one
+        self._poll.unregister(sock)  # dead; the supervisor will say so and bring the next one
         return []
 
     def _done(self, packet):
@@ -106,7 +106,7 @@ class Team:
         told = packet[TASK.size :]
         return owner, *(pickle.loads(told) if told else ((), ""))
 
-    def _hear_foreman(self):
+    def _hear_supervisor(self):
         try:
             message, fds = receive(self._control)
         except EOFError:
@@ -160,7 +160,7 @@ class Team:
         try:
             self._control.shutdown(socket.SHUT_WR)
             self._control.settimeout(CLOSE_WAIT_S)
-            while self._control.recv(MAX_PACKET):  # the foreman closes its end when the last worker has been reaped
+            while self._control.recv(MAX_PACKET):  # the supervisor closes its end when the last worker has been reaped
                 pass
         except OSError:
             pass

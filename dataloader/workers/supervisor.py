@@ -31,14 +31,14 @@ def die_with_parent(parent):
         os._exit(1)
 
 
-class Crew:
+class WorkerGroup:
     """The workers of one loader, and the socket over which it hears of them."""
 
     def __init__(self, control, spec, arena_fd):
         self.control, self.spec, self.arena_fd = control, spec, arena_fd
         self.pids = {}  # pidfd -> (pid, worker number)
 
-    def hire(self, index, sock, strangers):
+    def start(self, index, sock, strangers):
         """Forks worker `index` onto `sock`; `strangers` are descriptors that it must not keep."""
         parent = os.getpid()
         pid = os.fork()
@@ -62,7 +62,7 @@ class Crew:
             sys.stderr.flush()
             os._exit(code)
 
-    def dismiss(self):
+    def kill(self):
         """Kills and reaps all workers."""
         for pid, _ in self.pids.values():
             os.kill(pid, signal.SIGKILL)
@@ -74,11 +74,11 @@ class Crew:
         os.close(self.arena_fd)
 
 
-class Foreman:
+class Supervisor:
     """Serves the loaders of one parent process over `sock` until the parent is gone."""
 
     def __init__(self, sock):
-        self.sock, self.crews = sock, {}
+        self.sock, self.groups = sock, {}
         self.poll = select.poll()
         self.poll.register(sock, select.POLLIN)
         self.parent = os.getppid()
@@ -92,18 +92,18 @@ class Foreman:
                 for fd, _ in events:
                     if fd == self.sock.fileno():
                         self._open(*receive(self.sock))
-                    elif fd in self.crews:
+                    elif fd in self.groups:
                         self._close(fd)
                     else:
                         self._replace(fd)
         except EOFError:
             pass
         finally:
-            for crew in self.crews.values():
-                crew.dismiss()
+            for group in self.groups.values():
+                group.kill()
 
     def _strangers(self):
-        return [self.sock, *(crew.control for crew in self.crews.values())]
+        return [self.sock, *(group.control for group in self.groups.values())]
 
     def _open(self, message, fds):
         control, spec_fd, arena_fd, *ends = fds
@@ -120,41 +120,41 @@ class Foreman:
             for end in ends:
                 end.close()
             return
-        crew = Crew(control, spec, arena_fd)
-        self.crews[control.fileno()] = crew
+        group = WorkerGroup(control, spec, arena_fd)
+        self.groups[control.fileno()] = group
         self.poll.register(control, select.POLLIN)
         pids = []
         while ends:
             end = ends.pop(0)
-            pid, pidfd = crew.hire(len(pids), end, [*self._strangers(), *ends])
+            pid, pidfd = group.start(len(pids), end, [*self._strangers(), *ends])
             self.poll.register(pidfd, select.POLLIN)
             pids.append(pid)
-        self._tell(crew, ("started", pids))
+        self._tell(group, ("started", pids))
 
     def _close(self, fd):
-        crew = self.crews.pop(fd)
+        group = self.groups.pop(fd)
         self.poll.unregister(fd)
-        for pidfd in crew.pids:
+        for pidfd in group.pids:
             self.poll.unregister(pidfd)
-        crew.dismiss()
+        group.kill()
 
     def _replace(self, pidfd):
-        crew = next((crew for crew in self.crews.values() if pidfd in crew.pids), None)
-        if crew is None:
+        group = next((group for group in self.groups.values() if pidfd in group.pids), None)
+        if group is None:
             return
         self.poll.unregister(pidfd)
-        pid, index = crew.pids.pop(pidfd)
+        pid, index = group.pids.pop(pidfd)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         os.close(pidfd)
         ours, theirs = pair()
-        new_pid, new_pidfd = crew.hire(index, ours, [*self._strangers(), theirs])
+        new_pid, new_pidfd = group.start(index, ours, [*self._strangers(), theirs])
         self.poll.register(new_pidfd, select.POLLIN)
-        self._tell(crew, ("died", index, pid, status, new_pid), [theirs.fileno()])
+        self._tell(group, ("died", index, pid, status, new_pid), [theirs.fileno()])
         theirs.close()
 
-    def _tell(self, crew, message, fds=()):
+    def _tell(self, group, message, fds=()):
         try:
-            send(crew.control, message, fds)
+            send(group.control, message, fds)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the loader is closing; its end of file is already on the way
 
@@ -183,5 +183,5 @@ def main(fd):
     notice.cancel()
     notice.join()  # no second thread may be there when workers are forked
     gc.collect()
-    Foreman(sock).serve()
+    Supervisor(sock).serve()
     os._exit(0)

@@ -203,7 +203,7 @@ def main(how):
     loader = Loader(ImageFolder({folder!r}), 8, TrainTransform(24), workers=2)
     batches = loader.epoch(0)
     next(batches)
-    print(loader.foreman_pid, *loader.pids, flush=True)
+    print(loader.supervisor_pid, *loader.pids, flush=True)
     if how == "raise":
         raise KeyError("training failed")
     if how == "return":
@@ -240,7 +240,7 @@ def gone(pid):
     return state == "Z"  # reaped by whoever is init here
 
 
-@pytest.mark.parametrize("how", ("return", "raise", "interrupt", "terminate", "kill", "kill foreman"))
+@pytest.mark.parametrize("how", ("return", "raise", "interrupt", "terminate", "kill", "kill supervisor"))
 def test_no_process_and_no_shared_memory_is_left(folder, how):
     before = unowned_shared_memory()
     script = SCRIPT.format(root=str(ROOT), folder=str(folder))
@@ -254,7 +254,7 @@ def test_no_process_and_no_shared_memory_is_left(folder, how):
     signals = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM, "kill": signal.SIGKILL}
     if how in signals:
         process.send_signal(signals[how])
-    if how == "kill foreman":
+    if how == "kill supervisor":
         os.kill(pids[0], signal.SIGKILL)
         time.sleep(0.3)
         assert all(map(gone, pids))
@@ -285,7 +285,7 @@ with Loader(ImageFolder({str(folder)!r}), 8, TrainTransform(24), workers=2) as l
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stdout.readline() == "up\n"
-    os.killpg(process.pid, signal.SIGINT)  # while the foreman is still starting
+    os.killpg(process.pid, signal.SIGINT)  # while the supervisor is still starting
     assert process.communicate(timeout=60)[0].split() == ["32", "True"]
 
 
