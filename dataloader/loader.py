@@ -9,7 +9,7 @@ import numpy as np
 
 from cellwright.dataloader.quarantine import Quarantine
 from cellwright.dataloader.sampler import Plan
-from cellwright.dataloader.workers.pool import Team
+from cellwright.dataloader.workers.pool import WorkerPool
 from cellwright.dataloader.workers.ring_buffer import SAMPLE, Arena
 from cellwright.dataloader.workers.spans import read_spans
 
@@ -129,7 +129,7 @@ class Loader:
         self._arena = Arena(self.slots, shape, output, self.workers, spans)
         self._arena.workers[:, SAMPLE] = -1
         spec = Spec(self.source, self.transform, seed, normalise, self.plan.tail == "pad", cores, self._arena.layout)
-        self._team = Team(self._arena, spec, self.workers, self.source.path)
+        self._pool = WorkerPool(self._arena, spec, self.workers, self.source.path)
         self._free = deque(range(self.slots))
         self._flights, self._held = deque(), deque()
         self._next = None  # (epoch, index) to send out next
@@ -146,7 +146,7 @@ class Loader:
         self.close()
 
     def __del__(self):
-        if getattr(self, "_team", None) is not None:
+        if getattr(self, "_pool", None) is not None:
             self.close()
 
     @property
@@ -157,16 +157,16 @@ class Loader:
     @property
     def pids(self):
         """Process ids of the workers; waits until they are up."""
-        return self._team.pids
+        return self._pool.pids
 
     @property
     def supervisor_pid(self):
         """Process id of the workers' parent."""
-        return self._team.supervisor_pid
+        return self._pool.supervisor_pid
 
     def epoch(self, epoch, start=0):
         """Iterates over the batches of `epoch` from batch `start` on. A new call ends the one before."""
-        if self._team is None:
+        if self._pool is None:
             raise RuntimeError("the loader is closed")
         if not 0 <= start <= len(self):
             raise ValueError(f"start={start}: allowed are 0 to {len(self)}, the number of batches")
@@ -220,21 +220,21 @@ class Loader:
             edges = np.linspace(0, self.plan.batch_size, self._parts + 1).astype(int)
             for first, end in zip(edges[:-1].tolist(), edges[1:].tolist()):
                 flight.open_tasks += 1
-                self._team.give(flight, epoch, flight.slot, first, end)
+                self._pool.give(flight, epoch, flight.slot, first, end)
             self._flights.append(flight)
             self._next = (epoch, index + 1)
 
     def _cancel(self):
         """Takes back all that is under way: workers skip the tasks of an older generation."""
         self._arena.generation[0] += 1
-        while self._team.busy:
+        while self._pool.busy:
             self._listen()
         self._free.extend(flight.slot for flight in self._flights)
         self._flights.clear()
 
     def occupancy(self):
         """Returns (batches that are ready and not yet asked for, batches that are under way or ready)."""
-        while self._team.busy and self._listen(0):
+        while self._pool.busy and self._listen(0):
             pass
         return sum(not flight.open_tasks for flight in self._flights), len(self._flights)
 
@@ -247,7 +247,7 @@ class Loader:
 
     def _listen(self, *wait_ms):
         """Waits for the next news of the workers and takes it in; returns how much there was."""
-        news = self._team.listen(*wait_ms)
+        news = self._pool.listen(*wait_ms)
         for flight, bad, error in news:
             flight.open_tasks -= 1
             flight.error = flight.error or error
@@ -259,9 +259,9 @@ class Loader:
         """Ends the workers, waits until they are gone and gives the ring back. Views of batches stay
         readable.
         """
-        if self._team is None:
+        if self._pool is None:
             return
         self._stream += 1
-        self._team.close()
-        self._team = None
+        self._pool.close()
+        self._pool = None
         self._arena.close()

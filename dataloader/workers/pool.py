@@ -16,7 +16,7 @@ CLOSE_WAIT_S = 5.0
 _POLL_MS = 1000
 
 
-class Team:
+class WorkerPool:
     """The workers of one loader, on the ring `arena`, for what `spec` says.
 
     name: function from a sample id to its path, for messages.

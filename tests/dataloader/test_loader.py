@@ -153,7 +153,7 @@ def test_memory_does_not_grow_with_the_epochs(images):
                 pass
             if epoch in (9, 59):
                 sizes.append([resident(pid) for pid in (*loader.pids, loader.supervisor_pid)])
-                sizes[-1].append(len(loader._team._tasks) + len(loader._flights))
+                sizes[-1].append(len(loader._pool._tasks) + len(loader._flights))
         assert all(after - before < 2048 for before, after in zip(*sizes)), sizes
         assert loader.nbytes < loader.slots * (8 * 24 * 24 * 3 + 3 * 4096) + 8 * 4096
 
