@@ -14,7 +14,7 @@ from cellwright.dataloader.sources.folder import ImageFolder
 from cellwright.dataloader.sources.listfile import ListFile
 from cellwright.dataloader.sources.pack import Pack, PackWriter
 from cellwright.dataloader.sources.source import Source
-from cellwright.dataloader.transform import EvalTransform, TrainTransform
+from cellwright.dataloader.transforms import EvalTransform, TrainTransform
 from cellwright.dataloader.workers.forkserver import start_forkserver
 
 __all__ = [

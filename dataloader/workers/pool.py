@@ -60,7 +60,7 @@ class WorkerPool:
         return bool(self._tasks)
 
     def give(self, owner, epoch, slot, first, end):
-        """Sends the task of painting places first to end of a slot to the worker with the least to do."""
+        """Sends the task of writing places first to end of a slot to the worker with the least to do."""
         self._number = (self._number + 1) % 2**31
         packet = TASK.pack(int(self._arena.generation[0]), epoch, slot, first, end, self._number)
         worker = self._load.index(min(self._load))

@@ -8,8 +8,8 @@ from cellwright.dataloader.decode.jpeg import read_frame
 from cellwright.dataloader.decode.jpeg_cut import Cutter
 from cellwright.dataloader.decode.picture import Encoded, Raw
 from cellwright.dataloader.sources.source import Source
-from cellwright.dataloader.transform import EvalTransform, TrainTransform
-from cellwright.dataloader.workers.sample_writer import Painter
+from cellwright.dataloader.transforms import EvalTransform, TrainTransform
+from cellwright.dataloader.workers.sample_writer import SampleWriter
 from cellwright.kernels.image.philox import permutation
 
 
@@ -32,7 +32,7 @@ class _Sample(Source):
 
 
 def warm():
-    """Runs each way through the painter once; some 0.1 s from the cache on disk, some 10 s on the first use
+    """Runs each way through the writer once; some 0.1 s from the cache on disk, some 10 s on the first use
     of a machine.
     """
     permutation(4, 0, 0)
@@ -50,11 +50,11 @@ def warm():
             EvalTransform(16),
         ):
             side = transform.image_size
-            Painter(_Sample(form), transform, 0).paint(
+            SampleWriter(_Sample(form), transform, 0).write(
                 0, ids, np.zeros((1, side, side, 3), np.uint8), labels, weights, row
             )
             chw = np.zeros((1, 3, side, side), np.float32)
-            Painter(_Sample(form), transform, 0, normalise).paint(0, ids, chw, labels, weights, row)
+            SampleWriter(_Sample(form), transform, 0, normalise).write(0, ids, chw, labels, weights, row)
 
 
 def _warm_jpeg():

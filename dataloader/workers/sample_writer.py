@@ -2,7 +2,7 @@
 
 from time import perf_counter_ns
 
-from cellwright.dataloader.apply import View
+from cellwright.dataloader.apply_transform import ApplyTransform
 from cellwright.dataloader.decode.image import BadImage
 from cellwright.dataloader.quarantine import substitutes
 from cellwright.dataloader.workers.ring_buffer import AUGMENT_NS, DECODE_NS, MADE, READ_NS, SAMPLE
@@ -10,7 +10,7 @@ from cellwright.dataloader.workers.spans import AUGMENT, DECODE, READ
 from cellwright.kernels.image.records import SIDE, crop_records
 
 
-class Painter:
+class SampleWriter:
     """Makes the pictures of one loader; every process that has one makes the same bytes of the same (epoch,
     sample).
 
@@ -22,30 +22,30 @@ class Painter:
         self.source, self.transform, self.seed, self.mask_bad = source, transform, seed, mask_bad
         self.bad = {}  # sample -> reason
         self.spans = None  # a SpanRing while a profile is taken
-        self.view = View(transform, seed, normalise)
+        self.apply = ApplyTransform(transform, seed, normalise)
         self.whole_records = source.records is not None and normalise is None and transform.keeps_pixels(SIDE)
 
-    def paint(self, epoch, ids, images, labels, weights, row):
+    def write(self, epoch, ids, images, labels, weights, row):
         """Fills `images`, `labels` and `weights` for `ids` (-1: a padded place of weight 0); `row` is this
         worker's row of the arena.
 
         Returns [(sample, reason)] of the files that could not be used.
         """
         if self.whole_records and ids.min() >= 0:
-            return self._paint_records(epoch, ids, images, labels, weights, row)
+            return self._write_records(epoch, ids, images, labels, weights, row)
         found = []
         for n, sample in enumerate(ids.tolist()):
             if sample < 0:
                 images[n], labels[n], weights[n] = 0, 0, 0.0
                 continue
             row[SAMPLE] = sample
-            used = self._paint_good(epoch, sample, images[n], row, found)
+            used = self._write_good(epoch, sample, images[n], row, found)
             labels[n], weights[n] = (0, 0.0) if used is None else (self.source.labels[used], 1.0)
             row[MADE] += 1
         row[SAMPLE] = -1
         return found
 
-    def _paint_records(self, epoch, ids, images, labels, weights, row):
+    def _write_records(self, epoch, ids, images, labels, weights, row):
         """All in one kernel: some 4 microseconds a picture, where one call each would take 20."""
         row[SAMPLE] = ids[0]
         began = perf_counter_ns()
@@ -61,8 +61,8 @@ class Painter:
         row[SAMPLE] = -1
         return []
 
-    def _paint_good(self, epoch, sample, out, row, found):
-        """Paints `sample`, or what stands in for it, and returns the sample whose picture that is."""
+    def _write_good(self, epoch, sample, out, row, found):
+        """Writes `sample`, or what stands in for it, and returns the sample whose picture that is."""
         if self._try(epoch, sample, sample, out, row):
             return sample
         found.append((sample, self.bad[sample]))
@@ -76,14 +76,14 @@ class Painter:
         raise BadImage(f"{self.source.path(sample)}: {self.bad[sample]}, and no other file could take its place")
 
     def _try(self, epoch, sample, file, out, row):
-        """Paints the picture of `file` with the random draws of `sample`; False where it cannot be used."""
+        """Writes the picture of `file` with the random draws of `sample`; False where it cannot be used."""
         if file in self.bad:
             return False
         try:
             t0 = perf_counter_ns()
             picture = self.source.open(file)
             t1 = perf_counter_ns()
-            decode_ns = self.view.paint(picture, epoch, sample, out)
+            decode_ns = self.apply(picture, epoch, sample, out)
             t2 = perf_counter_ns()
             row[READ_NS] += t1 - t0
             row[DECODE_NS] += decode_ns

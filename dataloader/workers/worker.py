@@ -1,4 +1,4 @@
-"""The loop of a worker process: take a task, paint its samples into the slot, say so."""
+"""The loop of a worker process: take a task, write its samples into the slot, say so."""
 
 import os
 import pickle
@@ -9,7 +9,7 @@ import cv2
 
 from cellwright.dataloader.workers.messages import MAX_PACKET, TASK
 from cellwright.dataloader.workers.ring_buffer import Arena
-from cellwright.dataloader.workers.sample_writer import Painter
+from cellwright.dataloader.workers.sample_writer import SampleWriter
 from cellwright.dataloader.workers.spans import WRITE, SpanRing
 
 MOST_TOLD = 200  # a packet holds 64 KiB
@@ -26,9 +26,9 @@ def work(spec, arena_fd, sock, index):
         os.sched_setaffinity(0, {spec.cores[index % len(spec.cores)]})
     arena = Arena.attach(arena_fd, spec.layout)
     row = arena.workers[index]
-    painter = Painter(spec.source, spec.transform, spec.seed, spec.normalise, spec.mask_bad)
+    writer = SampleWriter(spec.source, spec.transform, spec.seed, spec.normalise, spec.mask_bad)
     if arena.spans is not None:
-        painter.spans = SpanRing(arena.spans[index])
+        writer.spans = SpanRing(arena.spans[index])
     while True:
         try:
             packet = sock.recv(TASK.size)
@@ -41,7 +41,7 @@ def work(spec, arena_fd, sock, index):
         if generation == arena.generation[0]:  # else the loader has turned to something else meanwhile
             try:
                 part = slice(first, end)
-                bad = painter.paint(
+                bad = writer.write(
                     epoch,
                     arena.ids[slot, part],
                     arena.images[slot, part],
@@ -53,10 +53,10 @@ def work(spec, arena_fd, sock, index):
                     reply += pickle.dumps((bad[:MOST_TOLD], ""))
             except Exception:
                 reply = packet + pickle.dumps(([], traceback.format_exc()[-MAX_PACKET // 4 :]))
-        began = perf_counter_ns() if painter.spans is not None else 0
+        began = perf_counter_ns() if writer.spans is not None else 0
         try:
             sock.send(reply)
         except (BrokenPipeError, ConnectionResetError):
             return
         if began:
-            painter.spans.add(WRITE, began, perf_counter_ns(), -1)
+            writer.spans.add(WRITE, began, perf_counter_ns(), -1)

@@ -12,7 +12,7 @@ sys.path.insert(0, {root!r})
 import numpy as np
 from cellwright.kernels import image
 from cellwright.dataloader import Cifar10, EvalTransform, ImageFolder, Pack, TrainTransform
-from cellwright.dataloader.workers.sample_writer import Painter
+from cellwright.dataloader.workers.sample_writer import SampleWriter
 from cellwright.dataloader.workers.precompile import warm
 from cellwright.launch.pack import main
 
@@ -42,8 +42,8 @@ for source in sources:
         ):
             for normalise in (None, ((0, 0, 0), (1, 1, 1))):
                 shape, kind = ((8, side, side, 3), np.uint8) if normalise is None else ((8, 3, side, side), np.float32)
-                painter = Painter(source, transform, 1, normalise)
-                painter.paint(0, np.arange(8), np.zeros(shape, kind), np.zeros(8, np.int32), np.zeros(8, np.float32), np.zeros(8, np.int64))
+                writer = SampleWriter(source, transform, 1, normalise)
+                writer.write(0, np.arange(8), np.zeros(shape, kind), np.zeros(8, np.int32), np.zeros(8, np.float32), np.zeros(8, np.int64))
 after = compiled()
 assert len(before) > 25
 print({{name: (before[name], after[name]) for name in after if after[name] != before[name]}})

@@ -12,8 +12,8 @@ from cellwright.kernels.image.records import crop_padded
 from cellwright.kernels.image.resample import resample, taps_needed
 
 
-class View:
-    """Paints pictures through one transform, with buffers of its own."""
+class ApplyTransform:
+    """Puts pictures through one transform, with buffers of its own."""
 
     def __init__(self, transform, seed, normalise=None):
         self.transform, self.seed = transform, seed
@@ -31,7 +31,7 @@ class View:
             self.room = np.zeros((4, BLOCK), np.float32)
             self.fill = np.array(transform.cutout_fill, np.uint8)
 
-    def paint(self, picture, epoch, sample, out):
+    def __call__(self, picture, epoch, sample, out):
         """Writes (S, S, 3) uint8, or with `normalise` (3, S, S) float32, to `out`; returns the nanoseconds
         spent on decoding.
         """
