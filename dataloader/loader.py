@@ -10,7 +10,7 @@ import numpy as np
 from cellwright.dataloader.quarantine import Quarantine
 from cellwright.dataloader.sampler import Plan
 from cellwright.dataloader.workers.pool import WorkerPool
-from cellwright.dataloader.workers.ring_buffer import SAMPLE, Arena
+from cellwright.dataloader.workers.ring_buffer import SAMPLE, RingBuffer
 from cellwright.dataloader.workers.spans import read_spans
 
 
@@ -126,10 +126,10 @@ class Loader:
     def _open(self, batch_size, seed, output, normalise, cores, spans):
         side = self.transform.image_size
         shape = (batch_size, side, side, 3) if output == "uint8" else (batch_size, 3, side, side)
-        self._arena = Arena(self.slots, shape, output, self.workers, spans)
-        self._arena.workers[:, SAMPLE] = -1
-        spec = Spec(self.source, self.transform, seed, normalise, self.plan.tail == "pad", cores, self._arena.layout)
-        self._pool = WorkerPool(self._arena, spec, self.workers, self.source.path)
+        self._ring = RingBuffer(self.slots, shape, output, self.workers, spans)
+        self._ring.workers[:, SAMPLE] = -1
+        spec = Spec(self.source, self.transform, seed, normalise, self.plan.tail == "pad", cores, self._ring.layout)
+        self._pool = WorkerPool(self._ring, spec, self.workers, self.source.path)
         self._free = deque(range(self.slots))
         self._flights, self._held = deque(), deque()
         self._next = None  # (epoch, index) to send out next
@@ -152,7 +152,7 @@ class Loader:
     @property
     def nbytes(self):
         """Bytes of shared memory that the ring takes."""
-        return self._arena.nbytes
+        return self._ring.nbytes
 
     @property
     def pids(self):
@@ -194,8 +194,8 @@ class Loader:
                 raise RuntimeError(f"a loader worker failed in epoch {epoch}, batch {index}:\n{flight.error}")
             self._flights.popleft()
             self._held.append(flight.slot)
-            arena, slot = self._arena, flight.slot
-            batch = Batch(arena.images[slot], arena.labels[slot], arena.weights[slot], arena.ids[slot], epoch, index)
+            ring, slot = self._ring, flight.slot
+            batch = Batch(ring.images[slot], ring.labels[slot], ring.weights[slot], ring.ids[slot], epoch, index)
             if self.ledger is not None:
                 self.ledger.take(batch)
             yield batch
@@ -216,7 +216,7 @@ class Loader:
             if self._order[0] != epoch:
                 self._order = (epoch, self.plan.order(epoch))
             flight = Flight(self._free.popleft(), epoch, index, self.plan.batch(self._order[1], index))
-            self._arena.ids[flight.slot] = flight.ids
+            self._ring.ids[flight.slot] = flight.ids
             edges = np.linspace(0, self.plan.batch_size, self._parts + 1).astype(int)
             for first, end in zip(edges[:-1].tolist(), edges[1:].tolist()):
                 flight.open_tasks += 1
@@ -226,7 +226,7 @@ class Loader:
 
     def _cancel(self):
         """Takes back all that is under way: workers skip the tasks of an older generation."""
-        self._arena.generation[0] += 1
+        self._ring.generation[0] += 1
         while self._pool.busy:
             self._listen()
         self._free.extend(flight.slot for flight in self._flights)
@@ -242,7 +242,7 @@ class Loader:
         """Returns the latest spans of each worker: a list of (name, begin, end, sample), times in ns of
         time.perf_counter; empty lists unless `spans` was given.
         """
-        rings = self._arena.spans
+        rings = self._ring.spans
         return [read_spans(ring) for ring in rings] if rings is not None else [[]] * self.workers
 
     def _listen(self, *wait_ms):
@@ -264,4 +264,4 @@ class Loader:
         self._stream += 1
         self._pool.close()
         self._pool = None
-        self._arena.close()
+        self._ring.close()

@@ -58,7 +58,7 @@ class ForkServer:
         return self.owner == os.getpid() and self._process.poll() is None
 
     def open(self, fds):
-        """Sends (control, spec, arena, worker sockets...) to the supervisor."""
+        """Sends (control, spec, ring, worker sockets...) to the supervisor."""
         try:
             send(self._sock, ("open",), fds)
         except (BrokenPipeError, ConnectionResetError):

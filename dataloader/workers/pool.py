@@ -17,13 +17,13 @@ _POLL_MS = 1000
 
 
 class WorkerPool:
-    """The workers of one loader, on the ring `arena`, for what `spec` says.
+    """The workers of one loader, on the ring `ring`, for what `spec` says.
 
     name: function from a sample id to its path, for messages.
     """
 
-    def __init__(self, arena, spec, workers, name):
-        self._arena, self._name = arena, name
+    def __init__(self, ring, spec, workers, name):
+        self._ring, self._name = ring, name
         forkserver = start_forkserver()
         self.supervisor_pid = forkserver.pid
         self._control, theirs = pair()
@@ -31,7 +31,7 @@ class WorkerPool:
         self._socks = [ours for ours, _ in pairs]
         spec_fd = to_memory(spec)
         try:
-            forkserver.open([theirs.fileno(), spec_fd, arena.fd, *(end.fileno() for _, end in pairs)])
+            forkserver.open([theirs.fileno(), spec_fd, ring.fd, *(end.fileno() for _, end in pairs)])
         finally:
             os.close(spec_fd)
             theirs.close()
@@ -62,7 +62,7 @@ class WorkerPool:
     def give(self, owner, epoch, slot, first, end):
         """Sends the task of writing places first to end of a slot to the worker with the least to do."""
         self._number = (self._number + 1) % 2**31
-        packet = TASK.pack(int(self._arena.generation[0]), epoch, slot, first, end, self._number)
+        packet = TASK.pack(int(self._ring.generation[0]), epoch, slot, first, end, self._number)
         worker = self._load.index(min(self._load))
         self._load[worker] += 1
         self._tasks[self._number] = owner, worker, packet
@@ -143,9 +143,9 @@ class WorkerPool:
         return done
 
     def _count_death(self, index, pid, status):
-        sample = int(self._arena.workers[index, SAMPLE])
-        self._arena.workers[index, SAMPLE] = -1
-        made = int(self._arena.workers[:, MADE].sum())
+        sample = int(self._ring.workers[index, SAMPLE])
+        self._ring.workers[index, SAMPLE] = -1
+        made = int(self._ring.workers[:, MADE].sum())
         if made != self._made:
             self._made = made
             self._deaths.pop(-1, None)  # only deaths without any work between them point to a worker that cannot start

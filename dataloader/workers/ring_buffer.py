@@ -40,7 +40,7 @@ def available_memory():
     return max(free, 0)
 
 
-class Arena:
+class RingBuffer:
     """`slots` batches of shape `image_shape` (B, ...) in one memfd, and the words through which workers can
     be watched.
 

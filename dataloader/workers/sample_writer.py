@@ -27,7 +27,7 @@ class SampleWriter:
 
     def write(self, epoch, ids, images, labels, weights, row):
         """Fills `images`, `labels` and `weights` for `ids` (-1: a padded place of weight 0); `row` is this
-        worker's row of the arena.
+        worker's row of the ring.
 
         Returns [(sample, reason)] of the files that could not be used.
         """

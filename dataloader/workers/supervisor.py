@@ -34,8 +34,8 @@ def die_with_parent(parent):
 class WorkerGroup:
     """The workers of one loader, and the socket over which it hears of them."""
 
-    def __init__(self, control, spec, arena_fd):
-        self.control, self.spec, self.arena_fd = control, spec, arena_fd
+    def __init__(self, control, spec, ring_fd):
+        self.control, self.spec, self.ring_fd = control, spec, ring_fd
         self.pids = {}  # pidfd -> (pid, worker number)
 
     def start(self, index, sock, strangers):
@@ -54,7 +54,7 @@ class WorkerGroup:
                 other.close()
             from cellwright.dataloader.workers.worker import work
 
-            work(self.spec, self.arena_fd, sock, index)
+            work(self.spec, self.ring_fd, sock, index)
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -71,7 +71,7 @@ class WorkerGroup:
             os.close(pidfd)
         self.pids.clear()
         self.control.close()
-        os.close(self.arena_fd)
+        os.close(self.ring_fd)
 
 
 class Supervisor:
@@ -106,7 +106,7 @@ class Supervisor:
         return [self.sock, *(group.control for group in self.groups.values())]
 
     def _open(self, message, fds):
-        control, spec_fd, arena_fd, *ends = fds
+        control, spec_fd, ring_fd, *ends = fds
         control = socket.socket(fileno=control)
         ends = [socket.socket(fileno=end) for end in ends]
         try:
@@ -116,11 +116,11 @@ class Supervisor:
         except Exception:
             send(control, ("failed", traceback.format_exc()[-30000:]))
             control.close()
-            os.close(arena_fd)
+            os.close(ring_fd)
             for end in ends:
                 end.close()
             return
-        group = WorkerGroup(control, spec, arena_fd)
+        group = WorkerGroup(control, spec, ring_fd)
         self.groups[control.fileno()] = group
         self.poll.register(control, select.POLLIN)
         pids = []

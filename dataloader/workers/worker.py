@@ -8,14 +8,14 @@ from time import perf_counter_ns
 import cv2
 
 from cellwright.dataloader.workers.messages import MAX_PACKET, TASK
-from cellwright.dataloader.workers.ring_buffer import Arena
+from cellwright.dataloader.workers.ring_buffer import RingBuffer
 from cellwright.dataloader.workers.sample_writer import SampleWriter
 from cellwright.dataloader.workers.spans import WRITE, SpanRing
 
 MOST_TOLD = 200  # a packet holds 64 KiB
 
 
-def work(spec, arena_fd, sock, index):
+def work(spec, ring_fd, sock, index):
     """Serves tasks until the loader closes its end.
 
     A reply is the task's own bytes, followed by the pickled ([(sample, reason)], traceback) where there is
@@ -24,11 +24,11 @@ def work(spec, arena_fd, sock, index):
     cv2.setNumThreads(0)
     if spec.cores:
         os.sched_setaffinity(0, {spec.cores[index % len(spec.cores)]})
-    arena = Arena.attach(arena_fd, spec.layout)
-    row = arena.workers[index]
+    ring = RingBuffer.attach(ring_fd, spec.layout)
+    row = ring.workers[index]
     writer = SampleWriter(spec.source, spec.transform, spec.seed, spec.normalise, spec.mask_bad)
-    if arena.spans is not None:
-        writer.spans = SpanRing(arena.spans[index])
+    if ring.spans is not None:
+        writer.spans = SpanRing(ring.spans[index])
     while True:
         try:
             packet = sock.recv(TASK.size)
@@ -38,15 +38,15 @@ def work(spec, arena_fd, sock, index):
             return
         generation, epoch, slot, first, end, _ = TASK.unpack(packet)
         reply = packet
-        if generation == arena.generation[0]:  # else the loader has turned to something else meanwhile
+        if generation == ring.generation[0]:  # else the loader has turned to something else meanwhile
             try:
                 part = slice(first, end)
                 bad = writer.write(
                     epoch,
-                    arena.ids[slot, part],
-                    arena.images[slot, part],
-                    arena.labels[slot, part],
-                    arena.weights[slot, part],
+                    ring.ids[slot, part],
+                    ring.images[slot, part],
+                    ring.labels[slot, part],
+                    ring.weights[slot, part],
                     row,
                 )
                 if bad:

@@ -139,7 +139,7 @@ def wait_until_stuck(loader):
     until = time.monotonic() + 20
     while time.monotonic() < until:
         loader._listen()
-        hit = np.flatnonzero(loader._arena.workers[:, 0] == 5)
+        hit = np.flatnonzero(loader._ring.workers[:, 0] == 5)
         if hit.size and loader.pids:
             time.sleep(0.05)
             return loader.pids[int(hit[0])]
