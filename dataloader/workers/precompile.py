@@ -31,12 +31,12 @@ class _Sample(Source):
         return super().open(sample)
 
 
-def warm():
+def precompile():
     """Runs each way through the writer once; some 0.1 s from the cache on disk, some 10 s on the first use
     of a machine.
     """
     permutation(4, 0, 0)
-    _warm_jpeg()
+    _precompile_jpeg()
     ids = np.zeros(1, np.int64)
     labels, weights, row = np.zeros(1, np.int32), np.zeros(1, np.float32), np.zeros(8, np.int64)
     normalise = (0, 0, 0), (1, 1, 1)
@@ -57,7 +57,7 @@ def warm():
             SampleWriter(_Sample(form), transform, 0, normalise).write(0, ids, chw, labels, weights, row)
 
 
-def _warm_jpeg():
+def _precompile_jpeg():
     data = simplejpeg.encode_jpeg(np.zeros((64, 64, 3), np.uint8), 90)
     cutter, frame = Cutter(), read_frame(data)
     cutter.cut_box(data, frame, (0, 0, 8, 8))

@@ -173,13 +173,13 @@ def main(fd):
         signal.signal(number, signal.SIG_IGN)
     import cv2
 
-    from cellwright.dataloader.workers.precompile import warm
+    from cellwright.dataloader.workers.precompile import precompile
 
     cv2.setNumThreads(0)
     sock = socket.socket(fileno=fd)
     notice = threading.Timer(NOTICE_S, _say_compiling)
     notice.start()
-    warm()
+    precompile()
     notice.cancel()
     notice.join()  # no second thread may be there when workers are forked
     gc.collect()

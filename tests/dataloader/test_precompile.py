@@ -13,7 +13,7 @@ import numpy as np
 from cellwright.kernels import image
 from cellwright.dataloader import Cifar10, EvalTransform, ImageFolder, Pack, TrainTransform
 from cellwright.dataloader.workers.sample_writer import SampleWriter
-from cellwright.dataloader.workers.precompile import warm
+from cellwright.dataloader.workers.precompile import precompile
 from cellwright.launch.pack import main
 
 folder, cifar, work = sys.argv[1:]
@@ -29,7 +29,7 @@ def compiled():
         for name, thing in vars(module).items() if hasattr(thing, "signatures")
     }}
 
-warm()
+precompile()
 before = compiled()
 sources = [ImageFolder(folder), Cifar10(cifar), *(Pack(f"{{work}}/{{name}}") for name in ("jpeg", "raw", "lossless"))]
 for source in sources:
@@ -50,7 +50,7 @@ print({{name: (before[name], after[name]) for name in after if after[name] != be
 """
 
 
-def test_no_kernel_is_compiled_after_the_warm_up(folder, cifar, tmp_path):
+def test_no_kernel_is_compiled_after_precompile(folder, cifar, tmp_path):
     command = [sys.executable, "-c", SCRIPT.format(root=str(ROOT)), str(folder), str(cifar), str(tmp_path)]
     out = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert out.stdout.strip() == "{}", out.stdout + out.stderr[-3000:]
