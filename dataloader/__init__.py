@@ -8,7 +8,7 @@ from cellwright.dataloader.decode.image import BadImage
 from cellwright.dataloader.ledger import Ledger, LedgerMismatch
 from cellwright.dataloader.loader import Batch, Loader
 from cellwright.dataloader.quarantine import TooManyBadFiles
-from cellwright.dataloader.sampler import Plan
+from cellwright.dataloader.sampler import Sampler
 from cellwright.dataloader.sources.cifar import Cifar10
 from cellwright.dataloader.sources.folder import ImageFolder
 from cellwright.dataloader.sources.listfile import ListFile
@@ -29,14 +29,14 @@ __all__ = [
     "Loader",
     "Pack",
     "PackWriter",
-    "Plan",
+    "Sampler",
     "Source",
     "TooManyBadFiles",
     "TrainTransform",
     "start_forkserver",
 ]
 
-_OLD_NAMES = {"start_nursery": "start_forkserver"}
+_OLD_NAMES = {"start_nursery": "start_forkserver", "Plan": "Sampler"}
 
 
 def __getattr__(name):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cellwright.dataloader.quarantine import Quarantine
-from cellwright.dataloader.sampler import Plan
+from cellwright.dataloader.sampler import Sampler
 from cellwright.dataloader.workers.pool import WorkerPool
 from cellwright.dataloader.workers.ring_buffer import SAMPLE, RingBuffer
 from cellwright.dataloader.workers.spans import read_spans
@@ -65,7 +65,7 @@ class Flight:
 class Loader:
     """Batches of `source` through `transform`, made by worker processes, in an order fixed by (seed, epoch).
 
-    rank, size: this process's share. tail: what becomes of the last samples, see `Plan`; "pad" is for
+    rank, size: this process's share. tail: what becomes of the last samples, see `Sampler`; "pad" is for
     evaluation. workers: processes (default: one a core that this process may run on). cores: core numbers to
     which the workers are bound in turn. slots: batches in the ring. hold: how many batches the consumer may
     keep at a time. output: "uint8" NHWC or "float32" NCHW, with normalise=(mean, std) in 0-255 units.
@@ -104,7 +104,7 @@ class Loader:
             )
         shuffle = transform.train if shuffle is None else shuffle
         tail = ("drop" if transform.train else "pad") if tail is None else tail
-        self.plan = Plan(len(source), batch_size, rank, size, seed, shuffle, tail)
+        self.sampler = Sampler(len(source), batch_size, rank, size, seed, shuffle, tail)
         self.source, self.transform = source, transform
         self.workers = workers if workers is not None else max(1, len(cores or os.sched_getaffinity(0)))
         if self.workers < 1:
@@ -128,7 +128,7 @@ class Loader:
         shape = (batch_size, side, side, 3) if output == "uint8" else (batch_size, 3, side, side)
         self._ring = RingBuffer(self.slots, shape, output, self.workers, spans)
         self._ring.workers[:, SAMPLE] = -1
-        spec = Spec(self.source, self.transform, seed, normalise, self.plan.tail == "pad", cores, self._ring.layout)
+        spec = Spec(self.source, self.transform, seed, normalise, self.sampler.tail == "pad", cores, self._ring.layout)
         self._pool = WorkerPool(self._ring, spec, self.workers, self.source.path)
         self._free = deque(range(self.slots))
         self._flights, self._held = deque(), deque()
@@ -137,7 +137,7 @@ class Loader:
         self._stream = 0
 
     def __len__(self):
-        return len(self.plan)
+        return len(self.sampler)
 
     def __enter__(self):
         return self
@@ -211,13 +211,13 @@ class Loader:
         while self._free and self._next is not None:
             epoch, index = self._next
             if index >= len(self):
-                self._next = (epoch + 1, 0) if self.plan.shuffle else None
+                self._next = (epoch + 1, 0) if self.sampler.shuffle else None
                 continue
             if self._order[0] != epoch:
-                self._order = (epoch, self.plan.order(epoch))
-            flight = Flight(self._free.popleft(), epoch, index, self.plan.batch(self._order[1], index))
+                self._order = (epoch, self.sampler.order(epoch))
+            flight = Flight(self._free.popleft(), epoch, index, self.sampler.batch(self._order[1], index))
             self._ring.ids[flight.slot] = flight.ids
-            edges = np.linspace(0, self.plan.batch_size, self._parts + 1).astype(int)
+            edges = np.linspace(0, self.sampler.batch_size, self._parts + 1).astype(int)
             for first, end in zip(edges[:-1].tolist(), edges[1:].tolist()):
                 flight.open_tasks += 1
                 self._pool.give(flight, epoch, flight.slot, first, end)

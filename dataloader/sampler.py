@@ -15,7 +15,7 @@ TAILS = ("drop", "wrap", "pad")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Sampler:
     """The schedule of one rank over `samples` samples.
 
     tail: "drop" leaves out the samples that do not fill a batch on every rank, "wrap" fills up with the

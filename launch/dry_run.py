@@ -5,7 +5,7 @@ import io
 import math
 import os
 
-from cellwright.dataloader import Plan
+from cellwright.dataloader import Sampler
 from cellwright.launch.build import build_network
 from cellwright.launch.host.collectives import choose_backend
 from cellwright.launch.host.cores import explain_cores, this_host
@@ -64,7 +64,7 @@ def world_lines(everyone, device_target):
 def steps_lines(resolved, training, held_back, world):
     """Returns the lines on data, steps and learning rates."""
     recipe, run = resolved.recipe, resolved.run
-    batches = len(Plan(len(training), recipe.batch_size, 0, world.size, run.seed))
+    batches = len(Sampler(len(training), recipe.batch_size, 0, world.size, run.seed))
     accumulate = resolved.step.accumulate
     steps = -(-batches // accumulate)
     total = min(recipe.epochs * steps, run.max_steps or recipe.epochs * steps)

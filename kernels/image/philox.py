@@ -9,7 +9,7 @@ _MUL0, _MUL1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL0, _WEYL1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
-PLAN_SAMPLE = -1
+ORDER_SAMPLE = -1
 """The sample number under which an epoch's order is drawn; real samples count from 0."""
 
 
@@ -48,7 +48,7 @@ def permutation(n, seed, epoch):
     """Int64 permutation of range(n) for one epoch (Fisher-Yates; 1.28 million entries take some 20 ms)."""
     order = np.arange(n)
     for i in range(n - 1, 0, -1):
-        w0, _, _, _ = philox4(seed, epoch, PLAN_SAMPLE, i)
+        w0, _, _, _ = philox4(seed, epoch, ORDER_SAMPLE, i)
         j = below(w0, i + 1)
         order[i], order[j] = order[j], order[i]
     return order

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from cellwright.dataloader import Cifar10, ImageFolder, Plan
+from cellwright.dataloader import Cifar10, ImageFolder, Sampler
 from cellwright.dataloader.sources.source import PathList
 
 
@@ -120,10 +120,10 @@ def test_a_tree_of_imagenet_s_size_is_listed_and_planned_in_little_memory(tmp_pa
     for _ in range(2):
         source = ImageFolder(tmp_path / "set", tmp_path / "index")
         spent.append(time.perf_counter())
-    plan = Plan(len(source), 256)
-    plan.order(0)
+    sampler = Sampler(len(source), 256)
+    sampler.order(0)
     spent.append(time.perf_counter())
-    order = plan.order(1)
+    order = sampler.order(1)
     spent.append(time.perf_counter())
     assert len(source) == 1_280_000 and source.path(1_279_999).endswith("n00000999_9990.JPEG")
     assert order.nbytes + source.labels.nbytes + source.names.blob.nbytes + source.names.offsets.nbytes < 200e6
