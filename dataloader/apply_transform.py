@@ -131,7 +131,6 @@ class ApplyTransform:
             float(scale_x),
             bounds,
             antialias,
-            False,
             target,
             self.row,
             work,

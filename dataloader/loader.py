@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cellwright.dataloader.quarantine import Quarantine
+from cellwright.dataloader.sample_writer import SampleWriter
 from cellwright.dataloader.sampler import Sampler
 from cellwright.dataloader.workers.pool import WorkerPool
 from cellwright.dataloader.workers.ring_buffer import SAMPLE, RingBuffer
@@ -15,7 +16,7 @@ from cellwright.dataloader.workers.spans import read_spans
 
 
 @dataclass
-class Spec:
+class WorkerSpec:
     """What a worker has to know; travels to the supervisor once."""
 
     source: object
@@ -25,6 +26,10 @@ class Spec:
     mask_bad: bool
     cores: tuple
     layout: tuple
+
+    def sample_writer(self):
+        """Returns what a worker writes its samples with."""
+        return SampleWriter(self.source, self.transform, self.seed, self.normalise, self.mask_bad)
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,9 @@ class Loader:
         shape = (batch_size, side, side, 3) if output == "uint8" else (batch_size, 3, side, side)
         self._ring = RingBuffer(self.slots, shape, output, self.workers, spans)
         self._ring.workers[:, SAMPLE] = -1
-        spec = Spec(self.source, self.transform, seed, normalise, self.sampler.tail == "pad", cores, self._ring.layout)
+        spec = WorkerSpec(
+            self.source, self.transform, seed, normalise, self.sampler.tail == "pad", cores, self._ring.layout
+        )
         self._pool = WorkerPool(self._ring, spec, self.workers, self.source.path)
         self._free = deque(range(self.slots))
         self._flights, self._held = deque(), deque()

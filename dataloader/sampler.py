@@ -44,8 +44,8 @@ class Sampler:
             raise ValueError(f"seed={self.seed}: allowed are 0 to 2**63 - 1")
         if not len(self):
             raise ValueError(
-                f"batch_size={self.batch_size} on {self.size} ranks: {self.samples} samples do not fill one batch a rank; "
-                "take a smaller batch or tail='wrap'"
+                f"batch_size={self.batch_size} on {self.size} ranks: {self.samples} samples do not fill one batch a "
+                "rank; take a smaller batch or tail='wrap'"
             )
 
     def __len__(self):

@@ -111,8 +111,9 @@ class Progress:
         left = spent / done * (total - done)
         size = f", {written / 2**20:.1f} MiB" if written else ""
         end = "\n" if done == total else ""
-        print(f"\r{self.what} {done}/{total} ({100 * done // total} %){size}, {done / max(spent, 1e-9):.0f}/s, {left:.0f} s left ",
-              end=end, file=sys.stderr, flush=True)  # fmt: skip
+        share, speed = 100 * done // total, done / max(spent, 1e-9)
+        line = f"\r{self.what} {done}/{total} ({share} %){size}, {speed:.0f}/s, {left:.0f} s left "
+        print(line, end=end, file=sys.stderr, flush=True)
 
 
 def parse(arguments):

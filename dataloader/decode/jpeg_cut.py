@@ -80,8 +80,8 @@ class Cutter:
                 np.empty(shape, np.int64),
             )
             raw = np.frombuffer(data, np.uint8)
-            if not locate(raw, frame.data_start, raw.size, *kept, first, left, right, frame.units[1], frame.blocks, *frame.coder.tables,
-                          self._plain, *spans):  # fmt: skip
+            where = frame.data_start, raw.size, *kept, first, left, right, frame.units[1]
+            if not locate(raw, *where, frame.blocks, *frame.coder.tables, self._plain, *spans):
                 return None
         written = cut(self._plain, *spans, frame.blocks, *frame.coder.tables, frame.coder.encoder, self._bits)
         return None if written < 0 else self._wrap(frame, written, *units)

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from cellwright.dataloader.decode.image import decode_jpeg, decode_other, picture_size
+from cellwright.dataloader.decode.image import BadImage, decode_jpeg, decode_other, picture_size
 from cellwright.dataloader.decode.jpeg import read_frame
 from cellwright.dataloader.decode.jpeg_cut import Cutter, units_of_box, unpack_notes
-from cellwright.kernels.image.records import SIDE, record_to_image
 
 _cutter = Cutter()
 
@@ -14,13 +13,18 @@ _cutter = Cutter()
 _DECODE_BYTE, _DECODE_PIXEL, _SCAN_BYTE, _CUT, _CUT_KEPT = 6.2, 1.3, 2.4, 60_000, 120_000
 
 
+def open_picture(data, notes=b""):
+    """Returns the picture that a source's `read` and `notes` give. Raises BadImage where it is none."""
+    return Pixels(data) if isinstance(data, np.ndarray) else Encoded(data, notes)
+
+
 class Encoded:
     """An image file in memory; kept: its notes as `pack_notes` wrote them, where there are some. Raises
     BadImage where it is no picture.
     """
 
-    def __init__(self, data, kept=None):
-        self.data, self.kept = data, kept
+    def __init__(self, data, kept=b""):
+        self.data, self.kept = data, kept or None
         self.height, self.width, self.kind = picture_size(data)
 
     def pixels(self, box=None, least=(0, 0)):
@@ -68,25 +72,12 @@ def _shrink(box, least):
     return next((factor for factor in (8, 4, 2) if factor <= room), 1)
 
 
-class Record:
-    """A CIFAR-10 record."""
-
-    height = width = SIDE
-
-    def __init__(self, record):
-        self.record = record
-
-    def pixels(self, box=None, least=(0, 0)):
-        """As `Encoded.pixels`; always the whole picture."""
-        image = np.empty((SIDE, SIDE, 3), np.uint8)
-        record_to_image(self.record, image)
-        return image, 0, 0, 1
-
-
-class Raw:
-    """Pixels that are stored as they are."""
+class Pixels:
+    """Pixels that are stored as they are. Raises BadImage where they are not (H, W, 3) uint8."""
 
     def __init__(self, image):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise BadImage(f"pixels of shape {image.shape} and type {image.dtype}: allowed are (H, W, 3) uint8")
         self.image = image
         self.height, self.width = image.shape[:2]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from cellwright.dataloader.sources.source import Source
-from cellwright.kernels.image.records import RECORD_BYTES
+from cellwright.kernels.image.records import RECORD_BYTES, record_image
 
 TRAIN_FOLDER, EVAL_FOLDER = "cifar-10-batches-bin", "cifar-10-verify-bin"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -38,6 +38,9 @@ class Cifar10(Source):
     def path(self, sample):
         file = int(np.searchsorted(self.starts, sample, "right")) - 1
         return f"{self.files[file]}#{sample - int(self.starts[file])}"
+
+    def read(self, sample):
+        return record_image(self.records[sample])
 
     def prepare(self):
         if self.records is None:

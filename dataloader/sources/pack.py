@@ -14,8 +14,6 @@ import zlib
 
 import numpy as np
 
-from cellwright.dataloader.decode.image import BadImage
-from cellwright.dataloader.decode.picture import Encoded, Raw
 from cellwright.dataloader.sources.source import PathList, Source
 
 MAGIC, VERSION = b"CELLPACK", 1
@@ -135,16 +133,16 @@ class Pack(Source):
         return self._bytes[first:middle], self._bytes[middle:end]
 
     def read(self, sample):
-        return self.record(sample)[0]
+        data, _ = self.record(sample)
+        if self.form != RAW:
+            return data
+        height, width = self._sizes[sample].tolist()
+        if not height:
+            raise OSError("damaged when it was packed")
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
-    def open(self, sample):
-        data, notes = self.record(sample)
-        if self.form == RAW:
-            height, width = self._sizes[sample].tolist()
-            if not height:
-                raise BadImage("damaged when it was packed")
-            return Raw(np.frombuffer(data, np.uint8).reshape(height, width, 3))
-        return Encoded(data, notes or None)
+    def notes(self, sample):
+        return self.record(sample)[1]
 
     def intact(self, sample):
         """True where the sample's checksum holds."""

@@ -4,8 +4,6 @@ import os
 
 import numpy as np
 
-from cellwright.dataloader.decode.picture import Encoded, Record
-
 
 class PathList:
     """N relative paths as one run of bytes and N + 1 offsets: 1.28 million take some 50 MB, a list of str
@@ -37,11 +35,11 @@ class PathList:
 
 
 class Source:
-    """N samples with a label each. Subclasses set `labels` (N,) int32 and `classes` (a list of names) and say
-    where sample k lies.
+    """N samples with a label each. Subclasses set `labels` (N,) int32 and `classes` (a list of names), and `read`
+    gives sample k as the bytes of an image file or as pixels.
 
-    Either `read(k)` gives the bytes of an image file, or `records` (N, 3073) holds CIFAR-10 records in memory
-    (after `prepare`, and `encoded` is False).
+    encoded: False where a sample costs next to nothing to decode. records: (N, 3073) uint8, CIFAR-10 records in
+    memory after `prepare`, which the workers read in one go.
     """
 
     labels = None
@@ -61,12 +59,12 @@ class Source:
         raise NotImplementedError
 
     def read(self, sample):
-        """The bytes of a sample's image file."""
+        """The bytes of a sample's image file, or its pixels (H, W, 3) uint8 RGB. Raises OSError."""
         raise NotImplementedError
 
-    def open(self, sample):
-        """The sample's picture, see `dataloader.picture`. Raises BadImage or OSError."""
-        return Encoded(self.read(sample)) if self.encoded else Record(self.records[sample])
+    def notes(self, sample):
+        """Where the parts of a sample's JPEG lie, as `decode.jpeg_cut.pack_notes` wrote it; empty where unknown."""
+        return b""
 
     def prepare(self):
         """Called once where the workers are forked from, before they are: what is loaded here is shared by

@@ -17,7 +17,13 @@ from cellwright.dataloader.workers.supervisor import FOR_THE_PARENT
 
 MPI_PREFIXES = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "MPI_", "MPICH_", "HYDRA_", "OPAL_")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-_BOOT = "import sys; from cellwright.dataloader.workers.supervisor import main; main(int(sys.argv[1]))"
+# What the process runs: the supervisor, and the kernels that are to be compiled before it forks.
+_BOOT = """
+import sys
+from cellwright.dataloader.precompile import precompile
+from cellwright.dataloader.workers.supervisor import main
+main(int(sys.argv[1]), precompile)
+"""
 END_WAIT_S = 5.0
 
 
@@ -36,7 +42,8 @@ class ForkServer:
     def __init__(self):
         self._sock, child = pair()
         # Ctrl-C, and a cluster manager's warning to all processes of a job, are for the parent alone. Not by a
-        # session of its own: the scheduler shares the cores out by session, and the loader of a busy machine would get its share whatever its niceness.
+        # session of its own: the scheduler shares the cores out by session, and the loader of a busy machine
+        # would get its share whatever its niceness.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_PARENT)
         try:
             with child:

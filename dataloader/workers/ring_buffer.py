@@ -45,7 +45,8 @@ class RingBuffer:
     be watched.
 
     `images`, `labels`, `weights` and `ids` have the slot as first axis; `generation` is one int64, `workers`
-    one row each. spans: how many spans each worker keeps for a profile, see `dataloader.spans`. Raises MemoryError with the size needed where memory does not hold the ring.
+    one row each. spans: how many spans each worker keeps for a profile, see `workers.spans`. Raises MemoryError
+    with the size needed where memory does not hold the ring.
     """
 
     def __init__(self, slots, image_shape, dtype, workers, spans=0, fd=None):

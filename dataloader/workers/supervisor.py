@@ -167,13 +167,11 @@ def _say_compiling():
     )
 
 
-def main(fd):
-    """The whole life of the process: get ready, serve, end with the parent."""
+def main(fd, precompile):
+    """The whole life of the process: compile what workers call, serve, end with the parent."""
     for number in FOR_THE_PARENT:
         signal.signal(number, signal.SIG_IGN)
     import cv2
-
-    from cellwright.dataloader.workers.precompile import precompile
 
     cv2.setNumThreads(0)
     sock = socket.socket(fileno=fd)

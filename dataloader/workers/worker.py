@@ -9,7 +9,6 @@ import cv2
 
 from cellwright.dataloader.workers.messages import MAX_PACKET, TASK
 from cellwright.dataloader.workers.ring_buffer import RingBuffer
-from cellwright.dataloader.workers.sample_writer import SampleWriter
 from cellwright.dataloader.workers.spans import WRITE, SpanRing
 
 MOST_TOLD = 200  # a packet holds 64 KiB
@@ -26,7 +25,7 @@ def work(spec, ring_fd, sock, index):
         os.sched_setaffinity(0, {spec.cores[index % len(spec.cores)]})
     ring = RingBuffer.attach(ring_fd, spec.layout)
     row = ring.workers[index]
-    writer = SampleWriter(spec.source, spec.transform, spec.seed, spec.normalise, spec.mask_bad)
+    writer = spec.sample_writer()
     if ring.spans is not None:
         writer.spans = SpanRing(ring.spans[index])
     while True:

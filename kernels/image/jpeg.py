@@ -145,14 +145,6 @@ def category(value):
 
 
 @numba.njit(cache=True, nogil=True)
-def _put_dc(out, position, difference, c, encoder):
-    size = category(difference)
-    position = put_bits(out, position, encoder[c, size, 0], encoder[c, size, 1])
-    value = difference if difference >= 0 else difference + (1 << size) - 1
-    return put_bits(out, position, value, size)
-
-
-@numba.njit(cache=True, nogil=True)
 def skip_units(data, position, count, blocks, dc_look, dc_slow, ac_look, ac_slow, last):
     """Bit position behind the `count` MCUs that begin at `position`, with the DC values in `last` carried on;
     -1 where damaged.

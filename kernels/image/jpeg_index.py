@@ -29,8 +29,8 @@ def stuffed_positions(data, start, positions, out):
 
 
 @numba.njit(cache=True, nogil=True)
-def locate(data, start, end, notes, note_dcs, first_row, left, right, columns, blocks, dc_look, dc_slow, ac_look, ac_slow,
-           scratch, begins, ends, before, after):  # fmt: skip
+def locate(data, start, end, notes, note_dcs, first_row, left, right, columns, blocks,
+           dc_look, dc_slow, ac_look, ac_slow, scratch, begins, ends, before, after):  # fmt: skip
     """Brings columns `left` to `right` of some rows of MCUs to `scratch`, unstuffed, and fills what `cut`
     wants to know of them.
 

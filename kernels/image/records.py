@@ -1,6 +1,7 @@
 """CIFAR-10 records and other small images: pad, crop and mirror straight into the batch."""
 
 import numba
+import numpy as np
 
 from cellwright.kernels.image.crop import flips, pad_offsets
 
@@ -56,9 +57,11 @@ def crop_padded(image, dy, dx, mirrored, out):
 
 
 @numba.njit(cache=True, nogil=True)
-def record_to_image(record, out):
-    """Writes one record (3073,) uint8 to `out` (32, 32, 3) uint8."""
+def record_image(record):
+    """(32, 32, 3) uint8 pixels of one record (3073,) uint8."""
+    out = np.empty((SIDE, SIDE, 3), np.uint8)
     for i in range(SIDE):
         for j in range(SIDE):
             for c in range(3):
                 out[i, j, c] = record[1 + c * SIDE * SIDE + i * SIDE + j]
+    return out

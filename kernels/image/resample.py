@@ -1,6 +1,4 @@
-"""Bilinear resize of any region into any place, with the crop, the mirroring and on demand the antialiasing
-done on the way.
-"""
+"""Bilinear resize of any region into any place, with the crop and on demand the antialiasing done on the way."""
 
 import numba
 import numpy as np
@@ -50,7 +48,7 @@ def taps_needed(scale, antialias):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def resample(source, top, left, scale_y, scale_x, box, antialias, mirrored, out, row, work):
+def resample(source, top, left, scale_y, scale_x, box, antialias, out, row, work):
     """Writes to `out` (h, w, 3) uint8 the part of `source` (H, W, 3) uint8 that begins at (top, left), in
     source pixels and not necessarily whole ones, with `scale_y` and `scale_x` source pixels a target pixel.
 
@@ -72,9 +70,9 @@ def resample(source, top, left, scale_y, scale_x, box, antialias, mirrored, out,
     for i in range(height):
         _blend_rows(flat, work[0, i, n], work[0, i, n + 1], work[0, i], base, span, row)
         if two:
-            _blend_pairs(row, work[1], mirrored, out[i])
+            _blend_pairs(row, work[1], out[i])
         else:
-            _blend_columns(row, work[1], box[2], mirrored, out[i])
+            _blend_columns(row, work[1], box[2], out[i])
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -94,19 +92,18 @@ def _blend_rows(flat, first, count, weight, base, span, row):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _blend_pairs(row, work, mirrored, target):
+def _blend_pairs(row, work, target):
     half = np.int32(1 << (2 * WEIGHT_BITS - 1))
     width = target.shape[0]
     for j in range(width):
         k, w, v = np.uint32(work[j, 2]), work[j, 0], work[j, 1]
-        to = np.uint32(width - 1 - j if mirrored else j)
-        target[to, 0] = np.uint8((row[k] * w + row[k + np.uint32(3)] * v + half) >> 22)
-        target[to, 1] = np.uint8((row[k + np.uint32(1)] * w + row[k + np.uint32(4)] * v + half) >> 22)
-        target[to, 2] = np.uint8((row[k + np.uint32(2)] * w + row[k + np.uint32(5)] * v + half) >> 22)
+        target[j, 0] = np.uint8((row[k] * w + row[k + np.uint32(3)] * v + half) >> 22)
+        target[j, 1] = np.uint8((row[k + np.uint32(1)] * w + row[k + np.uint32(4)] * v + half) >> 22)
+        target[j, 2] = np.uint8((row[k + np.uint32(2)] * w + row[k + np.uint32(5)] * v + half) >> 22)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _blend_columns(row, work, left, mirrored, target):
+def _blend_columns(row, work, left, target):
     half = np.int32(1 << (2 * WEIGHT_BITS - 1))
     width, n = target.shape[0], work.shape[1] - 2
     for j in range(width):
@@ -118,7 +115,6 @@ def _blend_columns(row, work, left, mirrored, target):
             green += row[k + 1] * w
             blue += row[k + 2] * w
             k += 3
-        to = width - 1 - j if mirrored else j
-        target[to, 0] = np.uint8(red >> 22)
-        target[to, 1] = np.uint8(green >> 22)
-        target[to, 2] = np.uint8(blue >> 22)
+        target[j, 0] = np.uint8(red >> 22)
+        target[j, 1] = np.uint8(green >> 22)
+        target[j, 2] = np.uint8(blue >> 22)

@@ -48,8 +48,8 @@ class Job:
     def start_device(self, settings, collective=True):
         """Binds this process to its cores and starts MindSpore with them, for RunSettings. Collective.
 
-        collective: whether the graph will sum over ranks; then the back end is made ready too. ValueError for a setting that
-        cannot work.
+        collective: whether the graph will sum over ranks; then the back end is made ready too. ValueError for a setting
+        that cannot work.
         """
         world = self.world
         backend = choose_backend(settings.backend, settings.device_target, world.size)
@@ -122,8 +122,8 @@ class Job:
 def run(work, read, arguments, program):
     """Runs `work(job, *read(arguments, program))` in this process and returns its exit code.
 
-    The order matters: the loader's forkserver, MPI, MindSpore. A BadSetting is told by rank 0 in one line, exit code 2. Any other
-    exception on any rank ends the whole world with that rank's traceback, exit code 1.
+    The order matters: the loader's forkserver, MPI, MindSpore. A BadSetting is told by rank 0 in one line, exit code 2.
+    Any other exception on any rank ends the whole world with that rank's traceback, exit code 1.
     """
     from cellwright.dataloader import start_forkserver
 

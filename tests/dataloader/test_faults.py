@@ -91,7 +91,7 @@ def test_a_bad_file_is_replaced_alike_for_every_worker_and_rank_count_and_listed
             return [d for d, _ in batches], loader.quarantine, out
 
     one, quarantine, table = run(workers=1)
-    assert {path for path in quarantine.files} == {source.path(k) for k in ids}
+    assert set(quarantine.files) == {source.path(k) for k in ids}
     assert quarantine.epoch_count(0) == 4
     rows = list(csv.reader(table.open()))
     assert rows[0] == ["path", "reason", "epoch"]

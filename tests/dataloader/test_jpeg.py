@@ -1,4 +1,4 @@
-"""Cutting JPEGs without decoding them: the pixels are those of the whole file, for every kind of file; the rest is left to the decoder."""
+"""Cutting JPEGs without decoding them: the pixels are those of the whole file, whatever its kind."""
 
 import io
 import struct
@@ -128,10 +128,10 @@ def test_the_orientation_tag_is_ignored():
 
 
 def test_damage_is_never_worse_than_for_the_whole_decoder():
-    """Random damage: a part is cut only where the file's bits hold together; nothing crashes, and a truncated file is refused."""
+    """Random damage: a part is cut only where the file's bits hold together; a truncated file is refused."""
     data = encode(rough(200, 260), "420")
     cutter = Cutter()
-    for k in range(300):
+    for _ in range(300):
         broken = bytearray(data)
         for _ in range(int(RNG.integers(1, 6))):
             broken[int(RNG.integers(2, len(broken)))] = int(RNG.integers(0, 256))

@@ -82,7 +82,8 @@ def test_pixels_are_those_of_opencv_step_by_step(folder, tmp_path):
         want = cv2.resize(image, size)[4:36, (size[0] - 32) // 2 :][:, :32]
         with Loader(source, 1, EvalTransform(32, resize, 40), workers=1) as loader:
             assert np.array_equal(next(loader.epoch(0)).images[0], want)
-        # Antialiasing looks at the pixels of the crop alone; it must be the same place, so close to a blurred picture's plain resize.
+        # Antialiasing looks at the pixels of the crop alone; it must be the same place, so close to a blurred
+        # picture's plain resize.
         with Loader(source, 1, EvalTransform(32, resize, 40, antialias=True), workers=1) as loader:
             got = next(loader.epoch(0)).images[0].astype(float)
         area = cv2.resize(image, size, interpolation=cv2.INTER_AREA)[4:36, (size[0] - 32) // 2 :][:, :32]

@@ -15,7 +15,7 @@ from loader_cases import digest, picture
 
 from cellwright.dataloader import EvalTransform, ImageFolder, Loader, Pack, TrainTransform
 from cellwright.dataloader.decode import picture as picture_module
-from cellwright.dataloader.decode.picture import Encoded
+from cellwright.dataloader.decode.picture import Encoded, open_picture
 from cellwright.launch.pack import main, shrink_to
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +67,7 @@ def test_a_part_is_decoded_from_the_notes_and_not_by_a_scan(packed, monkeypatch)
     pack = Pack(packed)
     k = next(k for k in range(len(pack)) if "big0" in pack.path(k))
     monkeypatch.setattr(picture_module._cutter, "notes", None)
-    got, top, left, _ = pack.open(k).pixels((100, 120, 60, 70))
+    got, top, left, _ = open_picture(pack.read(k), pack.notes(k)).pixels((100, 120, 60, 70))
     assert got.shape[0] < 150
     whole = Encoded(bytes(pack.read(k))).pixels()[0]
     assert np.array_equal(got[100 - top : 160 - top, 120 - left : 190 - left], whole[100:160, 120:190])
@@ -96,7 +96,7 @@ def test_pictures_can_be_shrunk_and_stored_as_pixels(photos, tmp_path, form, sid
     )
     folder, pack = ImageFolder(photos), Pack(out)
     for k in range(len(pack)):
-        before, after = Encoded(folder.read(k)), pack.open(k)
+        before, after = Encoded(folder.read(k)), open_picture(pack.read(k), pack.notes(k))
         want = shrink_to(before.height, before.width, 60 * (side == "short_side"), 60 * (side == "max_side"))
         assert (after.height, after.width) == want
         resized = cv2.resize(before.pixels()[0], want[::-1], interpolation=cv2.INTER_AREA)

@@ -12,14 +12,17 @@ sys.path.insert(0, {root!r})
 import numpy as np
 from cellwright.kernels import image
 from cellwright.dataloader import Cifar10, EvalTransform, ImageFolder, Pack, TrainTransform
-from cellwright.dataloader.workers.sample_writer import SampleWriter
-from cellwright.dataloader.workers.precompile import precompile
+from cellwright.dataloader.sample_writer import SampleWriter
+from cellwright.dataloader.precompile import precompile
 from cellwright.launch.pack import main
 
 folder, cifar, work = sys.argv[1:]
-for form in ("jpeg", "raw"):
-    assert main(["--data_path", folder, "--out", f"{{work}}/{{form}}", "--workers", "1", "--short_side", "200", "--format", form]) == 0
-assert main(["--data_path", folder, "--out", f"{{work}}/lossless", "--workers", "1"]) == 0
+def pack(name, *flags):
+    assert main(["--data_path", folder, "--out", f"{{work}}/{{name}}", "--workers", "1", *flags]) == 0
+
+pack("jpeg", "--short_side", "200")
+pack("raw", "--short_side", "200", "--format", "raw")
+pack("lossless")
 
 def compiled():
     return {{
@@ -36,14 +39,16 @@ for source in sources:
     source.prepare()
     for side in (24, 32, 40):
         for transform in (
-            TrainTransform(side), TrainTransform(side, crop_scale=(0.05, 0.1)), TrainTransform(side, crop="pad", jitter=(0.1, 0.1, 0.1, 0.1)),
-            TrainTransform(side, crop="pad"), TrainTransform(side, cutout=5, antialias=True), EvalTransform(side), EvalTransform(side, "direct"),
-            EvalTransform(side, "squash", antialias=True),
+            TrainTransform(side), TrainTransform(side, crop_scale=(0.05, 0.1)),
+            TrainTransform(side, crop="pad", jitter=(0.1, 0.1, 0.1, 0.1)), TrainTransform(side, crop="pad"),
+            TrainTransform(side, cutout=5, antialias=True),
+            EvalTransform(side), EvalTransform(side, "direct"), EvalTransform(side, "squash", antialias=True),
         ):
             for normalise in (None, ((0, 0, 0), (1, 1, 1))):
                 shape, kind = ((8, side, side, 3), np.uint8) if normalise is None else ((8, 3, side, side), np.float32)
                 writer = SampleWriter(source, transform, 1, normalise)
-                writer.write(0, np.arange(8), np.zeros(shape, kind), np.zeros(8, np.int32), np.zeros(8, np.float32), np.zeros(8, np.int64))
+                labels, weights, row = np.zeros(8, np.int32), np.zeros(8, np.float32), np.zeros(8, np.int64)
+                writer.write(0, np.arange(8), np.zeros(shape, kind), labels, weights, row)
 after = compiled()
 assert len(before) > 25
 print({{name: (before[name], after[name]) for name in after if after[name] != before[name]}})

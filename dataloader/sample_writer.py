@@ -4,6 +4,7 @@ from time import perf_counter_ns
 
 from cellwright.dataloader.apply_transform import ApplyTransform
 from cellwright.dataloader.decode.image import BadImage
+from cellwright.dataloader.decode.picture import open_picture
 from cellwright.dataloader.quarantine import substitutes
 from cellwright.dataloader.workers.ring_buffer import AUGMENT_NS, DECODE_NS, MADE, READ_NS, SAMPLE
 from cellwright.dataloader.workers.spans import AUGMENT, DECODE, READ
@@ -40,7 +41,7 @@ class SampleWriter:
                 continue
             row[SAMPLE] = sample
             used = self._write_good(epoch, sample, images[n], row, found)
-            labels[n], weights[n] = (0, 0.0) if used is None else (self.source.labels[used], 1.0)
+            labels[n], weights[n] = (0, 0.0) if used is None else (self.source.label(used), 1.0)
             row[MADE] += 1
         row[SAMPLE] = -1
         return found
@@ -81,7 +82,7 @@ class SampleWriter:
             return False
         try:
             t0 = perf_counter_ns()
-            picture = self.source.open(file)
+            picture = open_picture(self.source.read(file), self.source.notes(file))
             t1 = perf_counter_ns()
             decode_ns = self.apply(picture, epoch, sample, out)
             t2 = perf_counter_ns()

@@ -6,11 +6,11 @@ import simplejpeg
 
 from cellwright.dataloader.decode.jpeg import read_frame
 from cellwright.dataloader.decode.jpeg_cut import Cutter
-from cellwright.dataloader.decode.picture import Encoded, Raw
+from cellwright.dataloader.sample_writer import SampleWriter
 from cellwright.dataloader.sources.source import Source
 from cellwright.dataloader.transforms import EvalTransform, TrainTransform
-from cellwright.dataloader.workers.sample_writer import SampleWriter
 from cellwright.kernels.image.philox import permutation
+from cellwright.kernels.image.records import record_image
 
 
 class _Sample(Source):
@@ -23,12 +23,12 @@ class _Sample(Source):
             self.records = np.zeros((2, 3073), np.uint8)
         self.form = form
 
-    def open(self, sample):
+    def read(self, sample):
         if self.form == "raw":  # read-only, as what is mapped from a file
-            return Raw(np.frombuffer(bytes(6000), np.uint8).reshape(40, 50, 3))
+            return np.frombuffer(bytes(6000), np.uint8).reshape(40, 50, 3)
         if self.form == "png":
-            return Encoded(cv2.imencode(".png", np.zeros((40, 50, 3), np.uint8))[1].tobytes())
-        return super().open(sample)
+            return cv2.imencode(".png", np.zeros((40, 50, 3), np.uint8))[1].tobytes()
+        return record_image(self.records[sample])
 
 
 def precompile():
