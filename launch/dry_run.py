@@ -115,7 +115,7 @@ def memory_lines(network, resolved, workers):
     layers = recipe.batch_size * item * layer_outputs(network, recipe.image_size)
     ring = ring_bytes(recipe.batch_size, recipe.image_size, workers)
     lines = [
-        f"memory of one rank, about {(weights + copies * trained + layers + ring) / _MB:.0f} MB beside the libraries' own:",
+        f"memory of one rank, about {(weights + copies * trained + layers + ring) / _MB:.0f} MB beside the libraries:",
         f"  weights {weights / _MB:.1f} MB, gradients and optimizer state {copies * trained / _MB:.1f} MB",
         f"  outputs of all layers at {level}: {layers / _MB:.0f} MB; with --kernels auto on CPU it is less",
         f"  the loader's ring: {ring / _MB:.1f} MB for {workers} workers",
@@ -143,7 +143,7 @@ def layer_outputs(network, image_size):
     network.set_train(False)
     leaves = [cell for _, cell in network.cells_and_names() if not any(True for _ in cell.cells())]
     handles = [cell.register_forward_hook(count) for cell in leaves]
-    # The first product of a tensor and a number trips over a module built for NumPy 1, and says so; the next ones do not.
+    # The first product of a tensor and a number trips over a module built for NumPy 1 and says so; the next do not.
     with contextlib.redirect_stderr(io.StringIO()):
         with contextlib.suppress(SystemError):
             2.0 * ms.Tensor([1.0])
