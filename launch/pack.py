@@ -1,5 +1,4 @@
-"""python -m launch.pack --data_path DIR --out FILE: writes an image folder as one file, read faster and moved
-as one.
+"""Writes an image folder as one file, read faster and moved as one:  python -m launch.pack --data_path DIR --out FILE
 
 By default every file keeps its bytes, so that the batches are those of the folder, bit for bit; --short_side,
 --max_side and --format raw trade pixels for speed. python -m launch.pack --verify FILE checks every sample's

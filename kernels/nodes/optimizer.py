@@ -15,12 +15,19 @@ def _float32(*dtypes):
     return mindspore.float32
 
 
+def _all_float32(*dtypes):
+    wrong = [str(dtype) for dtype in dtypes if "Float32" not in str(dtype)]
+    if wrong:
+        raise TypeError(f"finite check of {wrong[0]}: only float32 is looked at")
+    return mindspore.float32
+
+
 class AllFinite(nn.Cell):
-    """Returns a bool scalar: True if no number of a tuple of float32 tensors is Inf or NaN; reads each number once."""
+    """Returns a bool scalar: True if no number of a tuple of float32 tensors is Inf or NaN; reads each number once. Else TypeError."""
 
     def __init__(self):
         super().__init__()
-        self.node = ops.Custom(f"{shim()[0]}:cellwright_all_finite", _one_number, _float32, func_type="aot")
+        self.node = ops.Custom(f"{shim()[0]}:cellwright_all_finite", _one_number, _all_float32, func_type="aot")
 
     def construct(self, tensors):
         return ops.reshape(self.node(*tensors), ()) > 0.5

@@ -35,10 +35,16 @@ def test_momentum_moves_as_its_formula_says(nesterov):
 
 def test_finite_finds_one_number_among_many():
     cell = Finite()
-    arrays = [np.random.default_rng(2).normal(size=shape).astype(np.float32) * 1e30 for shape in SHAPES]
+    # Scaled before the cast: NumPy 1 makes a float64 of a single float32 times a Python number.
+    arrays = [(1e30 * np.random.default_rng(2).normal(size=shape)).astype(np.float32) for shape in SHAPES]
     assert cell(*map(Tensor, arrays)).asnumpy()
     for wrong in (np.nan, np.inf, -np.inf):
         for k, place in ((1, 39999), (3, 0), (2, 5)):
             changed = [array.copy() for array in arrays]
             changed[k].reshape(-1)[place] = wrong
             assert not cell(*map(Tensor, changed)).asnumpy()
+
+
+def test_finite_says_what_it_cannot_look_at():
+    with pytest.raises(TypeError, match=r"Float64\]: only float32"):
+        Finite()(*(Tensor(np.ones(3, dtype)) for dtype in (np.float32, np.float64)))
