@@ -24,8 +24,8 @@ class BuildShim(build_ext):
         if shutil.which(program):
             return super().build_extensions()
         sys.stderr.write(
-            f"cellwright: no C compiler ({program}): installed without its kernels, so training runs on stock operators, "
-            "some two to four times slower; install gcc (Debian, Ubuntu: apt-get install gcc), then reinstall cellwright\n"
+            f"cellwright: no C compiler ({program}): installed without its kernels, training runs on stock operators, "
+            "two to four times slower; install gcc (Debian, Ubuntu: apt-get install gcc), then reinstall cellwright\n"
         )
         self.extensions = []
 

@@ -1,4 +1,4 @@
-"""Runs a command of the project:  cellwright COMMAND ARGUMENTS, the same as python -m cellwright.launch.COMMAND ARGUMENTS"""
+"""Runs a command of the project: `cellwright NAME ARGUMENTS` is `python -m cellwright.launch.NAME ARGUMENTS`."""
 
 import ast
 import runpy
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def commands():
-    """Returns {name: first line of its description} of every file of `launch` that can be run, found by reading them."""
+    """Returns {name: first line of its description} of all that can be run in `launch`, found by reading it."""
     from cellwright import launch
 
     folder, found = Path(launch.__file__).parent, {}
@@ -23,12 +23,12 @@ def usage(found):
     """Returns the text of `cellwright --help`."""
     width = max(map(len, found))
     lines = [f"  {name:{width}}  {line}" for name, line in found.items()]
-    head = ("usage: [mpirun -n N] cellwright COMMAND [ARGUMENTS]", "", "cellwright COMMAND --help lists its arguments.", "")
-    return "\n".join([*head, *lines])
+    head = "usage: [mpirun -n N] cellwright COMMAND [ARGUMENTS]\n\ncellwright COMMAND --help lists its arguments.\n"
+    return "\n".join([head, *lines])
 
 
 def main(arguments=None):
-    """Runs the named command in this process and returns an exit code, if the command has not ended the process itself."""
+    """Runs the named command in this process and returns its exit code, unless the command ends the process itself."""
     name, *rest = [*(sys.argv[1:] if arguments is None else arguments), ""]
     if name == "--version":
         from cellwright import __version__

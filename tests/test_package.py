@@ -1,4 +1,4 @@
-"""What is installed: the source archive, the wheel that is built from it, and its commands beside packages of the same names."""
+"""What is installed: the source archive, the wheel that is built from it, its commands beside packages of equal names."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from cellwright.kernels.csrc import shim_available
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("kernels", "dataloader", "nets", "engine", "launch")
-# Run by the installed interpreter: every module of ours is loaded from the wheel, once, by the one name; theirs stay theirs.
+# Run by the installed interpreter: all of ours is loaded from the wheel, once, by the one name; theirs stays theirs.
 IDENTITY = """
 import sys
 from pathlib import Path
@@ -70,7 +70,7 @@ def wheel(archive):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """The bin folder of an environment that holds the wheel, and finds the heavy dependencies where these tests find them."""
+    """The bin folder of an environment that holds the wheel, and finds what it needs where these tests find it."""
     home = tmp_path_factory.mktemp("environment")
     finished([sys.executable, "-m", "venv", "--without-pip", home], home)
     # What is here already, cellwright included, must be neither seen nor touched: so before the .pth.
@@ -84,7 +84,7 @@ def installed(wheel, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """Somebody's folder: packages with the names of our rooms, and 64 images of two classes to train on, 16 held back."""
+    """Somebody's folder: packages with the names of our rooms, and 64 images of two classes, 16 held back."""
     folder, draw = tmp_path_factory.mktemp("project"), np.random.default_rng(0)
     for room in ROOMS:
         (folder / room).mkdir()
@@ -182,6 +182,6 @@ def test_no_compiler_is_a_line_and_a_broken_one_is_a_failure(tmp_path, compiler,
 
 
 def test_a_tensor_times_a_number_outside_a_graph():
-    """Where MindSpore and NumPy are of different makes the first such operation of a process fails, and a second does not."""
+    """With a NumPy that MindSpore was not built for, the first such operation of a process fails, and no second."""
     code = "import mindspore as ms, numpy as np; print((0.5 * ms.Tensor(np.ones(3, np.float32))).asnumpy().tolist())"
     assert finished([sys.executable, "-c", code], ROOT).strip() == "[0.5, 0.5, 0.5]"

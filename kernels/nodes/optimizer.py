@@ -23,7 +23,10 @@ def _all_float32(*dtypes):
 
 
 class AllFinite(nn.Cell):
-    """Returns a bool scalar: True if no number of a tuple of float32 tensors is Inf or NaN; reads each number once. Else TypeError."""
+    """Returns a bool scalar: True if no number of a tuple of float32 tensors is Inf or NaN; reads each number once.
+
+    TypeError for tensors of another dtype.
+    """
 
     def __init__(self):
         super().__init__()
