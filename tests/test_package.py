@@ -1,4 +1,4 @@
-"""What is installed: the source archive, the wheel that is built from it, its commands beside packages of equal names."""
+"""What is installed: the source archive, the wheel built from it, its commands beside packages of the same names."""
 
 import os
 import re
