@@ -15,8 +15,9 @@ from cellwright.dataloader import Ledger
 from cellwright.launch.build import build_loss, build_network, build_step
 from cellwright.launch.data import eval_loader, open_sources, train_loader
 from cellwright.launch.dry_run import show_plan, wants_plan
+from cellwright.launch.host.command_line import command_line
 from cellwright.launch.host.job import checking, run
-from cellwright.launch.host.signals import STOPPED_EXIT_CODE, stopping_on_signals
+from cellwright.launch.host.signals import INTERRUPTED_EXIT_CODE, STOPPED_EXIT_CODE, StoppingOnSignals
 from cellwright.launch.host.watchdog import Watchdog
 from cellwright.launch.settings.embedded import ridge_accuracy
 from cellwright.launch.settings.run_folder import new_run_folder, prepare, write_config
@@ -111,6 +112,7 @@ def train(job, resolved):
         checkpoints=checkpoints,
         checkpoint_interval=recipe.checkpoint_interval_epochs,
         checkpoint_steps=settings.checkpoint_steps,
+        checkpoint_minutes=settings.checkpoint_minutes or None,
         average_statistics=resolved.step.average_statistics,
         folder=folder,
         tensorboard=settings.tensorboard,
@@ -131,12 +133,12 @@ def train(job, resolved):
         if settings.resume or settings.auto_resume:
             with checking():
                 position = _go_on(checkpoints, step, settings)
-        with stopping_on_signals(trainer):
+        with StoppingOnSignals(trainer.request_stop) as signals:
             result = trainer.run(position)
     watchdog.close()
     if trainer.stopped:
-        print(f"stopped by a signal; go on with: python -m launch.train --resume {folder}", flush=True)
-        return STOPPED_EXIT_CODE
+        print(f"stopped by a signal; go on with: {command_line('train', world.size)} --resume {folder}", flush=True)
+        return INTERRUPTED_EXIT_CODE if signals.by_hand and world.size == 1 else STOPPED_EXIT_CODE
     if world.rank == 0:
         _say_end(settings, recipe, folder, result, time.perf_counter() - started)
     return 0

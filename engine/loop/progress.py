@@ -85,10 +85,12 @@ class Progress:
 
 
 def _is_terminal(stream):
-    # mpirun gives its ranks a terminal without a width, wherever its own output goes.
+    # mpirun gives its ranks a terminal without a width, wherever its own output goes; a launcher that knows the width
+    # says so in COLUMNS.
     try:
-        return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
-    except OSError:
+        columns = os.environ.get("COLUMNS") or os.get_terminal_size(stream.fileno()).columns
+        return stream.isatty() and int(columns) > 0
+    except (OSError, ValueError):
         return False
 
 

@@ -15,6 +15,8 @@ from cellwright.engine.loop.position import Position
 from cellwright.engine.loop.progress import Progress
 from cellwright.engine.step.statistics import Statistics
 
+_STOP = 2  # a vote to stop; rank 0 alone adds 1 where its clock says that a checkpoint is due
+
 
 class Callback:
     """Base of what a Trainer calls; override what is needed. All ranks call them in the same order."""
@@ -37,10 +39,11 @@ class Trainer:
     learning_rates: one number per update; an epoch has `steps_per_epoch` of them, fewer than batches if the step
     accumulates. evaluator and eval_batches: evaluate every `eval_interval` epochs, and the averaged weights too if the
     step keeps some. checkpoints: a Checkpoints, saved every `checkpoint_interval` epochs, every `checkpoint_steps`
-    updates (None: not) and at the end. folder: where metrics.jsonl, metrics.csv, eval.json, evaluations.jsonl,
-    curves.html, capsules and, if `tensorboard`, events go. max_steps ends the run early, counted from its very first
-    step. average_statistics: evaluate and save with BatchNorm statistics averaged over ranks. overflow_limit: so many
-    skipped steps in a row end the run. world: `.rank .size .allreduce .broadcast`; None for one rank.
+    updates and `checkpoint_minutes` minutes (None: not), and at the end. folder: where metrics.jsonl, metrics.csv,
+    eval.json, evaluations.jsonl, curves.html, capsules and, if `tensorboard`, events go. max_steps ends the run early,
+    counted from its very first step. average_statistics: evaluate and save with BatchNorm statistics averaged over
+    ranks. overflow_limit: so many skipped steps in a row end the run. world: `.rank .size .allreduce .broadcast`; None
+    for one rank.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Trainer:
         checkpoints=None,
         checkpoint_interval=1,
         checkpoint_steps=None,
+        checkpoint_minutes=None,
         average_statistics=True,
         overflow_limit=20,
         folder=None,
@@ -85,6 +89,10 @@ class Trainer:
         self.evaluator, self.eval_batches, self.eval_interval = evaluator, eval_batches, eval_interval
         self.checkpoints, self.checkpoint_interval = checkpoints, checkpoint_interval
         self.checkpoint_steps = checkpoint_steps
+        if checkpoint_minutes is not None and not checkpoint_minutes > 0:
+            raise ValueError(f"checkpoint_minutes = {checkpoint_minutes}: must be > 0")
+        self._seconds_to_save = None if checkpoint_minutes is None or checkpoints is None else 60 * checkpoint_minutes
+        self._saved_at = time.monotonic()
         self.average_statistics = average_statistics
         self.folder = Path(folder) if folder is not None else None
         self.tensorboard = tensorboard
@@ -107,7 +115,7 @@ class Trainer:
 
     def run(self, start=Position()):
         """Trains from a Position to the end and returns the last EvalResult, or None."""
-        self.position = start
+        self.position, self._saved_at = start, time.monotonic()
         if self.rank == 0 and self.folder is not None:
             self._metrics = Metrics(self.folder, self._steps_done())
             self._events = Events(self.folder / "events") if self.tensorboard else None
@@ -126,8 +134,16 @@ class Trainer:
         return self.evaluation
 
     def request_stop(self):
-        """Ends the run after the next step with a checkpoint, `stopped` set; on all ranks, whichever asks. Signal-safe."""
+        """Ends the run after the next step with a checkpoint, `stopped` set; on all ranks, whichever asks.
+
+        Safe in a signal handler and from another thread.
+        """
         self._stop_wanted = True
+
+    def _vote(self):
+        """What this rank has to say to all: the sums of these are the same on all ranks, and so is what follows."""
+        late = self._seconds_to_save is not None and time.monotonic() - self._saved_at >= self._seconds_to_save
+        return float(_STOP * self._stop_wanted + (late and self.rank == 0))
 
     def _steps_done(self):
         return self.position.epoch * self.steps_per_epoch + -(-self.position.batch // self.step.accumulate)
@@ -140,10 +156,11 @@ class Trainer:
             record, count, votes = self._one_update(epoch, batches)
             images_seen += count
             self._account(record)
-            if votes:
+            if votes >= _STOP:
                 self.stopped = True
                 break
-            if self.checkpoint_steps and (record["step"] + 1) % self.checkpoint_steps == 0:
+            due = self.checkpoint_steps and (record["step"] + 1) % self.checkpoint_steps == 0
+            if due or votes:
                 if self.checkpoints is not None and self.position.batch < self.batches_per_epoch:
                     self.save()
         if self.position.batch == self.batches_per_epoch:
@@ -152,7 +169,7 @@ class Trainer:
             self.progress.epoch(record, time.perf_counter() - began, images_seen)
 
     def _one_update(self, epoch, batches):
-        """Trains by the next micro-batches up to an update; returns (record, images on all ranks, votes to stop)."""
+        """Trains by the next micro-batches up to an update; returns (record, images on all ranks, sum of votes)."""
         number = self._steps_done()
         lr = float(self.learning_rates[number])
         due = min(self.step.accumulate, self.batches_per_epoch - self.position.batch)
@@ -169,13 +186,13 @@ class Trainer:
                 ) from None
             waited += time.perf_counter() - asked
             images, labels, weights = unpack(batch)
-            report = self.step(images, labels, weights, lr=lr, vote=float(self._stop_wanted))
+            report = self.step(images, labels, weights, lr=lr, vote=self._vote())
             count += len(labels) * self.size
             # A view of the loader's ring lives until the next batch is asked for: all but the last are copied.
             ids = getattr(batch, "ids", None)
             group.append((images, labels, weights, ids) if index == due - 1 else _copies(images, labels, weights, ids))
         if report is None:
-            report = self.step.apply(lr, float(self._stop_wanted))
+            report = self.step.apply(lr, self._vote())
         seconds = time.perf_counter() - began
         self.position = Position(epoch, self.position.batch + due)
         trouble, fatal = self.guard.look(report)
@@ -280,13 +297,15 @@ class Trainer:
 
     def save(self, result=None):
         """Writes a checkpoint of where the run stands and returns its folder; result ranks it for `best`. Collective."""
-        return self.checkpoints.save(
+        path = self.checkpoints.save(
             self.step,
             self.position,
             metric=result.top1 if result else None,
             evaluation=asdict(result) if result else None,
             average_statistics=self.average_statistics,
         )
+        self._saved_at = time.monotonic()
+        return path
 
 
 def _copies(*arrays):

@@ -64,6 +64,7 @@ class RunSettings:
     log_format: str = _flag("plain", "zoo: the lines that scripts for the zoo's logs look for", ("plain", "zoo"))
     tensorboard: bool = _flag(False, "write TensorBoard events into the run folder")
     checkpoint_steps: int | None = _flag(None, "a checkpoint after every so many steps too")
+    checkpoint_minutes: float = _flag(10.0, "a checkpoint at least every so many minutes; 0: not")
     eval_interval: int = _flag(1, "epochs between evaluations; the last epoch is always evaluated, 0: never")
     kernels: str = _flag(
         "auto", "auto: the project's own graph kernels where they win; stock: MindSpore's only", ("auto", "stock")
@@ -92,6 +93,8 @@ class RunSettings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"--{name} {value}: must be at least {least}")
+        if not self.checkpoint_minutes >= 0:
+            raise ValueError(f"--checkpoint_minutes {self.checkpoint_minutes}: must be at least 0 minutes")
         if not 0 <= self.max_bad <= 1:
             raise ValueError(f"--max_bad {self.max_bad}: must be a share, 0 to 1")
         if self.auto_resume and not self.run_dir:

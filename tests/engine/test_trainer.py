@@ -130,3 +130,16 @@ def test_the_zoo_format_prints_the_lines_that_old_parsers_know(tmp_path):
     found = re.findall(r"^epoch\[(\d+)\], iter\[(\d+)\], loss:\d+\.\d+, mean_fps:\d+\.\d\d imgs/sec$", text, re.M)
     assert found == [("0", "3"), ("1", "7"), ("2", "11")]
     assert len(re.findall(r"^after allreduce eval: top1_correct=\d+, tot=10, acc=\d+\.\d\d%$", text, re.M)) == 3
+
+
+def test_a_clock_that_has_run_out_writes_a_checkpoint_in_mid_epoch(tmp_path):
+    trainer, _ = make(tmp_path, checkpoint_minutes=1e-9)
+    saved = []
+    save = trainer.checkpoints.save
+    trainer.checkpoints.save = lambda step, position, **more: saved.append(position) or save(step, position, **more)
+    trainer.run()
+    assert saved[:5] == [Position(0, 1), Position(0, 2), Position(0, 3), Position(1, 0), Position(1, 1)]
+    assert len(saved) == 12
+    trainer, _ = make(tmp_path / "slow", checkpoint_minutes=10)
+    trainer.run()
+    assert all(path.name.endswith("b000000") for path in trainer.checkpoints.paths())

@@ -34,7 +34,7 @@ def ranks_of(run):
     found = []
     for pid in processes_of(run):
         words = (Path("/proc") / str(pid) / "cmdline").read_bytes().split(b"\0")
-        if words[0] == sys.executable.encode() and b"launch.train" in words:
+        if words[0] == sys.executable.encode() and words[2].endswith(b"launch.train"):
             found.append(pid)
     return sorted(found)
 
