@@ -51,7 +51,7 @@ def wait_for_steps(run, process, steps=3, limit=240):
 
 
 def ends(process, run, limit=LIMIT_S):
-    """The exit code and the output of a job that has to end within `limit` seconds and leave no process and no memory."""
+    """The exit code and the output of a job that has to end within `limit` seconds and leave no process, no memory."""
     try:
         output, errors = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
