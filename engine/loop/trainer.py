@@ -296,7 +296,7 @@ class Trainer:
             append_evaluation(self.folder, {"epoch": epoch, "weights": kind, **asdict(result)})
 
     def save(self, result=None):
-        """Writes a checkpoint of where the run stands and returns its folder; result ranks it for `best`. Collective."""
+        """Writes a checkpoint of where the run stands; returns its folder. result ranks it for `best`. Collective."""
         path = self.checkpoints.save(
             self.step,
             self.position,

@@ -114,7 +114,7 @@ class Resolved:
 
 
 def read_settings(arguments, program, *more):
-    """Returns (Resolved,) for the command line of a training run. more: dataclasses of further flags, which come behind.
+    """Returns (Resolved,) for the command line of a training run. more: dataclasses of further flags, added behind.
 
     Weakest first: defaults, the net's recipe, its changes for the embedded images, --config FILE (or the config.yaml of
     --resume RUN, or of a run that --auto_resume goes on with), flags. Raises ValueError with one line for a bad value.
