@@ -273,7 +273,7 @@ class Trainer:
             callback.on_epoch(self, epoch)
 
     def evaluate(self):
-        """Evaluates the weights, and their average if there is one; writes eval.json and eval_averaged.json. Collective.
+        """Evaluates the weights, and their average if there is one; writes eval.json, eval_averaged.json. Collective.
 
         Returns the EvalResult of the weights; that of the average is in `averaged_evaluation`.
         """

@@ -15,16 +15,8 @@ def command_line(command, ranks=1):
     started_by = os.environ.get(STARTED_BY)
     if started_by and ranks > 1:
         return started_by if command == "train" else f"{started_by} {command}"
-    words = f"{program()} {command}" if _console_script() else f"{python()} -m {room()}.{command}"
+    words = f"{python()} -m {room()}.{command}"
     return f"mpirun -n {ranks} {words}" if ranks > 1 else words
-
-
-def program():
-    """Returns the words that start this program's Python, or the console script."""
-    if _console_script():
-        script = Path(sys.argv[0])
-        return script.name if shutil.which(script.name) else str(script)
-    return python()
 
 
 def python():
@@ -40,7 +32,3 @@ def room():
     """Returns "launch" in a command that was started so from a checkout, else "cellwright.launch"."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return "launch" if spec is not None and spec.name.startswith("launch.") else "cellwright.launch"
-
-
-def _console_script():
-    return getattr(sys.modules["__main__"], "__spec__", None) is None and Path(sys.argv[0]).name == "cellwright"
