@@ -113,9 +113,9 @@ class Trainer:
                 stream=stream,
             )
 
-    def run(self, start=Position()):
-        """Trains from a Position to the end and returns the last EvalResult, or None."""
-        self.position, self._saved_at = start, time.monotonic()
+    def run(self, start=None):
+        """Trains from a Position (None: the start) to the end and returns the last EvalResult, or None."""
+        self.position, self._saved_at = start or Position(), time.monotonic()
         if self.rank == 0 and self.folder is not None:
             self._metrics = Metrics(self.folder, self._steps_done())
             self._events = Events(self.folder / "events") if self.tensorboard else None
