@@ -21,7 +21,6 @@ class SampleWriter:
 
     def __init__(self, source, transform, seed, normalise=None, mask_bad=False):
         self.source, self.transform, self.seed, self.mask_bad = source, transform, seed, mask_bad
-        self.bad = {}  # sample -> reason
         self.spans = None  # a SpanRing while a profile is taken
         self.apply = ApplyTransform(transform, seed, normalise)
         self.whole_records = source.records is not None and normalise is None and transform.keeps_pixels(SIDE)
@@ -64,36 +63,39 @@ class SampleWriter:
 
     def _write_good(self, epoch, sample, out, row, found):
         """Writes `sample`, or what stands in for it, and returns the sample whose picture that is."""
-        if self._try(epoch, sample, sample, out, row):
+        reason = self._try(epoch, sample, sample, out, row)
+        if reason is None:
             return sample
-        found.append((sample, self.bad[sample]))
+        found.append((sample, reason))
         if self.mask_bad:
             out[:] = 0
             return None
         for other in substitutes(sample, len(self.source), self.seed):
-            if self._try(epoch, sample, other, out, row):
+            why = self._try(epoch, sample, other, out, row)
+            if why is None:
                 return other
-            found.append((other, self.bad[other]))
-        raise BadImage(f"{self.source.path(sample)}: {self.bad[sample]}, and no other file could take its place")
+            found.append((other, why))
+        raise BadImage(f"{self.source.path(sample)}: {reason}, and no other file could take its place")
 
     def _try(self, epoch, sample, file, out, row):
-        """Writes the picture of `file` with the random draws of `sample`; False where it cannot be used."""
-        if file in self.bad:
-            return False
+        """Writes the picture of `file` with the random draws of `sample`; returns why it cannot be used, or None.
+
+        Nothing is remembered of bad files: which samples stand in for which must not depend on what this worker
+        has seen before.
+        """
         try:
             t0 = perf_counter_ns()
             picture = open_picture(self.source.read(file), self.source.notes(file))
             t1 = perf_counter_ns()
             decode_ns = self.apply(picture, epoch, sample, out)
             t2 = perf_counter_ns()
-            row[READ_NS] += t1 - t0
-            row[DECODE_NS] += decode_ns
-            row[AUGMENT_NS] += t2 - t1 - decode_ns
-            if self.spans is not None:
-                self.spans.add(READ, t0, t1, file)
-                self.spans.add(DECODE, t1, t1 + decode_ns, file)
-                self.spans.add(AUGMENT, t1 + decode_ns, t2, file)
         except (BadImage, OSError) as error:
-            self.bad[file] = " ".join(str(error).split())[:200]
-            return False
-        return True
+            return " ".join(str(error).split())[:200]
+        row[READ_NS] += t1 - t0
+        row[DECODE_NS] += decode_ns
+        row[AUGMENT_NS] += t2 - t1 - decode_ns
+        if self.spans is not None:
+            self.spans.add(READ, t0, t1, file)
+            self.spans.add(DECODE, t1, t1 + decode_ns, file)
+            self.spans.add(AUGMENT, t1 + decode_ns, t2, file)
+        return None

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from cellwright.kernels.image.huffman import ac_table, complete_dc, dc_encoder, dc_table, slow_table
+from cellwright.kernels.image.huffman import ac_table, complete_dc, dc_encoder, dc_table, is_table, slow_table
 
 SOF0, _SOF1, EOI = 0xC0, 0xC1, 0xD9
 _DHT, _SOS, _DQT, _DRI, _COM = 0xC4, 0xDA, 0xDB, 0xDD, 0xFE
@@ -66,8 +66,10 @@ def _coder(bodies, selectors):
         ac = [tables[0x10 | selector & 15] for selector in selectors]
     except KeyError:
         return None
+    if not all(is_table(*table) for table in (*dc, *ac)):
+        return None
     full = [complete_dc(*table) for table in dc]
-    if None in full or any(len(symbols) != sum(counts) or not symbols for counts, symbols in (*dc, *ac)):
+    if None in full:
         return None
     segments = b""
     written = {selector >> 4: table for selector, table in zip(selectors, full)}
@@ -75,7 +77,8 @@ def _coder(bodies, selectors):
     for number, (counts, symbols) in written.items():
         segments += struct.pack(">BBHB", 0xFF, _DHT, 3 + 16 + len(symbols), number) + bytes(counts) + bytes(symbols)
     return Coder(
-        np.stack([dc_table(*table) for table in full]), np.stack([slow_table(*table) for table in full]),
+        # Read by the file's own tables, for a code that they lack is damage; only what is written needs the rest.
+        np.stack([dc_table(*table) for table in dc]), np.stack([slow_table(*table) for table in dc]),
         np.stack([ac_table(*table) for table in ac]), np.stack([slow_table(*table) for table in ac]),
         np.stack([dc_encoder(*table) for table in full]), segments,
     )  # fmt: skip
@@ -85,49 +88,58 @@ def read_frame(data):
     """The `Frame` of a baseline JPEG whose parts can be cut out, or None: progressive, arithmetic, with
     restart markers, CMYK, several scans, unusual sampling, damaged.
     """
-    at, head, huffman, frame = 2, [], [], None
     try:
-        while True:
-            if data[at] != 0xFF:
-                return None
-            marker = data[at + 1]
-            if marker == 0xFF:
-                at += 1
-                continue
-            size = data[at + 2] << 8 | data[at + 3]
-            if marker in _KEPT:
-                head.append(data[at : at + 2 + size])
-            elif marker == _DHT:
-                huffman.append(bytes(data[at + 4 : at + 2 + size]))
-            elif marker == _DRI:
-                if data[at + 4] or data[at + 5]:
-                    return None
-            elif marker in (SOF0, _SOF1):
-                if frame is not None:
-                    return None
-                frame = _read_sof(data[at + 4 : at + 2 + size])
-                if frame is None:
-                    return None
-            elif marker == _SOS:
-                break
-            elif not (_APP0 <= marker <= _APP15 or marker == _COM):
-                return None
-            at += 2 + size
-    except IndexError:
+        return _read_frame(data)
+    except (IndexError, struct.error):  # a segment that ends before what it should hold
         return None
-    scan_header = data[at : at + 2 + size]
-    if frame is None or data[at + 4] != len(frame[2]):
+
+
+def _read_frame(data):
+    head, huffman, sof, at = _read_segments(data)
+    if sof is None:
         return None
-    chosen = {scan_header[5 + 2 * k]: scan_header[6 + 2 * k] for k in range(len(frame[2]))}
-    if [c[0] for c in frame[2]] != list(chosen):
+    height, width, components = sof
+    scan_header = data[at : at + 4 + 2 * len(components) + 4]
+    end = at + 2 + (data[at + 2] << 8 | data[at + 3])
+    chosen = {scan_header[5 + 2 * k]: scan_header[6 + 2 * k] for k in range(len(components))}
+    whole_spectrum = bytes(scan_header[5 + 2 * len(components) :]) == b"\0\x3f\0"
+    if scan_header[4] != len(components) or [c[0] for c in components] != list(chosen) or not whole_spectrum:
         return None
     coder = _coder(tuple(huffman), tuple(chosen.values()))
-    if coder is None:
+    if coder is None or end != at + len(scan_header):
         return None
-    height, width, components = frame
     unit, blocks = _unit(components)
     units = -(-height // unit[0]), -(-width // unit[1])
-    return Frame(height, width, components, b"".join(head), scan_header, coder, at + 2 + size, unit, units, blocks)
+    return Frame(height, width, components, b"".join(head), scan_header, coder, end, unit, units, blocks)
+
+
+def _read_segments(data):
+    """(kept segments, bodies of the Huffman segments, what `_read_sof` gave, position of the scan's header) of what
+    is ahead of the first scan; the third is None where parts cannot be cut out.
+    """
+    at, head, huffman, sof = 2, [], [], None
+    while data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        size = data[at + 2] << 8 | data[at + 3]
+        if marker in _KEPT:
+            head.append(data[at : at + 2 + size])
+        elif marker == _DHT:
+            huffman.append(bytes(data[at + 4 : at + 2 + size]))
+        elif marker in (SOF0, _SOF1) and sof is None:
+            sof = _read_sof(data[at + 4 : at + 2 + size])
+            if sof is None:
+                break
+        elif marker == _SOS:
+            return head, huffman, sof, at
+        elif marker == _DRI and not (data[at + 4] or data[at + 5]):
+            pass
+        elif not (_APP0 <= marker <= _APP15 or marker == _COM):
+            break
+        at += 2 + size
+    return head, huffman, None, at
 
 
 @lru_cache(maxsize=64)

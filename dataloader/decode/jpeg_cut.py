@@ -124,12 +124,12 @@ def units_of_box(frame, box, shrink=1):
     rows, columns = frame.units
     top, left, height, width = box
     margin = 0 if (high, wide) == (8, 8) else shrink
-    return (
-        max(top - margin, 0) // high,
-        min(-(-(top + height + margin) // high), rows),
-        max(left - margin, 0) // wide,
-        min(-(-(left + width + margin) // wide), columns),
-    )
+    first, end = max(top - margin, 0) // high, min(-(-(top + height + margin) // high), rows)
+    begin, stop = max(left - margin, 0) // wide, min(-(-(left + width + margin) // wide), columns)
+    # The decoder repeats the chroma of pictures of up to 4 pixels a row instead of interpolating it.
+    while margin and min(stop * wide, frame.width) - begin * wide <= 4 * shrink and stop - begin < columns:
+        begin, stop = (begin - 1, stop) if begin else (begin, stop + 1)
+    return first, end, begin, stop
 
 
 def pack_notes(data):

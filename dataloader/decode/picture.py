@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from cellwright.dataloader.decode.guarded import decode_guarded
 from cellwright.dataloader.decode.image import BadImage, decode_jpeg, decode_other, picture_size
 from cellwright.dataloader.decode.jpeg import read_frame
 from cellwright.dataloader.decode.jpeg_cut import Cutter, units_of_box, unpack_notes
@@ -36,16 +37,26 @@ class Encoded:
         still have after shrinking; (0, 0) for no shrinking.
         """
         if self.kind != "jpeg":
-            return decode_other(self.data), 0, 0, 1
+            decode = decode_guarded if self.kind == "jpeg 2000" else decode_other
+            return self._checked(decode(self.data)), 0, 0, 1
         data, top, left = self.data, 0, 0
         shrink = _shrink(box, least)
         if box is not None:
             data, top, left = self._part(box, shrink)
         if shrink == 1:
-            return decode_jpeg(data), top, left, 1
+            image = decode_jpeg(data)
+            return self._checked(image) if data is self.data else image, top, left, 1
         height, width, _ = picture_size(data)
         image = decode_jpeg(data, min_factor=shrink, min_height=-(-height // shrink), min_width=-(-width // shrink))
         return image, top, left, shrink
+
+    def _checked(self, image):
+        """The decoded `image`, which must be of the size that the header told."""
+        if image.shape != (self.height, self.width, 3):
+            raise BadImage(
+                f"its header tells {self.width} x {self.height}, it holds {image.shape[1]} x {image.shape[0]}"
+            )
+        return image
 
     def _part(self, box, shrink):
         frame = read_frame(self.data) if self._pays(box, box[2] * box[3] / (self.height * self.width)) else None

@@ -21,6 +21,7 @@ def work(spec, ring_fd, sock, index):
     something to tell.
     """
     cv2.setNumThreads(0)
+    cv2.setLogLevel(0)  # what it says of damaged files is told in the quarantine
     if spec.cores:
         os.sched_setaffinity(0, {spec.cores[index % len(spec.cores)]})
     ring = RingBuffer.attach(ring_fd, spec.layout)

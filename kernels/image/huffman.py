@@ -8,6 +8,16 @@ END_OF_BLOCK = 128
 """What an end-of-block symbol adds to the coefficient's number: far beyond the 64 that a block holds."""
 
 
+def is_table(counts, symbols):
+    """True where `counts` and `symbols` are a table that decoders accept: no code too many for its length."""
+    codes = 0
+    for bits, count in enumerate(counts, 1):
+        codes = 2 * codes + count
+        if codes > 1 << bits:
+            return False
+    return 0 < len(symbols) == sum(counts) <= 256
+
+
 def canonical(counts, symbols):
     """(codes, lengths) of a table's symbols in their order: `counts` symbols of 1 to 16 bits."""
     codes, lengths, code = [], [], 0
