@@ -71,6 +71,8 @@ def read(arguments, program):
 
 def profile(job, resolved, own):
     """Makes the profile and returns the exit code. Collective."""
+    # A graph from MindSpore's compile cache has lost the names of its cells, and the kernels those of their layers.
+    resolved = dataclasses.replace(resolved, run=dataclasses.replace(resolved.run, compile_cache=False))
     from cellwright.engine import profiling
 
     world, settings, recipe = job.world, resolved.run, resolved.recipe

@@ -37,6 +37,20 @@ def folder(tmp_path_factory):
     return folder
 
 
+def test_a_second_profile_of_stock_kernels_knows_the_same_layers(tmp_path):
+    flags = ("--net", "tinydarknet", "--kernels", "stock", "--batch_size", 8, "--profile_steps", 2, "--warm_up", 1)
+    names = []
+    for number in range(2):
+        out = tmp_path / str(number)
+        command("launch.profile", *flags, "--out", out, XDG_CACHE_HOME=str(tmp_path / "cache"))
+        kernels = json.loads((out / "profile.json").read_text())["kernels"]
+        names.append({(kernel["kind"], kernel["layer"], kernel["phase"]) for kernel in kernels})
+    assert names[0] == names[1]
+    assert ("Conv2DBackpropFilter", "conv14.conv", "backward") in names[1]
+    compared = command("launch.profile", "--compare", tmp_path / "0/profile.json", tmp_path / "1/profile.json").stdout
+    assert " new " not in compared and " gone " not in compared
+
+
 def test_profile_trace_and_report_are_written_for_two_ranks(folder):
     made = json.loads((folder / "profile.json").read_text())
     assert [rank["rank"] for rank in made["ranks"]] == [0, 1]
