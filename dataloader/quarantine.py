@@ -1,6 +1,7 @@
 """Files that cannot be used: what takes their place, how many there are, and when that is too many."""
 
 import csv
+import math
 import os
 
 from cellwright.kernels.image.philox import below, philox4
@@ -10,7 +11,26 @@ _BLOCK_SUBSTITUTE = 1 << 20
 
 
 class TooManyBadFiles(RuntimeError):
-    """More files than allowed could not be used."""
+    """More files than allowed could not be used.
+
+    bad, samples: how many of how many. max_bad: the share that was allowed. file, reason: the last one.
+    """
+
+    def __init__(self, bad, samples, max_bad, file, reason):
+        super().__init__(bad, samples, max_bad, file, reason)
+        self.bad, self.samples, self.max_bad, self.file, self.reason = bad, samples, max_bad, file, reason
+
+    def told(self, setting="max_bad="):
+        """Returns the line for people; setting: what they type to change the limit."""
+        enough = math.ceil(1000 * (self.bad + 1) / self.samples) / 1000
+        return (
+            f"{self.bad} of {self.samples} files cannot be used, {setting}{self.max_bad:g} allows "
+            f"{int(self.max_bad * self.samples)}; the last one: {self.file}: {self.reason} "
+            f"(to go on without such files, {setting}{min(enough, 1):g} and more)"
+        )
+
+    def __str__(self):
+        return self.told()
 
 
 def substitutes(sample, samples, seed):
@@ -47,10 +67,7 @@ class Quarantine:
         if self.path:
             self._write(file, reason, epoch)
         if len(self.files) > self.max_bad * self.samples:
-            raise TooManyBadFiles(
-                f"{len(self.files)} of {self.samples} files cannot be used, max_bad={self.max_bad:g} allows "
-                f"{int(self.max_bad * self.samples)}; the last one: {file}: {reason}"
-            )
+            raise TooManyBadFiles(len(self.files), self.samples, self.max_bad, file, reason)
 
     def _write(self, file, reason, epoch):
         os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)

@@ -1,6 +1,7 @@
 """What a source of samples offers, and the form in which paths are kept."""
 
 import os
+from types import MappingProxyType
 
 import numpy as np
 
@@ -39,11 +40,13 @@ class Source:
     gives sample k as the bytes of an image file or as pixels.
 
     encoded: False where a sample costs next to nothing to decode. records: (N, 3073) uint8, CIFAR-10 records in
-    memory after `prepare`, which the workers read in one go.
+    memory after `prepare`, which the workers read in one go. skipped: kind -> count of what was found beside the
+    samples and left out: "hidden", "folder", or a file name's extension.
     """
 
     labels = None
     classes = ()
+    skipped = MappingProxyType({})
     records = None
     encoded = True
 
@@ -65,6 +68,11 @@ class Source:
     def notes(self, sample):
         """Where the parts of a sample's JPEG lie, as `decode.jpeg_cut.pack_notes` wrote it; empty where unknown."""
         return b""
+
+    def skipped_line(self):
+        """Returns what was left out as words, such as "3 .heic, 1 folder, 2 hidden"; empty for nothing."""
+        many = {kind: "s" if kind == "folder" and count > 1 else "" for kind, count in self.skipped.items()}
+        return ", ".join(f"{count} {kind}{many[kind]}" for kind, count in self.skipped.items())
 
     def prepare(self):
         """Called once where the workers are forked from, before they are: what is loaded here is shared by

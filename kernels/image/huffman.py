@@ -87,14 +87,14 @@ def _first_level(codes, lengths, symbols, bits):
 
 @numba.njit(cache=True, nogil=True)
 def _advance(symbol):
-    """By how many coefficients a symbol of an AC table moves on; far too many where baseline JPEG does not
-    have it.
+    """By how many coefficients a symbol of an AC table moves on; beyond the block, but not as far as its end does,
+    where baseline JPEG does not have it.
     """
     if symbol == 0:
         return END_OF_BLOCK
     if symbol == 0xF0:
         return 16
-    return (symbol >> 4) + 1 if symbol & 15 and (symbol & 15) <= 10 else 127
+    return (symbol >> 4) + 1 if symbol & 15 and (symbol & 15) <= 10 else 64
 
 
 @numba.njit(cache=True, nogil=True)

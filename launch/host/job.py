@@ -123,9 +123,10 @@ def run(work, read, arguments, program):
     """Runs `work(job, *read(arguments, program))` in this process and returns its exit code.
 
     The order matters: the loader's forkserver, MPI, MindSpore. A BadSetting is told by rank 0 in one line, exit code 2.
-    Any other exception on any rank ends the whole world with that rank's traceback, exit code 1.
+    Any other exception on any rank ends the whole world with that rank's traceback, exit code 1; of too many files that
+    cannot be read a line is enough.
     """
-    from cellwright.dataloader import start_forkserver
+    from cellwright.dataloader import TooManyBadFiles, start_forkserver
 
     start_forkserver()
     try:
@@ -146,6 +147,12 @@ def run(work, read, arguments, program):
         return 2
     except KeyboardInterrupt:
         return 130
+    except TooManyBadFiles as error:
+        log.failed(f"{program}: {error.told('--max_bad ')}\n")
+        job.close(crashed=True)
+        if world.size > 1:
+            world.comm.Abort(1)
+        return 1
     except Exception:
         log.failed(f"rank {world.rank} of {world.size} failed:\n{traceback.format_exc()}")
         job.close(crashed=True)

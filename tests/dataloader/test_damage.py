@@ -3,6 +3,7 @@
 import csv
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 from damage import cut_everywhere, damaged, jpegs, others
@@ -19,6 +20,7 @@ def cheap(monkeypatch):
     """Parts are decoded however little that wins, and headers that claim millions of pixels are refused."""
     monkeypatch.setattr(Encoded, "_pays", lambda *_: True)
     monkeypatch.setattr(image_module, "MAX_PIXELS", 200_000)
+    cv2.setLogLevel(0)
 
 
 def outcome(make):

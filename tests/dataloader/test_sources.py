@@ -3,10 +3,14 @@
 import os
 import time
 
+import cv2
 import numpy as np
 import pytest
 
 from cellwright.dataloader import Cifar10, ImageFolder, Sampler
+from cellwright.dataloader.decode.picture import Encoded
+from cellwright.dataloader.sources import formats
+from cellwright.dataloader.sources.formats import EXTENSIONS
 from cellwright.dataloader.sources.source import PathList
 
 
@@ -38,6 +42,46 @@ def test_classes_and_files_come_in_the_order_of_their_names(tree):
     assert source.labels.tolist() == [0, 0, 0, 1, 1]
     names = ["a/x.jpg", "a/y.webp", "a/Ä.bmp", "b/10.png", "b/2.JPEG"]
     assert [source.path(k) for k in range(5)] == [str(tree / name) for name in names]
+
+
+def test_what_is_no_image_is_counted_by_kind(tree, tmp_path):
+    assert ImageFolder(tree).skipped == {".md": 1, ".txt": 1, "hidden": 1}
+    for name in ("a/._x.jpg", "a/z.heic", "b/more/1.jpg", ".git/x.jpg", "a/LICENSE"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_bytes(b"")
+    for folder in (tree, tree / "a", tree / "b", tree / "c"):
+        os.utime(folder, (time.time() - 100,) * 2)
+    for _ in range(2):  # listed, and read from the index
+        source = ImageFolder(tree, tmp_path / "index")
+        assert source.classes == ["a", "b", "c"] and len(source) == 5
+        assert source.skipped_line() == "1 .heic, 1 .md, 1 .txt, 1 folder, 3 hidden, 1 without extension"
+
+
+def test_classes_of_numbers_may_be_sorted_by_value(tmp_path):
+    for name in ("2", "10", "1", "x3", "x12"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_bytes(b"")
+    assert ImageFolder(tmp_path).classes == ["1", "10", "2", "x12", "x3"]
+    source = ImageFolder(tmp_path, sort_classes="number")
+    assert source.classes == ["1", "2", "10", "x3", "x12"]
+    assert [os.path.basename(os.path.dirname(source.path(k))) for k in range(5)] == source.classes
+    with pytest.raises(ValueError, match="sort_classes='size': allowed are name, number"):
+        ImageFolder(tmp_path, sort_classes="size")
+
+
+def test_every_kind_that_opencv_reads_is_read(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    (tmp_path / "x").mkdir()
+    for extension in EXTENSIONS:
+        if extension != ".gif":
+            assert cv2.imwrite(str(tmp_path / "x" / f"image{extension}"), image)
+        else:
+            (tmp_path / "x" / "image.gif").write_bytes(formats._SMALLEST_GIF)
+    source = ImageFolder(tmp_path)
+    assert len(source) == len(EXTENSIONS) and not source.skipped
+    for k in range(len(source)):
+        picture = Encoded(source.read(k)) if not source.path(k).endswith("gif") else None
+        assert picture is None or picture.pixels()[0].shape == (40, 50, 3)
 
 
 def test_a_kept_index_is_used_until_a_class_folder_changes(tree, tmp_path, monkeypatch):

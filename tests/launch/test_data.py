@@ -79,4 +79,5 @@ def test_too_many_damaged_files_end_the_run(damaged, tmp_path_factory):
     root, victim = damaged
     _, done = train(tmp_path_factory, "--data_path", root, "--max_bad", 0.001, check=False)
     assert done.returncode == 1
-    assert "TooManyBadFiles" in done.stderr and str(victim) in done.stderr
+    assert "1 of 90 files cannot be used, --max_bad 0.001 allows 0" in done.stderr and str(victim) in done.stderr
+    assert "Traceback" not in done.stderr and "--max_bad 0.023 and more" in done.stderr
