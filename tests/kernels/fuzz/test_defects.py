@@ -5,13 +5,11 @@ import sys
 
 import numpy as np
 import pytest
-from fuzz.check import Step, check
+from fuzz.check import check
 from fuzz.defect_cells import OTHER_CELLS, Between, InTraining, Twins, conv
 from fuzz.networks import Network, step
-from fuzz.oracle import draw_values, outcome
 from mindspore import Tensor, nn
-from small_cells import difference
-from small_cells import outcome as measured
+from small_cells import difference, outcome
 
 from cellwright.engine.step.precision import apply_precision
 from cellwright.kernels.compiler import accelerate
@@ -83,16 +81,9 @@ def test_convolutions_of_few_channels(name):
 def test_several_norms_on_one_tensor_do_not_race():
     """Their gradients' coefficients were stored by one job and added to by another, on other threads."""
     ends = [step("norm", 1), step("norm", 1), step("norm", 1), step("add", 2, 3), step("add", 5, 4)]
-    racing = Network((2, 16, 5, 5), ((conv3(0, 40), *ends),))
-    values = draw_values(racing)
-    expected = outcome(racing, values)["gradient of b0.s0.weight"]
-    cell = accelerate(racing.build()).set_train()
-    for parameter in cell.get_parameters():
-        parameter.set_data(Tensor(values.arrays[parameter.name]))
-    run = Step(cell, Tensor(values.weights), cell.trainable_params())
-    for _ in range(200):
-        gradient = run(Tensor(values.arrays["x"]))[1][1][0].asnumpy()
-        assert np.linalg.norm(gradient - expected) < 1e-4 * np.linalg.norm(expected)
+    steps = conv3(0, 40), *ends
+    # Seen in one of fifteen programs, the first time that it ran.
+    assert not any(check(Network((2, 16, 5, 5), (steps,), seed)).wrong for seed in range(12))
 
 
 @known(3)
@@ -118,7 +109,7 @@ def compared(make, size=9, tolerance=1e-4):
     x = np.random.default_rng(3).normal(size=(3, 3, size, size)).astype(np.float32)
     stock, fast = make(), make()
     accelerate(fast)
-    distance, where = difference(measured(stock, x), measured(fast, x))
+    distance, where = difference(outcome(stock, x), outcome(fast, x))
     assert distance < tolerance, where
 
 
@@ -167,7 +158,7 @@ def test_twins_with_the_way_back_in_several_nodes():
         return nn.SequentialCell([conv(3, 16), nn.BatchNorm2d(16), nn.ReLU(), conv(16, 8), nn.BatchNorm2d(8)])
 
     stock, fast = Twins(make(), make()), Twins(*(accelerate(make(), backward_parts=3) for _ in range(2)))
-    distance, where = difference(measured(stock, x), measured(fast, x))
+    distance, where = difference(outcome(stock, x), outcome(fast, x))
     assert distance < 1e-4, where
 
 
@@ -180,7 +171,7 @@ def test_half_precision_after_accelerate(level):
         return nn.SequentialCell([conv(3, 16), nn.BatchNorm2d(16), nn.ReLU(), conv(16, 8)])
 
     stock, fast = apply_precision(make(), level), apply_precision(accelerate(make()), level)
-    distance, where = difference(measured(stock, x), measured(fast, x))
+    distance, where = difference(outcome(stock, x), outcome(fast, x))
     assert distance < 0.05, where
 
 
