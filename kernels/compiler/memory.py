@@ -14,14 +14,16 @@ class Block:
     last: int | None = None
 
 
-class Arena:
+class MemoryPlanner:
     """Memory whose blocks are named by number until `lay_out` gives them offsets; time goes on at each barrier."""
 
     def __init__(self):
         self.blocks, self.released, self._time = [], 0, 0
 
     def take(self, floats, from_the_beginning=False):
-        """Returns the number of a new block, in use from now on, or since ever: then no other one is written there before."""
+        """Returns the number of a new block, in use from now on, or since ever: then no other one is written there
+        before.
+        """
         self.blocks.append(Block(-(-floats // ALIGN) * ALIGN, 0 if from_the_beginning else self._time))
         return len(self.blocks) - 1
 

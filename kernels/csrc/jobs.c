@@ -5,21 +5,22 @@
 #include "onednn.h"
 #include "program.h"
 
-#define R(k) place(c, &job->r[k])
+#define ARGUMENTS(kind) const job_##kind##_t *a = &job->job_##kind;
+#define POINTER(name) float *name = place(c, &a->name);
 
-/* The per-thread array r[k] of another thread. */
-static double *of_thread(const op_t *job, const context_t *c, int k, int thread) {
-  return (double *)(c->work + job->r[k].offset + thread * job->r[k].stride);
+/* Another thread's part of an array that each thread has for itself. */
+static void *of_thread(const operand_t *operand, const context_t *c, int thread) {
+  return c->work + operand->offset + thread * operand->stride;
 }
 
-/* Joins the threads' means and squares, in their order. r: partial, mean, variance (biased). i: padded channels, H W. */
+/* Joins the threads' means and squares, in their order. variance: biased. */
 static void statistics(const op_t *job, const context_t *c) {
-  float *mean = R(1), *variance = R(2);
-  int64_t channels = job->i[0], hw = job->i[1];
+  ARGUMENTS(statistics) POINTER(mean) POINTER(variance)
+  int64_t channels = a->channels;
   for (int64_t k = 0; k < channels; k++) {
     double count = 0, average = 0, square = 0;
     for (int t = 0; t < c->threads; t++) {
-      double own = (double)((share(c, t + 1) - share(c, t)) * hw), *part = of_thread(job, c, 0, t);
+      double own = (double)((share(c, t + 1) - share(c, t)) * a->pixels), *part = of_thread(&a->partial, c, t);
       double delta = part[k] - average;
       average += delta * own / (count + own);
       square += part[channels + k] + delta * delta * count * own / (count + own);
@@ -30,15 +31,14 @@ static void statistics(const op_t *job, const context_t *c) {
   }
 }
 
-/* r: mean, variance, scale, shift, gamma, beta, moving mean, moving variance. i: channels, padded channels, numbers of a
- * channel. f: eps, momentum (share of the old value). The moving variance is fed with the unbiased one. */
+/* count: numbers of a channel. momentum: share of the old value. The moving variance is fed with the unbiased one. */
 static void norm(const op_t *job, const context_t *c) {
-  float *mean = R(0), *variance = R(1), *scale = R(2), *shift = R(3), *gamma = R(4), *beta = R(5);
-  float *moving_mean = R(6), *moving_variance = R(7);
-  double count = (double)job->i[2], unbiased = count > 1 ? count / (count - 1) : 1, momentum = job->f[1];
-  for (int64_t k = 0; k < job->i[1]; k++) {
-    int real = k < job->i[0];
-    scale[k] = real ? (float)(gamma[k] / sqrt(variance[k] + job->f[0])) : 0;
+  ARGUMENTS(norm) POINTER(mean) POINTER(variance) POINTER(scale) POINTER(shift) POINTER(gamma) POINTER(beta)
+  POINTER(moving_mean) POINTER(moving_variance)
+  double count = (double)a->count, unbiased = count > 1 ? count / (count - 1) : 1, momentum = a->momentum;
+  for (int64_t k = 0; k < a->padded; k++) {
+    int real = k < a->channels;
+    scale[k] = real ? (float)(gamma[k] / sqrt(variance[k] + a->eps)) : 0;
     shift[k] = real ? beta[k] : 0;
     if (!real || !moving_mean) continue;
     moving_mean[k] = (float)(momentum * moving_mean[k] + (1 - momentum) * mean[k]);
@@ -46,66 +46,92 @@ static void norm(const op_t *job, const context_t *c) {
   }
 }
 
-/* Evaluation: as norm, with r[0] a copy of the moving mean. */
+/* By the moving statistics, of which mean and variance become copies. */
 static void norm_fixed(const op_t *job, const context_t *c) {
-  float *mean = R(0), *scale = R(2), *shift = R(3), *gamma = R(4), *beta = R(5), *moving_mean = R(6);
-  float *moving_variance = R(7);
-  for (int64_t k = 0; k < job->i[1]; k++) {
-    int real = k < job->i[0];
+  ARGUMENTS(norm_fixed) POINTER(mean) POINTER(variance) POINTER(scale) POINTER(shift) POINTER(gamma) POINTER(beta)
+  POINTER(moving_mean) POINTER(moving_variance)
+  for (int64_t k = 0; k < a->padded; k++) {
+    int real = k < a->channels;
     mean[k] = real ? moving_mean[k] : 0;
-    scale[k] = real ? (float)(gamma[k] / sqrt(moving_variance[k] + job->f[0])) : 0;
+    if (variance) variance[k] = real ? moving_variance[k] : 1;
+    scale[k] = real ? (float)(gamma[k] / sqrt(moving_variance[k] + a->eps)) : 0;
     shift[k] = real ? beta[k] : 0;
   }
 }
 
-/* r: partial sums, variance, scale, gamma gradient, beta gradient, slope, constant. i: channels, padded channels, numbers of a
- * channel, add to slope and constant. The gradient of y is scale d + slope (y - mean) + constant. */
+/* count: numbers of a channel. add: to slope and constant. The gradient of y is scale d + slope (y - mean) + constant, without
+ * the last two if the statistics are fixed. */
 static void norm_gradient(const op_t *job, const context_t *c) {
-  float *variance = R(1), *scale = R(2), *gamma = R(3), *beta = R(4), *slope = R(5), *constant = R(6);
-  int64_t padded = job->i[1];
-  double count = (double)job->i[2];
+  ARGUMENTS(norm_gradient) POINTER(variance) POINTER(scale) POINTER(gamma) POINTER(beta) POINTER(slope) POINTER(constant)
+  int64_t padded = a->padded;
+  double count = (double)a->count;
   for (int64_t k = 0; k < padded; k++) {
-    double sum = 0, product = 0, inverse = 1 / (variance[k] + job->f[0]);
+    double sum = 0, product = 0, inverse = 1 / (variance[k] + a->eps);
     for (int t = 0; t < c->threads; t++) {
-      double *part = of_thread(job, c, 0, t);
+      double *part = of_thread(&a->partial, c, t);
       sum += part[k], product += part[padded + k];
     }
-    if (gamma && k < job->i[0]) gamma[k] = (float)(product * sqrt(inverse)), beta[k] = (float)sum;
+    if (gamma && k < a->channels) gamma[k] = (float)(product * sqrt(inverse));
+    if (beta && k < a->channels) beta[k] = (float)sum;
+    if (a->fixed) continue;
     float own_slope = (float)(-scale[k] * inverse * product / count), own_constant = (float)(-scale[k] * sum / count);
-    slope[k] = job->i[3] ? slope[k] + own_slope : own_slope;
-    constant[k] = job->i[3] ? constant[k] + own_constant : own_constant;
+    slope[k] = a->add ? slope[k] + own_slope : own_slope;
+    constant[k] = a->add ? constant[k] + own_constant : own_constant;
   }
 }
 
-/* Adds up the threads' floats in r[0], i[0] of them, into the first thread's. */
-static float *sum_threads(const op_t *job, const context_t *c) {
-  float *sum = (float *)of_thread(job, c, 0, 0);
+/* Adds up the threads' floats into the first thread's. */
+static float *sum_threads(const operand_t *operand, const context_t *c, int64_t floats) {
+  float *sum = of_thread(operand, c, 0);
   for (int t = 1; t < c->threads; t++) {
-    float *part = (float *)of_thread(job, c, 0, t);
-    for (int64_t k = 0; k < job->i[0]; k++) sum[k] += part[k];
+    float *part = of_thread(operand, c, t);
+    for (int64_t k = 0; k < floats; k++) sum[k] += part[k];
   }
   return sum;
 }
 
+static int weight_gradient(const op_t *job, const context_t *c) {
+  ARGUMENTS(weight_gradient)
+  return reorder_run(job->handle, c->thread, sum_threads(&a->sum, c, a->floats), place(c, &a->target));
+}
+
+static void bias_gradient(const op_t *job, const context_t *c) {
+  ARGUMENTS(bias_gradient)
+  memcpy(place(c, &a->target), sum_threads(&a->sum, c, a->floats), a->channels * sizeof(float));
+}
+
+/* An operation of the table on one image. */
+static int as_operation(op_t *op, const context_t *c, const operation_t *operations, int thread) {
+  context_t one = *c;
+  one.n = 1, one.thread = thread;
+  return operations[op->kind](op, &one);
+}
+
+static int import(const op_t *job, const context_t *c, const operation_t *operations) {
+  ARGUMENTS(import)
+  op_t op = {.kind = OP_IMPORT, .op_import = {a->source, a->target, a->channels, a->pixels}};
+  return as_operation(&op, c, operations, c->thread);
+}
+
+static int gather_gradient(const op_t *job, const context_t *c, const operation_t *operations) {
+  ARGUMENTS(gather_gradient)
+  op_t op = {.kind = OP_EXPORT, .op_export = {a->sum, a->target, a->channels, a->pixels}};
+  sum_threads(&a->sum, c, a->floats);
+  return as_operation(&op, c, operations, 0);
+}
+
 int run_job(const op_t *job, const context_t *c, int lanes) {
   const operation_t *operations = lanes == 16 ? operations16 : operations8;
-  context_t one = *c;
-  one.n = 1;
   switch (job->kind) {
-    case JOB_REORDER: return reorder_run(job->handle, c->thread, R(0), R(1));
+    case JOB_REORDER: return reorder_run(job->handle, c->thread, place(c, &job->job_reorder.source), place(c, &job->job_reorder.target));
     case JOB_STATISTICS: statistics(job, c); return 0;
     case JOB_NORM: norm(job, c); return 0;
     case JOB_NORM_FIXED: norm_fixed(job, c); return 0;
     case JOB_NORM_GRADIENT: norm_gradient(job, c); return 0;
-    case JOB_WEIGHT_GRADIENT: return reorder_run(job->handle, c->thread, sum_threads(job, c), R(1));
-    case JOB_BIAS_GRADIENT: memcpy(R(1), sum_threads(job, c), job->i[1] * sizeof(float)); return 0;
-    case JOB_IMPORT: return operations[OP_IMPORT](job, &one);
-    case JOB_GATHER_GRADIENT: {
-      op_t out = {.kind = OP_EXPORT, .r = {job->r[0], job->r[1]}, .i = {job->i[1], job->i[2]}};
-      sum_threads(job, c);
-      one.thread = 0;
-      return operations[OP_EXPORT](&out, &one);
-    }
-    default: return 74;
+    case JOB_WEIGHT_GRADIENT: return weight_gradient(job, c);
+    case JOB_BIAS_GRADIENT: bias_gradient(job, c); return 0;
+    case JOB_IMPORT: return import(job, c, operations);
+    case JOB_GATHER_GRADIENT: return gather_gradient(job, c, operations);
+    default: return ERROR_UNKNOWN_KIND;
   }
 }

@@ -12,7 +12,7 @@
 static pthread_mutex_t callers = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_INITIALIZER;
-static int wanted = 1, started;
+static int wanted = 1, started, started_all, alone;
 static uint64_t generation;
 static int running;
 static work_t job;
@@ -48,19 +48,30 @@ static void *serve(void *argument) {
   return 0;
 }
 
-static void start(void) {
-  for (int thread = 0; thread < wanted; thread++) {
+/* Where not one thread can be started, the callers do the work themselves. */
+int pool_start(void) {
+  pthread_mutex_lock(&lock);
+  for (int thread = 0; !started_all && thread < wanted; thread++) {
     pthread_t handle;
     if (pthread_create(&handle, 0, serve, (void *)(intptr_t)thread)) break;
     pthread_detach(handle);
     started = thread + 1;
   }
+  if (!started) started = alone = 1;
+  started_all = 1;
+  pthread_mutex_unlock(&lock);
+  return started;
 }
 
 void pool_run(work_t work, void *argument) {
   pthread_mutex_lock(&callers);
+  pool_start();
+  if (alone) {
+    work(0, argument);
+    pthread_mutex_unlock(&callers);
+    return;
+  }
   pthread_mutex_lock(&lock);
-  if (!started) start();
   job = work;
   job_argument = argument;
   running = started;

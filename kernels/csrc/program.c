@@ -2,20 +2,20 @@
  *
  * In a stage every thread takes its share of the batch chunk by chunk, all operations of the stage on one chunk before the next:
  * what one writes, the next finds in the cache. Stages end where a batch statistic is needed. A program keeps nothing between
- * runs: what the backward node needs is in the tape, a tensor that the forward node returns.
+ * runs: what the backward node needs is in a tensor that the forward node returns.
  */
 #include "program.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
+#include "onednn.h"
 #include "pool.h"
 
 #define EXPORT __attribute__((visibility("default")))
-#define ALIGN 16 /* floats */
+#define ALIGN 64 /* bytes */
 #define PHASES 3 /* jobs before the chunks: statistics, then what needs them; after the chunks: weight gradients */
 
 typedef struct {
@@ -30,11 +30,10 @@ typedef struct {
 } stage_t;
 
 typedef struct program {
-  int64_t key, shape[4], tape_index, lanes, work, scratch, tensors, sizes_count, stages_count;
+  int64_t key, shape[4], saved_index, work_index, lanes, threads, work, scratch, tensors, stages_count;
   int64_t *sizes; /* floats of each tensor of the node; the key has 0 */
   stage_t *stages;
-  struct program *first; /* of the nodes that one direction is cut into; they go on in a memory of their own */
-  float *own_work;       /* of the first one */
+  int64_t users; /* nodes that run it, and one for being found by others */
   struct program *next;
 } program_t;
 
@@ -46,22 +45,34 @@ typedef struct {
 } run_t;
 
 typedef int (*builder_t)(int64_t key, int64_t n, int64_t c, int64_t h, int64_t w);
+typedef void (*reporter_t)(int code);
 
 static program_t *programs;
 static builder_t builder;
+static reporter_t reporter;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER, running = PTHREAD_MUTEX_INITIALIZER;
 static float *work, *scratches[MAX_THREADS];
 static int64_t work_floats, scratch_floats;
 
+/* Numbers that tell a library built from another table: 0 its digest, 1 and 2 the bytes of its structures. */
+EXPORT int64_t cellwright_table(int what) {
+  return what == 0 ? TABLE_DIGEST : what == 1 ? (int64_t)sizeof(op_t) : (int64_t)sizeof(convolution_t);
+}
+
 static void run_jobs(run_t *run, int number, int phase, context_t *context) {
   stage_t *stage = &run->program->stages[number];
+  const list_t *jobs = &stage->jobs[phase];
   for (;;) {
     int k = atomic_fetch_add(&stage->next[phase], 1);
-    if (k >= stage->jobs[phase].count || atomic_load(&run->code)) return;
-    int64_t begin = clock_begin();
-    int code = run_job(&stage->jobs[phase].items[k], context, (int)run->program->lanes);
-    clock_end(begin, (intptr_t)run->program, 1, number, phase + 1, k, context->thread);
-    if (code) atomic_store(&run->code, code);
+    if (k >= jobs->count) return;
+    if (jobs->items[k].continues) continue;
+    do {
+      if (atomic_load(&run->code)) return;
+      int64_t begin = clock_begin();
+      int code = run_job(&jobs->items[k], context, (int)run->program->lanes);
+      clock_end(begin, (intptr_t)run->program, 1, number, phase + 1, k, context->thread);
+      if (code) atomic_store(&run->code, code);
+    } while (++k < jobs->count && jobs->items[k].continues);
   }
 }
 
@@ -110,59 +121,85 @@ static void run_share(int thread, void *argument) {
 
 static int grow(float **buffer, int64_t floats) {
   free(*buffer);
-  *buffer = aligned_alloc(64, ((size_t)floats * sizeof(float) + 63) / 64 * 64 + 64);
-  return *buffer ? 0 : 75;
+  *buffer = aligned_alloc(ALIGN, ((size_t)floats * sizeof(float) + ALIGN - 1) / ALIGN * ALIGN + ALIGN);
+  return *buffer ? 0 : ERROR_NO_MEMORY;
 }
 
 static int make_room(const program_t *program) {
-  if (program->first) {
-    if (!program->first->own_work && grow(&program->first->own_work, program->work)) return 75;
-  } else if (program->work > work_floats) {
+  if (program->work_index < 0 && program->work > work_floats) {
     work_floats = 0;
-    if (grow(&work, program->work)) return 75;
+    if (grow(&work, program->work)) return ERROR_NO_MEMORY;
     work_floats = program->work;
   }
   if (program->scratch > scratch_floats) {
     scratch_floats = 0;
     for (int thread = 0; thread < pool_threads(); thread++)
-      if (grow(&scratches[thread], program->scratch)) return 75;
+      if (grow(&scratches[thread], program->scratch)) return ERROR_NO_MEMORY;
     scratch_floats = program->scratch;
   }
   return 0;
 }
 
+static void destroy_list(list_t *list) {
+  for (int64_t k = 0; k < list->count; k++) {
+    op_t *op = &list->items[k];
+    if (!op->handle) continue;
+    if (op->kind == OP_CONV || op->kind == OP_WEIGHT_GRADIENT)
+      cellwright_conv_destroy(op->handle);
+    else
+      cellwright_reorder_destroy(op->handle);
+  }
+  free(list->items);
+}
+
+static void destroy(program_t *program) {
+  for (int64_t s = 0; s < program->stages_count; s++) {
+    destroy_list(&program->stages[s].operations);
+    for (int phase = 0; phase < PHASES; phase++) destroy_list(&program->stages[s].jobs[phase]);
+  }
+  free(program->stages);
+  free(program->sizes);
+  free(program);
+}
+
+/* A user of the program is done; nobody else has it if it was taken from the list, too. */
+static void leave(program_t *program) {
+  pthread_mutex_lock(&lock);
+  int64_t users = --program->users;
+  pthread_mutex_unlock(&lock);
+  if (!users) destroy(program);
+}
+
+/* The program of a key and shape, with one more user; 0 if there is none. */
 static program_t *find(int64_t key, const int64_t *shape) {
   pthread_mutex_lock(&lock);
   program_t *found = programs;
   while (found && (found->key != key || memcmp(found->shape, shape, sizeof found->shape))) found = found->next;
+  if (found) found->users++;
   pthread_mutex_unlock(&lock);
   return found;
 }
 
-/* The node. Its first tensor holds the program's key, the second is the network's input, whose shape selects the program. */
-EXPORT int cellwright_program(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes, void *stream,
-                              void *extra) {
-  (void)stream, (void)extra;
-  if (nparam < 3 || ndims[1] != 4 || strcmp(dtypes[0], "int64")) return 72;
-  int64_t key = *(int64_t *)params[0];
-  program_t *program = find(key, shapes[1]);
-  if (!program && builder && !builder(key, shapes[1][0], shapes[1][1], shapes[1][2], shapes[1][3]))
-    program = find(key, shapes[1]);
-  if (!program) return 73;
-  if (program->tensors != nparam) return 72;
+static float *aligned(void *tensor) { return (float *)(((uintptr_t)tensor + ALIGN - 1) / ALIGN * ALIGN); }
+
+static int check_tensors(const program_t *program, int nparam, int *ndims, int64_t **shapes, const char **dtypes) {
+  if (program->tensors != nparam) return ERROR_WRONG_TENSORS;
   for (int k = 1; k < nparam; k++) {
     int64_t floats = 1;
     for (int axis = 0; axis < ndims[k]; axis++) floats *= shapes[k][axis];
-    if (floats != program->sizes[k] || strcmp(dtypes[k], "float32")) return 72;
+    if (floats != program->sizes[k] || strcmp(dtypes[k], "float32")) return ERROR_WRONG_TENSORS;
   }
+  return 0;
+}
+
+static int run_program(program_t *program, void **params) {
   run_t run = {.program = program, .params = params};
-  if (program->tape_index >= 0)
-    run.tape = (float *)(((uintptr_t)params[program->tape_index] + 4 * ALIGN - 1) / (4 * ALIGN) * (4 * ALIGN));
+  if (program->saved_index >= 0) run.tape = aligned(params[program->saved_index]);
   pthread_mutex_lock(&running);
-  int code = make_room(program);
+  int code = pool_start() == program->threads ? make_room(program) : ERROR_NO_THREADS;
+  run.work = program->work_index >= 0 ? aligned(params[program->work_index]) : work;
   for (int64_t s = 0; s < program->stages_count; s++)
     for (int phase = 0; phase < PHASES; phase++) atomic_store(&program->stages[s].next[phase], 0);
-  run.work = program->first ? program->first->own_work : work;
   if (!code) {
     int64_t begin = clock_begin();
     pool_run(run_share, &run);
@@ -173,26 +210,54 @@ EXPORT int cellwright_program(int nparam, void **params, int *ndims, int64_t **s
   return code;
 }
 
-/* Building, from Python, one program at a time; a program is found by nodes once it is published. */
-EXPORT void cellwright_builder(builder_t function) { builder = function; }
+static int find_and_run(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes) {
+  if (nparam < 3 || ndims[1] != 4 || strcmp(dtypes[0], "int64")) return ERROR_WRONG_TENSORS;
+  int64_t key = *(int64_t *)params[0];
+  program_t *program = find(key, shapes[1]);
+  if (!program && builder && !builder(key, shapes[1][0], shapes[1][1], shapes[1][2], shapes[1][3]))
+    program = find(key, shapes[1]);
+  if (!program) return ERROR_NO_PROGRAM;
+  int code = check_tensors(program, nparam, ndims, shapes, dtypes);
+  if (!code) code = run_program(program, params);
+  leave(program);
+  return code;
+}
 
-/* first: the first of several programs that are one direction cut in pieces, where there is one. */
-EXPORT program_t *cellwright_program_new(int64_t key, const int64_t *shape, int64_t lanes, int64_t tape_index, int64_t tensors,
-                                         const int64_t *sizes, program_t *first) {
+/* The node. Its first tensor holds the program's key, the second is the network's input, whose shape selects the program. */
+EXPORT int cellwright_program(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes, void *stream,
+                              void *extra) {
+  (void)stream, (void)extra;
+  int code = find_and_run(nparam, params, ndims, shapes, dtypes);
+  if (code && reporter) reporter(code);
+  return code;
+}
+
+/* builder: makes a program that a node did not find. reporter: is told the error with which a node ends. */
+EXPORT void cellwright_callbacks(builder_t new_builder, reporter_t new_reporter) {
+  builder = new_builder, reporter = new_reporter;
+}
+
+/* Building, from Python, one program at a time; a program is found by nodes once it is published. saved_index, work_index: the
+ * tensors of the node that hold the saved tensors and, or -1, the work memory. Returns 0 without memory. */
+EXPORT program_t *cellwright_program_new(int64_t key, const int64_t *shape, int64_t lanes, int64_t threads,
+                                         int64_t saved_index, int64_t work_index, int64_t tensors, const int64_t *sizes) {
   program_t *program = calloc(1, sizeof *program);
-  if (!program) return 0;
-  program->key = key, program->lanes = lanes, program->tape_index = tape_index, program->tensors = tensors;
+  int64_t *copy = malloc(tensors * sizeof *sizes);
+  if (!program || !copy) {
+    free(program), free(copy);
+    return 0;
+  }
+  program->key = key, program->lanes = lanes, program->threads = threads, program->tensors = tensors;
+  program->saved_index = saved_index, program->work_index = work_index;
   memcpy(program->shape, shape, sizeof program->shape);
-  program->first = first;
-  if (first) first->first = first;
-  program->sizes = malloc(tensors * sizeof *sizes);
-  if (program->sizes) memcpy(program->sizes, sizes, tensors * sizeof *sizes);
+  program->sizes = memcpy(copy, sizes, tensors * sizeof *sizes);
+  program->users = 1;
   return program;
 }
 
 static int copy_list(list_t *list, const op_t *items, int64_t count) {
   list->items = malloc((count ? count : 1) * sizeof *items);
-  if (!list->items) return 75;
+  if (!list->items) return ERROR_NO_MEMORY;
   memcpy(list->items, items, count * sizeof *items);
   list->count = count;
   return 0;
@@ -201,14 +266,13 @@ static int copy_list(list_t *list, const op_t *items, int64_t count) {
 EXPORT int cellwright_program_stage(program_t *program, int64_t capacity, const op_t *operations, int64_t count,
                                     const op_t *const *jobs, const int64_t *job_counts) {
   stage_t *grown = realloc(program->stages, (program->stages_count + 1) * sizeof *grown);
-  if (!grown) return 75;
+  if (!grown) return ERROR_NO_MEMORY;
   program->stages = grown;
-  stage_t *stage = &grown[program->stages_count];
+  stage_t *stage = &grown[program->stages_count++];
   memset(stage, 0, sizeof *stage);
   stage->capacity = capacity;
   int code = copy_list(&stage->operations, operations, count);
-  for (int phase = 0; phase < PHASES; phase++) code |= copy_list(&stage->jobs[phase], jobs[phase], job_counts[phase]);
-  program->stages_count++;
+  for (int phase = 0; phase < PHASES && !code; phase++) code = copy_list(&stage->jobs[phase], jobs[phase], job_counts[phase]);
   return code;
 }
 
@@ -218,4 +282,16 @@ EXPORT void cellwright_program_publish(program_t *program, int64_t work_size, in
   program->next = programs;
   programs = program;
   pthread_mutex_unlock(&lock);
+}
+
+/* Frees a program, with its convolutions; one that runs is freed when it has ended. */
+EXPORT void cellwright_program_free(program_t *program) {
+  pthread_mutex_lock(&lock);
+  for (program_t **link = &programs; *link; link = &(*link)->next)
+    if (*link == program) {
+      *link = program->next;
+      break;
+    }
+  pthread_mutex_unlock(&lock);
+  leave(program);
 }

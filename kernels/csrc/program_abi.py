@@ -1,4 +1,4 @@
-"""The C side of programs: its structures, its functions and the numbers of its operations (program.h)."""
+"""The C side of programs: its structures, made from the table of operations, and its functions."""
 
 import ctypes
 import functools
@@ -7,71 +7,104 @@ from pathlib import Path
 
 import mindspore
 
+from cellwright.kernels.csrc.operations import BASES, CONVOLUTION, ERRORS, FIRST_JOB, JOBS, OPERATIONS, header
 from cellwright.kernels.csrc.shim import ShimMissing, shim
 
-REFS, INTS = 10, 12
-BASE_NONE, BASE_TAPE, BASE_WORK, BASE_SCRATCH, BASE_PER_THREAD = -1, -2, -3, -4, -5
-FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = range(3)
-
-KINDS = (
-    "conv", "weight_gradient", "import", "export", "copy", "add", "statistics", "affine", "norm_reduce", "apply", "max_pool",
-    "max_pool_gradient", "avg_pool", "avg_pool_gradient", "gather", "gather_gradient", "join", "join_gradient",
-)  # fmt: skip
-OP = {kind: number for number, kind in enumerate(KINDS)}
-JOBS = (
-    "reorder", "statistics", "norm", "norm_fixed", "norm_gradient", "weight_gradient", "bias_gradient", "import",
-    "gather_gradient",
-)  # fmt: skip
-JOB = {kind: 100 + number for number, kind in enumerate(JOBS)}
+BASE_NONE, BASE_SAVED, BASE_WORK, BASE_SCRATCH, BASE_PER_THREAD = (number for _, number, _ in BASES)
+FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = range(3)  # of a convolution
+MESSAGES = {number: text for _, number, text in ERRORS}
+KINDS = {("op", kind.name): kind for kind in OPERATIONS} | {("job", kind.name): kind for kind in JOBS}
+NUMBERS = {("op", kind.name): k for k, kind in enumerate(OPERATIONS)} | {
+    ("job", kind.name): FIRST_JOB + k for k, kind in enumerate(JOBS)
+}
 
 
-class Reference(ctypes.Structure):
+class Operand(ctypes.Structure):
+    """Where an operand lies: a base (or the number of a tensor of the node); the rest in floats."""
+
     _fields_ = [(name, ctypes.c_int64) for name in ("base", "offset", "stride", "channel")]
 
 
+def _structure(name, kind):
+    fields = [(operand, Operand) for operand in kind.operands]
+    fields += [(number, ctypes.c_int64) for number in kind.integers]
+    fields += [(number, ctypes.c_double) for number in kind.floats]
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
+
+
+class _Arguments(ctypes.Union):
+    _fields_ = [(f"{group}_{name}", _structure(name, kind)) for (group, name), kind in KINDS.items()]
+
+
 class Operation(ctypes.Structure):
+    """An operation or job; its arguments are the member of the union that has the group's and the kind's name."""
+
     _fields_ = [
         ("kind", ctypes.c_int64),
-        ("r", Reference * REFS),
-        ("i", ctypes.c_int64 * INTS),
-        ("f", ctypes.c_double * 4),
+        ("continues", ctypes.c_int64),
         ("handle", ctypes.c_void_p),
+        ("arguments", _Arguments),
     ]
 
 
+class Convolution(ctypes.Structure):
+    """What a convolution is made from."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in CONVOLUTION]
+
+
 Builder = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * 5)
+Reporter = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _i64 = ctypes.POINTER(ctypes.c_int64)
+_operations = ctypes.POINTER(Operation)
+# Result and arguments of each function.
+_FUNCTIONS = {
+    "onednn_open": (ctypes.c_int, [ctypes.c_char_p]),
+    "conv_create": (
+        ctypes.c_void_p,
+        [ctypes.c_int, ctypes.POINTER(Convolution), ctypes.c_int, ctypes.c_int, _i64],
+    ),
+    "conv_implementation": (ctypes.c_char_p, [ctypes.c_void_p]),
+    "conv_weights": (ctypes.c_int64, [ctypes.c_void_p]),
+    "conv_destroy": (None, [ctypes.c_void_p]),
+    "reorder_create": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int]),
+    "program_new": (ctypes.c_void_p, [ctypes.c_int64, _i64, *[ctypes.c_int64] * 5, _i64]),
+    "program_stage": (
+        ctypes.c_int,
+        [ctypes.c_void_p, ctypes.c_int64, _operations, ctypes.c_int64, ctypes.POINTER(_operations), _i64],
+    ),
+    "program_publish": (None, [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]),
+    "program_free": (None, [ctypes.c_void_p]),
+    "callbacks": (None, [Builder, Reporter]),
+}
+
+
+def check_table(lib):
+    """Raises ShimMissing if the library was built from another table of operations than this one."""
+    lib.cellwright_table.restype = ctypes.c_int64
+    found = [lib.cellwright_table(what) for what in range(3)]
+    if found != [header()[1], ctypes.sizeof(Operation), ctypes.sizeof(Convolution)]:
+        raise ShimMissing(
+            "the C shim was built from other sources: build it again; until then stock operators are used"
+        )
 
 
 @functools.lru_cache(maxsize=1)
 def library():
     """The shim with oneDNN opened; ShimMissing where this machine cannot run programs."""
     _, lib = shim()
+    if not hasattr(lib, "cellwright_table"):
+        raise ShimMissing("the C shim is an old one: build it again; until then stock operators are used")
+    check_table(lib)
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(lib, f"cellwright_{name}")
+        function.restype, function.argtypes = result, arguments
     path = Path(mindspore.__file__).parent / "lib" / "libdnnl.so.3"
-    lib.cellwright_onednn_open.argtypes = [ctypes.c_char_p]
     code = lib.cellwright_onednn_open(os.fsencode(path))
     if code:
         raise ShimMissing(f"{path} cannot be used (code {code}): stock operators are used")
     if not lib.cellwright_onednn_lanes():
         raise ShimMissing("this machine has neither AVX2 nor AVX-512: stock operators are used")
-    lib.cellwright_conv_create.restype = ctypes.c_void_p
-    lib.cellwright_conv_create.argtypes = [ctypes.c_int, _i64, ctypes.c_int, ctypes.c_int, _i64]
-    lib.cellwright_conv_implementation.restype = ctypes.c_char_p
-    lib.cellwright_conv_implementation.argtypes = [ctypes.c_void_p]
-    lib.cellwright_conv_weights.restype = ctypes.c_int64
-    lib.cellwright_conv_weights.argtypes = [ctypes.c_void_p]
-    lib.cellwright_reorder_create.restype = ctypes.c_void_p
-    lib.cellwright_reorder_create.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    lib.cellwright_program_new.restype = ctypes.c_void_p
-    lib.cellwright_program_new.argtypes = [
-        ctypes.c_int64, _i64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, _i64, ctypes.c_void_p,
-    ]  # fmt: skip
-    lists = ctypes.POINTER(ctypes.POINTER(Operation))
-    lib.cellwright_program_stage.argtypes = [
-        ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(Operation), ctypes.c_int64, lists, _i64,
-    ]  # fmt: skip
-    lib.cellwright_program_publish.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
-    lib.cellwright_builder.argtypes = [Builder]
     return lib
 
 
@@ -87,11 +120,15 @@ def integers(values):
 
 
 def convolution(direction, shape, sizes):
-    """Returns a convolution for chunks of these sizes: its handle and the floats of its weights."""
+    """Returns a convolution for chunks of these sizes: its handle and the floats of its weights.
+
+    shape: numbers by the names of CONVOLUTION. RuntimeError if oneDNN has none.
+    """
     lib = library()
-    handle = lib.cellwright_conv_create(direction, integers(shape), lanes(), len(sizes), integers(sizes))
+    described = Convolution(*(shape[name] for name in CONVOLUTION))
+    handle = lib.cellwright_conv_create(direction, ctypes.byref(described), lanes(), len(sizes), integers(sizes))
     if not handle:
-        raise ShimMissing(f"oneDNN has no convolution for {shape} in direction {direction}")
+        raise RuntimeError(f"oneDNN has no convolution for {shape} in direction {direction}")
     return handle, lib.cellwright_conv_weights(handle)
 
 
@@ -99,5 +136,5 @@ def reorder(handle, to_plain):
     """Returns the reorder between plain weights and the layout of this convolution."""
     made = library().cellwright_reorder_create(handle, int(to_plain))
     if not made:
-        raise ShimMissing("oneDNN has no reorder for these weights")
+        raise RuntimeError("oneDNN has no reorder for these weights")
     return made

@@ -7,11 +7,11 @@ from cellwright.kernels.csrc.shim import shim
 
 EVALUATION, FORWARD, INPUT_GRADIENT, BACKWARD = range(4)  # the parts of the backward have numbers from BACKWARD on
 
-plans = {}  # address of a program, which lasts as long as the process -> (direction, shape, stages), for a profile
+plans = {}  # address of a program -> (phase, shape, what gives its operations), for a profile
 
 
-def _node(family, direction, out_shape, outputs):
-    """The operator that runs one direction of a family."""
+def _node(programs, direction, out_shape, outputs):
+    """The operator that runs one direction of a program set."""
     path, _ = shim()
 
     def dtypes(*inputs):
@@ -23,67 +23,82 @@ def _node(family, direction, out_shape, outputs):
 
 
 class EvaluationNode(nn.Cell):
-    def __init__(self, family):
+    """Returns the result, by moving statistics."""
+
+    def __init__(self, programs):
         super().__init__()
-        self.key = mindspore.Tensor([family.keys[EVALUATION]], mindspore.int64)
+        self.key = mindspore.Tensor([programs.keys[EVALUATION]], mindspore.int64)
 
         def out_shape(*shapes):
-            return family.output_shape(tuple(shapes[1]))
+            return programs.output_shape(tuple(shapes[1]))
 
-        self.node = _node(family, EVALUATION, out_shape, 1)
+        self.node = _node(programs, EVALUATION, out_shape, 1)
 
     def construct(self, x, trainable, statistics):
         return self.node(self.key, x, *trainable, *statistics)
 
 
 class BackwardNode(nn.Cell):
-    """Returns the gradients of the parameters of a part and of all parts after it, which are those of earlier layers."""
+    """Returns the gradients of the parameters of a part and of all parts after it, which are those of earlier layers.
 
-    def __init__(self, family, part=0):
+    If there are several parts, the first one gives its work memory too, in which the others go on one after the other.
+    """
+
+    def __init__(self, programs, part=0):
         super().__init__()
-        self.key = mindspore.Tensor([family.keys[BACKWARD + part]], mindspore.int64)
-        first = 4 + sum(map(len, family.parts[part + 1 :]))
-        end = first + len(family.parts[part])
-        self.single, self.last = end - first == 1, part + 1 == len(family.parts)
+        self.key = mindspore.Tensor([programs.keys[BACKWARD + part]], mindspore.int64)
+        first = 4 + sum(map(len, programs.parts[part + 1 :]))
+        end = first + len(programs.parts[part])
+        self.first, self.last = part == 0, part + 1 == len(programs.parts)
+        hands_on = self.first and not self.last
+        self.single = end - first + hands_on == 1
 
         def out_shape(*shapes):
             own = [list(shape) for shape in shapes[first:end]]
+            if hands_on:
+                own.append([programs.work_floats(tuple(shapes[1]))])
             return own[0] if len(own) == 1 else tuple(own)
 
-        self.node = _node(family, BACKWARD + part, out_shape, end - first)
+        self.node = _node(programs, BACKWARD + part, out_shape, end - first + hands_on)
         # A chain of cells: the compiler does not take a loop on the backward (MindSpore 2.10).
-        self.rest = None if self.last else BackwardNode(family, part + 1)
+        self.rest = None if self.last else BackwardNode(programs, part + 1)
 
-    def construct(self, x, dout, tape, trainable, after):
-        own = self.node(self.key, x, dout, tape, *trainable, *after)
+    def construct(self, x, dout, saved, trainable, work):
+        own = self.node(self.key, x, dout, saved, *trainable, *work)
         if self.single:
             own = (own,)
         if self.last:
             return own
-        return self.rest(x, dout, tape, trainable, (own[0],)) + own
+        if self.first:
+            return self.rest(x, dout, saved, trainable, (own[-1],)) + own[:-1]
+        # The next part reads what this one has left in the work memory: it waits for one of its gradients.
+        work = ops.depend(work[0], own[0])
+        return self.rest(x, dout, saved, trainable, (work,)) + own
 
 
 class TrainingNode(nn.Cell):
-    """Returns the result and the tape; the gradient of the input is another node, which is dropped where nobody asks for it."""
+    """Returns the result and the saved tensors; the gradient of the input is another node, dropped where nobody asks
+    for it.
+    """
 
-    def __init__(self, family):
+    def __init__(self, programs):
         super().__init__()
         self.forward_key, self.input_key = (
-            mindspore.Tensor([family.keys[direction]], mindspore.int64) for direction in (FORWARD, INPUT_GRADIENT)
+            mindspore.Tensor([programs.keys[direction]], mindspore.int64) for direction in (FORWARD, INPUT_GRADIENT)
         )
 
         def forward_shape(*shapes):
             shape = tuple(shapes[1])
-            return family.output_shape(shape), [family.tape(shape)]
+            return programs.output_shape(shape), [programs.saved_floats(shape)]
 
         def input_shape(*shapes):
             return list(shapes[1])
 
-        self.forward = _node(family, FORWARD, forward_shape, 2)
+        self.forward = _node(programs, FORWARD, forward_shape, 2)
         # It moves the moving statistics: whatever reads or sets them keeps its place before or after.
         self.forward.add_prim_attr("side_effect_mem", True)
-        self.backward = BackwardNode(family)
-        self.input_gradient = _node(family, INPUT_GRADIENT, input_shape, 1)
+        self.backward = BackwardNode(programs)
+        self.input_gradient = _node(programs, INPUT_GRADIENT, input_shape, 1)
 
     def construct(self, x, trainable, statistics):
         return self.forward(self.forward_key, x, *trainable, *statistics)

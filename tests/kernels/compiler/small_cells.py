@@ -1,7 +1,9 @@
 """Small networks out of the layers that programs know, and what a step gives for them with and without programs."""
 
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import ParameterTuple, Tensor, nn, ops
+
+from cellwright.nets.genet import GlobalGather
 
 
 def conv(before, after, kernel, **settings):
@@ -24,17 +26,6 @@ class GlobalMean(nn.Cell):
 
     def construct(self, x):
         return self.mean(x, (2, 3))
-
-
-class GlobalGather(nn.Cell):
-    def __init__(self, channels, extent):
-        super().__init__()
-        self.extent = extent
-        self.weight = Parameter(np.zeros((channels, 1, extent, extent), np.float32), name="weight")
-        self.sum = ops.ReduceSum(keep_dims=True)
-
-    def construct(self, x):
-        return self.sum(x * self.weight.reshape((1, -1, self.extent, self.extent)), (2, 3))
 
 
 class Gated(nn.Cell):

@@ -40,9 +40,9 @@ def test_a_way_back_in_several_nodes_gives_the_same_bits(name, parts):
     whole, cut = SMALL[name](), SMALL[name]()
     x = images(whole)
     accelerate(whole)
-    family = accelerate(cut, backward_parts=parts).program_family
-    assert 1 < len(family.parts) <= parts
-    assert [p for part in reversed(family.parts) for p in part] == family.trainable
+    programs = accelerate(cut, backward_parts=parts).program_set
+    assert 1 < len(programs.parts) <= parts
+    assert [p for part in reversed(programs.parts) for p in part] == programs.trainable
     expected, found = outcome(whole, x), outcome(cut, x)
     assert list(expected) == list(found)
     for key in expected:
@@ -178,7 +178,8 @@ def test_without_the_shim_networks_stay_and_it_is_said_once(tmp_path):
         "pathlib.Path.exists = lambda self, **k: '_shim' not in self.name and exists(self, **k)\n"
         "import numpy as np, mindspore\n"
         "from mindspore import Tensor\n"
-        "from cellwright.kernels.compiler import accelerate, accelerated\nfrom cellwright.kernels.csrc import shim_available\n"
+        "from cellwright.kernels.compiler import accelerate, accelerated\n"
+        "from cellwright.kernels.csrc import shim_available\n"
         "from small_cells import SMALL, images\n"
         "networks = [accelerate(SMALL[name]()) for name in ('pools', 'residual')]\n"
         "assert not shim_available() and not any(map(accelerated, networks))\n"
@@ -192,7 +193,7 @@ def test_without_the_shim_networks_stay_and_it_is_said_once(tmp_path):
 
 def test_a_network_that_nobody_holds_goes_away():
     network = accelerate(SMALL["residual"]())
-    family = weakref.ref(network.program_family)
+    programs = weakref.ref(network.program_set)
     del network
     gc.collect()
-    assert family() is None
+    assert programs() is None

@@ -1,0 +1,42 @@
+"""ReLU and LeakyReLU: max(x, 0) + slope min(x, 0), of which only a view is made."""
+
+from mindspore import nn, ops
+
+from cellwright.kernels.compiler.layers.kind import Kind
+from cellwright.kernels.compiler.layers.residual_sum import ResidualSum
+from cellwright.kernels.compiler.symbols import Untraceable
+
+
+class Activation(Kind):
+    name = "act"
+    takes_sums = True
+
+    def lower(self, tensors, layer, value):
+        slope = layer.numbers["slope"]
+        if isinstance(value, ResidualSum):
+            return value.activated(tensors, slope)
+        view = tensors.tensor(value)
+        if view.slope != 1.0:
+            view = tensors.copy(view)
+        return tensors.view(view.stored, view.norm, slope)
+
+
+ACTIVATION = Activation()
+
+
+def _add(trace, x, slope):
+    if not 0.0 <= slope <= 1.0:
+        raise Untraceable(f"LeakyReLU with alpha {slope}")
+    return trace.add(ACTIVATION, x, numbers={"slope": slope})
+
+
+def _relu(trace, x):
+    return _add(trace, x, 0.0)
+
+
+CELLS = {
+    nn.ReLU: lambda trace, cell, x: _relu(trace, x),
+    nn.LeakyReLU: lambda trace, cell, x: _add(trace, x, float(cell.alpha)),
+}
+FUNCTIONS = {"relu": _relu}
+PRIMITIVES = {ops.ReLU: lambda trace, primitive, x: _relu(trace, x)}

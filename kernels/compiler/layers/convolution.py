@@ -1,0 +1,176 @@
+"""Convolutions, by oneDNN in its own layout of the weights."""
+
+import functools
+
+from mindspore import nn
+
+from cellwright.kernels.compiler.layers.kind import Kind
+from cellwright.kernels.compiler.layers.window import Padding, pair, window
+from cellwright.kernels.compiler.schedule import NONE
+from cellwright.kernels.compiler.symbols import Untraceable
+from cellwright.kernels.compiler.tensors import PLAIN
+from cellwright.kernels.csrc import program_abi as native
+
+
+class Convolution(Kind):
+    """numbers: kernel, stride, dilation (height, width), padding, groups, channels (of the result)."""
+
+    name = "conv"
+    reads_plain = True
+
+    def lower(self, tensors, layer, value):
+        view, numbers, channels = tensors.image(value), layer.numbers, layer.parameters["weight"].shape[1]
+        if channels * numbers["groups"] != view.stored.channels:
+            raise Untraceable(f"a convolution of {channels} channels is given {view.stored.channels}")
+        return self.store(tensors, layer, view)
+
+    def store(self, tensors, layer, view, flat=False):
+        """Returns the plain view of the result."""
+        numbers = layer.numbers
+        found, extents = window(
+            view.stored, numbers["kernel"], numbers["stride"], numbers["padding"], numbers["dilation"]
+        )
+        found = {name: found[name] for name in found if not name.startswith("padded")}
+        found |= {"dilation_height": numbers["dilation"][0], "dilation_width": numbers["dilation"][1]}
+        found["groups"] = numbers["groups"]
+        return tensors.store(
+            self, (numbers["channels"], *extents), (view,), numbers=found, parameters=layer.parameters, flat=flat
+        )
+
+    def forward(self, plan, stored):
+        view = stored.sources[0]
+        chunk_size = self._chunk_size(plan, stored)
+        plan.begin(chunk_size)
+        source = plan.value(view, dense=True)
+        plan.stages.chunk_sizes.append(chunk_size)
+        place, image = plan.place(stored), plan.floats(stored)
+        target = place if place.stride == image else plan.stages.take_scratch(image)
+        bias = plan.parameter(stored.parameters["bias"]) if "bias" in stored.parameters else NONE
+        prepare = self._prepare(plan, stored, native.FORWARD)
+        plan.operation("conv", prepare=prepare, source=source, bias=bias, target=target)
+        if target is not place:
+            plan.operation("copy", source=target, target=place, floats=image)
+
+    def backward(self, plan, stored):
+        view = stored.sources[0]
+        weight, bias = stored.parameters["weight"], stored.parameters.get("bias")
+        gives, needs = plan.gives(weight) or plan.gives(bias), plan.needs(view)
+        if not gives and not needs:
+            return
+        gradient = plan.ready(stored, dense=True)
+        plan.stages.chunk_sizes.append(self._chunk_size(plan, stored))
+        if gives:
+            source = plan.value(view, dense=True)
+            outputs = {"weight": plan.output(weight), "bias": plan.output(bias) if bias is not None else None}
+            prepare = functools.partial(_prepare_weight_gradient, shape(stored, bias is not None), outputs)
+            plan.operation("weight_gradient", prepare=prepare, source=source, gradient=gradient)
+        if not needs:
+            return
+        if view.stored.layout == PLAIN:
+            # oneDNN has nothing but reference loops for the gradient of plain images.
+            target = plan.stages.take_scratch(plan.floats(view.stored))
+            self._input_gradient(plan, stored, gradient, target)
+            plan.give_input(target)
+        else:
+            plan.share(view, lambda target: self._input_gradient(plan, stored, gradient, target))
+
+    def _input_gradient(self, plan, stored, gradient, target):
+        prepare = self._prepare(plan, stored, native.INPUT_GRADIENT)
+        plan.operation("conv", prepare=prepare, source=target, target=gradient)
+
+    def _chunk_size(self, plan, stored):
+        return plan.stages.chunk_size(plan.floats(stored.sources[0].stored) + plan.floats(stored))
+
+    def _prepare(self, plan, stored, direction):
+        numbers = shape(stored, direction == native.FORWARD and "bias" in stored.parameters)
+        if direction == native.INPUT_GRADIENT:
+            numbers["plain_source"] = 0
+        weights = plan.parameter(stored.parameters["weight"])
+        return functools.partial(_prepare_with_weights, direction, numbers, weights)
+
+
+def shape(stored, bias):
+    """Returns the numbers of a convolution by the names of the table."""
+    source = stored.sources[0].stored
+    return {
+        **stored.numbers,
+        "channels": source.channels,
+        "height": source.height,
+        "width": source.width,
+        "filters": stored.channels,
+        "out_height": stored.height,
+        "out_width": stored.width,
+        "bias": int(bias),
+        "plain_source": int(source.layout == PLAIN),
+    }
+
+
+def _prepare_with_weights(direction, numbers, weights, stages, entry, sizes):
+    """Makes the primitive of a convolution that reads weights, and the job that brings these into its layout."""
+    entry.handle, floats = native.convolution(direction, numbers, sizes)
+    entry.arguments["weights"] = stages.take_lasting(floats)
+    reorder = native.reorder(entry.handle, False)
+    target = entry.arguments["weights"]
+    stages.weights_job("reorder", entry.layer, handle=reorder, source=weights, target=target, floats=floats)
+
+
+def _prepare_weight_gradient(numbers, outputs, stages, entry, sizes):
+    """Makes the primitive of a weight gradient, the sums of each thread, and the jobs that add these up."""
+    entry.handle, floats = native.convolution(native.WEIGHT_GRADIENT, numbers, sizes)
+    arguments, filters = entry.arguments, numbers["filters"]
+    arguments.update(floats=floats, bias_floats=filters, sum=stages.take_per_thread(floats))
+    parts = [stages.take_per_thread(floats)]
+    reorder = native.reorder(entry.handle, True)
+    stages.gradient_job(
+        "weight_gradient", entry.layer, reorder, sum=arguments["sum"], target=outputs["weight"], floats=floats
+    )
+    if outputs["bias"] is not None:
+        arguments["bias_sum"] = stages.take_per_thread(filters)
+        parts.append(stages.take_per_thread(filters))
+        stages.gradient_job(
+            "bias_gradient",
+            entry.layer,
+            sum=arguments["bias_sum"],
+            target=outputs["bias"],
+            floats=filters,
+            channels=filters,
+        )
+    arguments.update(zip(("part", "bias_part"), parts))
+    for part in parts:
+        stages.work.release(part.offset)
+
+
+CONVOLUTION = Convolution()
+
+
+def _read(trace, cell, x):
+    if cell.group != 1 or pair(cell.dilation) != (1, 1) or cell.data_format != "NCHW":
+        raise Untraceable("grouped or dilated convolution")
+    sides = tuple(cell.padding) if isinstance(cell.padding, tuple) else (cell.padding,) * 4
+    padding = Padding(cell.pad_mode, sides)
+    numbers = {
+        "kernel": pair(cell.kernel_size),
+        "stride": pair(cell.stride),
+        "dilation": pair(cell.dilation),
+        "padding": padding,
+        "groups": cell.group,
+        "channels": cell.out_channels,
+    }
+    parameters = {"weight": cell.weight, **({"bias": cell.bias} if cell.has_bias else {})}
+    return trace.add(CONVOLUTION, x, numbers=numbers, parameters=parameters)
+
+
+def operation_cost(operation):
+    """Returns FLOPs and bytes for an image, and bytes for each run, of an operation of a convolution; see layers.cost.
+
+    operation: the schedule's entry, whose `prepare` holds the convolution's numbers.
+    """
+    numbers = next(value for value in operation.prepare.args if isinstance(value, dict) and "filters" in value)
+    pixels = numbers["out_height"] * numbers["out_width"]
+    weights = numbers["channels"] * numbers["filters"] // numbers["groups"]
+    weights *= numbers["kernel_height"] * numbers["kernel_width"]
+    moved = numbers["channels"] * numbers["height"] * numbers["width"] + numbers["filters"] * pixels
+    return 2.0 * weights * pixels, 4.0 * moved, 4.0 * weights
+
+
+CELLS = {nn.Conv2d: _read}

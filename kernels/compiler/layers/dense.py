@@ -1,0 +1,46 @@
+"""Dense layers behind a mean: convolutions of one pixel."""
+
+from mindspore import nn
+
+from cellwright.kernels.compiler.layers.convolution import Convolution
+from cellwright.kernels.compiler.layers.window import Padding
+from cellwright.kernels.compiler.symbols import Untraceable
+
+# The weights are copied into oneDNN's layout each step; above this size (numbers) the framework's matrix product,
+# which reads them as they are, is faster.
+_LARGEST = 8 << 20
+
+
+class Dense(Convolution):
+    name = "dense"
+    reads_plain = False
+
+    def lower(self, tensors, layer, value):
+        view, channels = tensors.tensor(value), layer.parameters["weight"].shape[1]
+        if not view.stored.flat:
+            raise Untraceable("a dense layer that is not behind a mean")
+        if channels != view.stored.channels:
+            raise Untraceable(f"a dense layer of {channels} inputs is given {view.stored.channels}")
+        return self.store(tensors, layer, view, flat=True)
+
+
+DENSE = Dense()
+
+
+def _read(trace, cell, x):
+    if cell.activation_flag or cell.weight.size > _LARGEST:
+        raise Untraceable("a dense layer that is large or has an activation")
+    one = (1, 1)
+    numbers = {
+        "kernel": one,
+        "stride": one,
+        "dilation": one,
+        "padding": Padding(),
+        "groups": 1,
+        "channels": cell.out_channels,
+    }
+    parameters = {"weight": cell.weight, **({"bias": cell.bias} if cell.has_bias else {})}
+    return trace.add(DENSE, x, numbers=numbers, parameters=parameters)
+
+
+CELLS = {nn.Dense: _read}

@@ -1,0 +1,22 @@
+"""What a kind of layer has to say to each pass of the compiler."""
+
+
+class Kind:
+    """One object for each kind of layer; a pass calls the method that has its name, and knows nothing else of kinds."""
+
+    name = ""
+    reads_plain = False  # it takes images as the framework has them, (N, C, H, W)
+
+    def lower(self, tensors, layer, *values):
+        """Returns the result of a traced layer: a View or a Deferred; values: those of its inputs."""
+        raise NotImplementedError
+
+    def forward(self, plan, stored):
+        """Adds the operations that write a stored tensor of this kind."""
+        raise NotImplementedError
+
+    def backward(self, plan, stored):
+        """Adds the operations that hand the gradient of a stored tensor of this kind on to what it was computed
+        from.
+        """
+        raise NotImplementedError

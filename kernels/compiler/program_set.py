@@ -1,0 +1,227 @@
+"""The programs of one traced network: its directions, each for any number of input shapes, found by key and shape."""
+
+import collections
+import hashlib
+import logging
+import weakref
+
+import numpy as np
+
+from cellwright.kernels.compiler import emit
+from cellwright.kernels.compiler.backward import Backward, Wanted
+from cellwright.kernels.compiler.forward import Evaluation, Forward
+from cellwright.kernels.compiler.layers.norm import STATISTICS
+from cellwright.kernels.compiler.lower import Tensors
+from cellwright.kernels.compiler.memory import ALIGN
+from cellwright.kernels.compiler.saved_tensors import SavedTensors
+from cellwright.kernels.compiler.symbols import Untraceable
+from cellwright.kernels.csrc import program_abi as native
+from cellwright.kernels.csrc.shim import set_threads
+from cellwright.kernels.nodes.program import BACKWARD, EVALUATION, FORWARD, INPUT_GRADIENT, plans
+
+_VERSION = 3  # of what a key stands for
+_TRIAL_SIZES = (224, 32, 7)
+_SHAPES = 16  # programs that are kept for a direction; of more shapes than that the oldest goes
+_PHASES = {EVALUATION: "evaluation", FORWARD: "forward"}
+
+logger = logging.getLogger("cellwright.kernels")
+
+
+class ProgramSet:
+    """parts: the way back to the parameters is cut into so many programs, each with about as many numbers of gradients.
+
+    Raises Untraceable where no size of image can be planned.
+    """
+
+    def __init__(self, trace, parts=1):
+        self.trace = trace
+        self.trainable = trace.parameters(("weight", "bias", "gamma", "beta"))
+        self.statistics = trace.parameters(STATISTICS)
+        self._tensors = {}
+        self.parts = [tuple(self.trainable)]
+        groups = self._try()
+        self.parts = _cut(groups, parts)  # the last layers first
+        self.trainable = [parameter for part in reversed(self.parts) for parameter in part]
+        text = f"{_VERSION} {native.lanes()} {trace.signature()}"
+        names = ["evaluation", "forward", "input"] + [
+            f"back {part} of {len(self.parts)}" for part in range(len(self.parts))
+        ]
+        self.keys = [
+            int.from_bytes(hashlib.sha256(f"{name} {text}".encode()).digest()[:8], "little") >> 1 for name in names
+        ]
+        _share(self)
+
+    def _try(self):
+        """Plans all directions for some size of image and returns the parameters in the order of their gradients, in
+        groups.
+        """
+        if not any(layer.kind.reads_plain for layer in self.trace.layers):
+            raise Untraceable("it has no convolution")
+        layers = self.trace.layers
+        first = next(layer for layer in layers if "weight" in layer.parameters or "gamma" in layer.parameters)
+        channels = (
+            first.parameters["weight"].shape[1] if "weight" in first.parameters else first.parameters["gamma"].size
+        )
+        # A gather has to meet the map that it was made for: its extent times the strides before it.
+        extents = {
+            layer.parameters["weight"].shape[2] for layer in layers if layer.kind.name == "gather" and layer.parameters
+        }
+        fitting = tuple(extent << halvings for extent in sorted(extents, reverse=True) for halvings in range(7))
+        reasons = []
+        for size in _TRIAL_SIZES + fitting:
+            shape = 2, channels, size, size
+            try:
+                for direction in (EVALUATION, FORWARD, INPUT_GRADIENT):
+                    self._plan(direction, shape, dry=True)
+                return self._plan(BACKWARD, shape, dry=True).groups
+            except Untraceable as reason:
+                reasons.append(reason)
+        raise reasons[0]
+
+    def tensors(self, shape):
+        """Returns the tensors for inputs of this shape (C, H, W)."""
+        if shape not in self._tensors:
+            self._tensors[shape] = Tensors(self.trace, shape, native.lanes())
+        return self._tensors[shape]
+
+    def output_shape(self, shape):
+        """Returns the shape of the result for inputs (N, C, H, W); ValueError if the network does not take such
+        inputs.
+        """
+        if len(shape) != 4:
+            raise ValueError(f"inputs of shape {tuple(shape)}: (N, C, H, W) is needed")
+        try:
+            tensors = self.tensors(tuple(shape[1:]))
+        except Untraceable as reason:
+            raise ValueError(f"inputs of shape {tuple(shape)}: {reason}") from None
+        stored = tensors.output.stored
+        return [shape[0], stored.channels] + ([] if tensors.flat else [stored.height, stored.width])
+
+    def saved_floats(self, shape):
+        """Returns the floats of the saved tensors, with room for aligning them."""
+        return SavedTensors(self.tensors(tuple(shape[1:])), shape[0]).floats + ALIGN
+
+    def _plan(self, direction, shape, **settings):
+        """Returns the plan of a direction for inputs (N, C, H, W), with its finished stages."""
+        tensors, images, threads = self.tensors(tuple(shape[1:])), shape[0], set_threads(0)
+        if direction in (EVALUATION, FORWARD):
+            kind = Forward if direction == FORWARD else Evaluation
+            plan = kind(tensors, images, threads, self.trainable + self.statistics, **settings)
+        else:
+            wanted = Wanted(input=True) if direction == INPUT_GRADIENT else Wanted(tuple(self.parts))
+            plan = Backward(tensors, images, threads, self.trainable, wanted, **settings)
+        plan.plan()
+        return plan
+
+    def work_floats(self, shape):
+        """Returns the floats of the work memory that the parts of the backward hand on, with room for aligning it."""
+        self.build(BACKWARD, shape)
+        return _work_floats[self.keys[BACKWARD], shape]
+
+    def _sizes(self, direction, shape, work_floats):
+        """Returns the floats of all tensors of the node, and the numbers of the saved and of the work tensor among
+        them.
+        """
+        saved, parameters = self.saved_floats(shape), [_numbers(parameter) for parameter in self.trainable]
+        image, result = int(np.prod(shape)), int(np.prod(self.output_shape(shape)))
+        if direction in (EVALUATION, FORWARD):
+            sizes = [0, image, *parameters, *map(_numbers, self.statistics), result]
+            return (sizes, -1, -1) if direction == EVALUATION else (sizes + [saved], len(sizes), -1)
+        sizes = [0, image, result, saved, *parameters]
+        if direction == INPUT_GRADIENT:
+            return sizes + [image], 3, -1
+        part, several = direction - BACKWARD, len(self.parts) > 1
+        own = list(map(_numbers, self.parts[part]))
+        if not several:
+            return sizes + own, 3, -1
+        if part:
+            return sizes + [work_floats, *own], 3, len(sizes)
+        return sizes + [*own, work_floats], 3, len(sizes) + len(own)
+
+    def build(self, direction, shape):
+        """Makes the programs of a direction and lets nodes find them; the parts of the backward are made together."""
+        if shape in _programs[self.keys[direction]]:
+            return
+        stages = self._plan(direction, shape).stages
+        directions = [direction] if direction < BACKWARD else range(BACKWARD, BACKWARD + len(self.parts))
+        bounds = [0, *stages.cuts, len(stages.closed)]
+        for number, begin, end in zip(directions, bounds, bounds[1:]):
+            closed = stages.closed[begin:end]
+            sizes, saved_index, work_index = self._sizes(number, shape, stages.work_floats + ALIGN)
+            memory = stages.work_floats, stages.scratch_floats
+            program = emit.emit(
+                self.keys[number], shape, closed, memory, sizes, saved_index, work_index, set_threads(0)
+            )
+            _work_floats[self.keys[number], shape] = stages.work_floats + ALIGN
+            phase = _PHASES.get(number, "backward")
+            plans[program] = phase, shape, lambda c=closed, p=phase, i=number == INPUT_GRADIENT: emit.describe(c, p, i)
+            _keep(self.keys[number], shape, program)
+
+
+def _numbers(parameter):
+    return int(np.prod(parameter.shape))
+
+
+def _cut(groups, parts):
+    """Returns the parameters as at most `parts` runs of about as many numbers each; a group, planned together, stays
+    whole.
+    """
+    total, runs, filled = sum(_numbers(parameter) for group in groups for parameter in group), [[]], 0
+    for group in groups:
+        numbers = sum(map(_numbers, group))
+        if runs[-1] and filled + numbers / 2 > total * len(runs) / parts:
+            runs.append([])
+        runs[-1].extend(group)
+        filled += numbers
+    return [tuple(reversed(run)) for run in runs if run]
+
+
+# Networks of the same structure share their programs; with the last of them these go.
+_sets = collections.defaultdict(weakref.WeakSet)  # key -> the program sets that have it
+_programs = collections.defaultdict(dict)  # key -> shape -> program, the oldest first
+_work_floats = {}  # key and shape -> floats of the work memory
+
+
+def _share(program_set):
+    for key in program_set.keys:
+        _sets[key].add(program_set)
+    weakref.finalize(program_set, _leave, tuple(program_set.keys)).atexit = False
+
+
+def _leave(keys):
+    for key in keys:
+        if not _sets[key]:
+            for shape in list(_programs[key]):
+                _free(key, shape)
+            del _sets[key], _programs[key]
+
+
+def _keep(key, shape, program):
+    _programs[key][shape] = program
+    if len(_programs[key]) > _SHAPES:
+        _free(key, next(iter(_programs[key])))
+
+
+def _free(key, shape):
+    program = _programs[key].pop(shape)
+    plans.pop(program, None)
+    _work_floats.pop((key, shape), None)
+    native.library().cellwright_program_free(program)
+
+
+@native.Builder
+def build(key, *shape):
+    """Called by a node that finds no program, on a thread of the runtime; 0 if there is one now."""
+    try:
+        found = next(iter(_sets[key]))
+        found.build(found.keys.index(key), shape)
+        return 0
+    except Exception:  # nothing may pass through the C code that called
+        logger.exception("no program for inputs of %s", shape)
+        return 1
+
+
+@native.Reporter
+def report(code):
+    """Called by a node that fails, before the framework raises its own error, which tells nothing but the code."""
+    logger.error("a program ended with error %d: %s", code, native.MESSAGES.get(code, "not in the table of errors"))

@@ -1,0 +1,225 @@
+/* Made by `python kernels/csrc/operations.py` from the table there; not to be edited. */
+#ifndef CELLWRIGHT_OPERATIONS_H
+#define CELLWRIGHT_OPERATIONS_H
+#include <stdint.h>
+
+/* Where an operand lies. `base`: the number of a tensor of the node, or one of these. In floats: offset, stride
+ * (of an image) and channel (where a part of a concatenation begins inside each image). */
+enum {
+  BASE_NONE = -1, /* nowhere */
+  BASE_TAPE = -2, /* saved from the forward to the backward node */
+  BASE_WORK = -3, /* all images, until the node ends */
+  BASE_SCRATCH = -4, /* one chunk, one thread, until the stage ends; offset for each image of the chunk's capacity */
+  BASE_PER_THREAD = -5, /* in the work memory; `stride` is that of a thread */
+};
+typedef struct {
+  int64_t base, offset, stride, channel;
+} operand_t;
+
+enum {
+  ERROR_UNBOUND = 70, /* no kernel is bound to this slot */
+  ERROR_UNPREPARED = 71, /* a primitive of oneDNN was not prepared for this size of chunk */
+  ERROR_WRONG_TENSORS = 72, /* tensors of other shapes, dtypes or number than the node was planned for */
+  ERROR_NO_PROGRAM = 73, /* no program could be made for inputs of this shape */
+  ERROR_UNKNOWN_KIND = 74, /* an operation that this library does not have */
+  ERROR_NO_MEMORY = 75, /* out of memory */
+  ERROR_UNKNOWN_GROUP = 76, /* no such group of ranks */
+  ERROR_RANKS_DIFFER = 77, /* the ranks add up different tensors */
+  ERROR_ONEDNN = 78, /* oneDNN could not run a primitive */
+  ERROR_NO_THREADS = 79, /* the threads could not be started */
+};
+
+typedef struct {
+  int64_t channels, height, width, filters, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width, top, left, groups, bias, plain_source;
+} convolution_t;
+
+typedef struct {
+  operand_t source, weights, bias, target;
+} op_conv_t;
+typedef struct {
+  operand_t source, sum, bias_sum, gradient, part, bias_part;
+  int64_t floats, bias_floats;
+} op_weight_gradient_t;
+typedef struct {
+  operand_t source, target;
+  int64_t channels, pixels;
+} op_import_t;
+typedef struct {
+  operand_t source, target;
+  int64_t channels, pixels;
+} op_export_t;
+typedef struct {
+  operand_t source, target;
+  int64_t floats;
+} op_copy_t;
+typedef struct {
+  operand_t source, target;
+  int64_t floats;
+} op_add_t;
+typedef struct {
+  operand_t source, partial;
+  int64_t blocks, pixels;
+} op_statistics_t;
+typedef struct {
+  operand_t source, target, mean, scale, shift;
+  int64_t blocks, pixels;
+  double slope;
+} op_affine_t;
+typedef struct {
+  operand_t gradient, source, mean, scale, shift, partial, kept;
+  int64_t blocks, pixels, keep;
+  double slope;
+} op_norm_reduce_t;
+typedef struct {
+  operand_t gradient, source, target, mean, scale, shift, slopes, constants;
+  int64_t blocks, pixels, activated, linear;
+  double slope;
+} op_apply_t;
+typedef struct {
+  operand_t source, target;
+  int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, top, left, padded_height, padded_width, zero_padded;
+} op_max_pool_t;
+typedef struct {
+  operand_t source, pooled, gradient, target;
+  int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, top, left, padded_height, padded_width, add;
+} op_max_pool_gradient_t;
+typedef struct {
+  operand_t source, target;
+  int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, top, left, padded_height, padded_width, count_padding, divisor;
+} op_avg_pool_t;
+typedef struct {
+  operand_t gradient, target;
+  int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, top, left, padded_height, padded_width, count_padding, divisor, add;
+} op_avg_pool_gradient_t;
+typedef struct {
+  operand_t source, target, weights;
+  int64_t blocks, pixels;
+} op_gather_t;
+typedef struct {
+  operand_t source, gradient, weights, target, sum;
+  int64_t blocks, pixels, add;
+} op_gather_gradient_t;
+typedef struct {
+  operand_t left, right, gate, target;
+  int64_t blocks, pixels;
+  double slope;
+} op_join_t;
+typedef struct {
+  operand_t left, joined, gate, gradient, target, gate_gradient;
+  int64_t blocks, pixels, add, add_gate;
+  double slope;
+} op_join_gradient_t;
+enum {
+  OP_CONV = 0,
+  OP_WEIGHT_GRADIENT = 1,
+  OP_IMPORT = 2,
+  OP_EXPORT = 3,
+  OP_COPY = 4,
+  OP_ADD = 5,
+  OP_STATISTICS = 6,
+  OP_AFFINE = 7,
+  OP_NORM_REDUCE = 8,
+  OP_APPLY = 9,
+  OP_MAX_POOL = 10,
+  OP_MAX_POOL_GRADIENT = 11,
+  OP_AVG_POOL = 12,
+  OP_AVG_POOL_GRADIENT = 13,
+  OP_GATHER = 14,
+  OP_GATHER_GRADIENT = 15,
+  OP_JOIN = 16,
+  OP_JOIN_GRADIENT = 17,
+  OP_KINDS = 18
+};
+
+typedef struct {
+  operand_t source, target;
+  int64_t floats;
+} job_reorder_t;
+typedef struct {
+  operand_t partial, mean, variance;
+  int64_t channels, pixels;
+} job_statistics_t;
+typedef struct {
+  operand_t mean, variance, scale, shift, gamma, beta, moving_mean, moving_variance;
+  int64_t channels, padded, count;
+  double eps, momentum;
+} job_norm_t;
+typedef struct {
+  operand_t mean, variance, scale, shift, gamma, beta, moving_mean, moving_variance;
+  int64_t channels, padded;
+  double eps;
+} job_norm_fixed_t;
+typedef struct {
+  operand_t partial, variance, scale, gamma, beta, slope, constant;
+  int64_t channels, padded, count, add, fixed;
+  double eps;
+} job_norm_gradient_t;
+typedef struct {
+  operand_t sum, target;
+  int64_t floats;
+} job_weight_gradient_t;
+typedef struct {
+  operand_t sum, target;
+  int64_t floats, channels;
+} job_bias_gradient_t;
+typedef struct {
+  operand_t source, target;
+  int64_t channels, pixels;
+} job_import_t;
+typedef struct {
+  operand_t sum, target;
+  int64_t floats, channels, pixels;
+} job_gather_gradient_t;
+enum {
+  JOB_REORDER = 100,
+  JOB_STATISTICS = 101,
+  JOB_NORM = 102,
+  JOB_NORM_FIXED = 103,
+  JOB_NORM_GRADIENT = 104,
+  JOB_WEIGHT_GRADIENT = 105,
+  JOB_BIAS_GRADIENT = 106,
+  JOB_IMPORT = 107,
+  JOB_GATHER_GRADIENT = 108,
+  JOB_KINDS = 9
+};
+
+/* continues: a job that the thread of the job before it goes on with. */
+typedef struct {
+  int64_t kind, continues;
+  void *handle;
+  union {
+    op_conv_t op_conv;
+    op_weight_gradient_t op_weight_gradient;
+    op_import_t op_import;
+    op_export_t op_export;
+    op_copy_t op_copy;
+    op_add_t op_add;
+    op_statistics_t op_statistics;
+    op_affine_t op_affine;
+    op_norm_reduce_t op_norm_reduce;
+    op_apply_t op_apply;
+    op_max_pool_t op_max_pool;
+    op_max_pool_gradient_t op_max_pool_gradient;
+    op_avg_pool_t op_avg_pool;
+    op_avg_pool_gradient_t op_avg_pool_gradient;
+    op_gather_t op_gather;
+    op_gather_gradient_t op_gather_gradient;
+    op_join_t op_join;
+    op_join_gradient_t op_join_gradient;
+    job_reorder_t job_reorder;
+    job_statistics_t job_statistics;
+    job_norm_t job_norm;
+    job_norm_fixed_t job_norm_fixed;
+    job_norm_gradient_t job_norm_gradient;
+    job_weight_gradient_t job_weight_gradient;
+    job_bias_gradient_t job_bias_gradient;
+    job_import_t job_import;
+    job_gather_gradient_t job_gather_gradient;
+  };
+} op_t;
+
+#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient)
+
+#define TABLE_DIGEST 11398417303139486ll
+
+#endif

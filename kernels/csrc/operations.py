@@ -1,0 +1,165 @@
+"""The one table of what programs are made of; `python kernels/csrc/operations.py` writes operations.h from it.
+
+The Python side (program_abi) makes its structures from the same table, and compares digest and sizes with those of the
+library when it is opened. It imports nothing of the project, so that it can be run from anywhere.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Kind(NamedTuple):
+    """An operation (on a chunk of images) or a job (on whole arrays): the names of its operands, integers and
+    floats.
+    """
+
+    name: str
+    operands: tuple
+    integers: tuple = ()
+    floats: tuple = ()
+
+
+def _kind(name, operands, integers="", floats=""):
+    return Kind(name, tuple(operands.split()), tuple(integers.split()), tuple(floats.split()))
+
+
+_PLANE = "blocks pixels"
+_WINDOW = (
+    "blocks height width out_height out_width kernel_height kernel_width stride_height stride_width top left"
+    " padded_height padded_width"
+)
+
+OPERATIONS = (
+    _kind("conv", "source weights bias target"),
+    _kind("weight_gradient", "source sum bias_sum gradient part bias_part", "floats bias_floats"),
+    _kind("import", "source target", "channels pixels"),
+    _kind("export", "source target", "channels pixels"),
+    _kind("copy", "source target", "floats"),
+    _kind("add", "source target", "floats"),
+    _kind("statistics", "source partial", _PLANE),
+    _kind("affine", "source target mean scale shift", _PLANE, "slope"),
+    _kind("norm_reduce", "gradient source mean scale shift partial kept", f"{_PLANE} keep", "slope"),
+    _kind("apply", "gradient source target mean scale shift slopes constants", f"{_PLANE} activated linear", "slope"),
+    _kind("max_pool", "source target", f"{_WINDOW} zero_padded"),
+    _kind("max_pool_gradient", "source pooled gradient target", f"{_WINDOW} add"),
+    _kind("avg_pool", "source target", f"{_WINDOW} count_padding divisor"),
+    _kind("avg_pool_gradient", "gradient target", f"{_WINDOW} count_padding divisor add"),
+    _kind("gather", "source target weights", _PLANE),
+    _kind("gather_gradient", "source gradient weights target sum", f"{_PLANE} add"),
+    _kind("join", "left right gate target", _PLANE, "slope"),
+    _kind("join_gradient", "left joined gate gradient target gate_gradient", f"{_PLANE} add add_gate", "slope"),
+)
+
+JOBS = (
+    _kind("reorder", "source target", "floats"),
+    _kind("statistics", "partial mean variance", "channels pixels"),
+    _kind(
+        "norm",
+        "mean variance scale shift gamma beta moving_mean moving_variance",
+        "channels padded count",
+        "eps momentum",
+    ),
+    _kind("norm_fixed", "mean variance scale shift gamma beta moving_mean moving_variance", "channels padded", "eps"),
+    _kind(
+        "norm_gradient",
+        "partial variance scale gamma beta slope constant",
+        "channels padded count add fixed",
+        "eps",
+    ),
+    _kind("weight_gradient", "sum target", "floats"),
+    _kind("bias_gradient", "sum target", "floats channels"),
+    _kind("import", "source target", "channels pixels"),
+    _kind("gather_gradient", "sum target", "floats channels pixels"),
+)
+FIRST_JOB = 100
+
+# What a convolution is made from, in this order.
+CONVOLUTION = (
+    "channels", "height", "width", "filters", "out_height", "out_width", "kernel_height", "kernel_width",
+    "stride_height", "stride_width", "dilation_height", "dilation_width", "top", "left", "groups", "bias",
+    "plain_source",
+)  # fmt: skip
+
+# Where an operand lies, if not in the tensor of the node with that number.
+BASES = (
+    ("NONE", -1, "nowhere"),
+    ("TAPE", -2, "saved from the forward to the backward node"),
+    ("WORK", -3, "all images, until the node ends"),
+    ("SCRATCH", -4, "one chunk, one thread, until the stage ends; offset for each image of the chunk's capacity"),
+    ("PER_THREAD", -5, "in the work memory; `stride` is that of a thread"),
+)
+
+ERRORS = (
+    ("UNBOUND", 70, "no kernel is bound to this slot"),
+    ("UNPREPARED", 71, "a primitive of oneDNN was not prepared for this size of chunk"),
+    ("WRONG_TENSORS", 72, "tensors of other shapes, dtypes or number than the node was planned for"),
+    ("NO_PROGRAM", 73, "no program could be made for inputs of this shape"),
+    ("UNKNOWN_KIND", 74, "an operation that this library does not have"),
+    ("NO_MEMORY", 75, "out of memory"),
+    ("UNKNOWN_GROUP", 76, "no such group of ranks"),
+    ("RANKS_DIFFER", 77, "the ranks add up different tensors"),
+    ("ONEDNN", 78, "oneDNN could not run a primitive"),
+    ("NO_THREADS", 79, "the threads could not be started"),
+)  # fmt: skip
+
+
+def _structure(kind, name):
+    fields = [f"  operand_t {', '.join(kind.operands)};"] if kind.operands else []
+    fields += [f"  int64_t {', '.join(kind.integers)};"] if kind.integers else []
+    fields += [f"  double {', '.join(kind.floats)};"] if kind.floats else []
+    return "\n".join(["typedef struct {", *fields, f"}} {name}_t;"])
+
+
+def header():
+    """Returns the text of operations.h."""
+    groups = (("op", "OP", OPERATIONS), ("job", "JOB", JOBS))
+    names = [f"{prefix}_{kind.name}" for prefix, _, kinds in groups for kind in kinds]
+    lines = [
+        "/* Made by `python kernels/csrc/operations.py` from the table there; not to be edited. */",
+        "#ifndef CELLWRIGHT_OPERATIONS_H",
+        "#define CELLWRIGHT_OPERATIONS_H",
+        "#include <stdint.h>",
+        "",
+        "/* Where an operand lies. `base`: the number of a tensor of the node, or one of these. In floats: offset, stride",
+        " * (of an image) and channel (where a part of a concatenation begins inside each image). */",
+        "enum {",
+        *(f"  BASE_{name} = {number}, /* {meaning} */" for name, number, meaning in BASES),
+        "};",
+        "typedef struct {",
+        "  int64_t base, offset, stride, channel;",
+        "} operand_t;",
+        "",
+        "enum {",
+        *(f"  ERROR_{name} = {number}, /* {meaning} */" for name, number, meaning in ERRORS),
+        "};",
+        "",
+        "typedef struct {",
+        f"  int64_t {', '.join(CONVOLUTION)};",
+        "} convolution_t;",
+        "",
+    ]
+    for prefix, upper, kinds in groups:
+        lines += [_structure(kind, f"{prefix}_{kind.name}") for kind in kinds]
+        first = 0 if prefix == "op" else FIRST_JOB
+        numbers = [f"  {upper}_{kind.name.upper()} = {first + k}," for k, kind in enumerate(kinds)]
+        lines += ["enum {", *numbers, f"  {upper}_KINDS = {len(kinds)}", "};", ""]
+    lines += [
+        "/* continues: a job that the thread of the job before it goes on with. */",
+        "typedef struct {",
+        "  int64_t kind, continues;",
+        "  void *handle;",
+        "  union {",
+        *(f"    {name}_t {name};" for name in names),
+        "  };",
+        "} op_t;",
+        "",
+        "#define EACH_OPERATION(X) " + " ".join(f"X({kind.name.upper()}, {kind.name})" for kind in OPERATIONS),
+    ]
+    text = "\n".join(lines)
+    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
+    return f"{text}\n\n#define TABLE_DIGEST {digest}ll\n\n#endif\n", digest
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("operations.h").write_text(header()[0], encoding="utf-8")
