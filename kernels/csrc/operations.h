@@ -3,8 +3,8 @@
 #define CELLWRIGHT_OPERATIONS_H
 #include <stdint.h>
 
-/* Where an operand lies. `base`: the number of a tensor of the node, or one of these. In floats: offset, stride
- * (of an image) and channel (where a part of a concatenation begins inside each image). */
+/* Where an operand lies. `base`: the number of a tensor of the node, or one of these. In floats: offset,
+ * stride (of an image) and channel (where a part of a concatenation begins inside each image). */
 enum {
   BASE_NONE = -1, /* nowhere */
   BASE_TAPE = -2, /* saved from the forward to the backward node */
@@ -220,6 +220,6 @@ typedef struct {
 
 #define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient)
 
-#define TABLE_DIGEST 11398417303139486ll
+#define TABLE_DIGEST 47020463065914439ll
 
 #endif
