@@ -132,3 +132,23 @@ def test_importing_engine_changes_nothing_global():
         "assert state() == before\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+OLD_NAMES = {"kernels.graph": ("accelerate", "restore", "GraphKernel", "AllFinite", "MpiAllreduce", "bridge_available")}
+
+
+@pytest.mark.parametrize("prefix", ["", "cellwright."])
+@pytest.mark.parametrize("module", OLD_NAMES)
+def test_old_names_work_for_one_release_and_say_so(prefix, module):
+    code = (
+        "import importlib, warnings\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        f"    old = importlib.import_module({prefix + module!r})\n"
+        "from cellwright.kernels.compiler import accelerate\n"
+        "assert old.accelerate is accelerate\n"
+        f"assert all(hasattr(old, name) for name in {OLD_NAMES[module]!r})\n"
+        "print(*{w.category.__name__ for w in caught if 'is now kernels.compiler' in str(w.message)})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "DeprecationWarning", done.stderr
