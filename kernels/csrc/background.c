@@ -8,28 +8,17 @@
 #include <string.h>
 
 #include "clock.h"
+#include "shared.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define QUEUE 1024
-#define SUMS 64
-#define PIECE (1 << 28) /* numbers: MPI's counts are ints */
-
-/* Handles are pointers in Open MPI and ints in MPICH; an int is read from the low half of the register. */
-typedef int (*allreduce_t)(const void *from, void *to, int count, intptr_t type, intptr_t operation, intptr_t comm);
 
 typedef struct {
-  allreduce_t allreduce;
-  intptr_t type, operation, comm;
-} sum_t;
-
-typedef struct {
-  const sum_t *sum;
-  char *from, *to;
-  int64_t count;
+  int64_t group, count;
+  float *from, *to;
 } job_t;
 
-static sum_t sums[SUMS];
-static int sums_count, running;
+static int running;
 static job_t queue[QUEUE];
 static int64_t started, done;
 static int code;
@@ -43,9 +32,9 @@ static void *work(void *unused) {
     while (done == started) pthread_cond_wait(&changed, &lock);
     job_t job = queue[done % QUEUE];
     pthread_mutex_unlock(&lock);
-    const sum_t *s = job.sum;
-    int64_t begin = clock_begin();
-    int failed = s->allreduce(job.from, job.to, (int)job.count, s->type, s->operation, s->comm);
+    int64_t begin = clock_begin(), starts[2] = {0, job.count};
+    row_t row = {&job.from, &job.to, starts, 1};
+    int failed = shared_sum(job.group, &row, 1);
     clock_end_node(begin, CLOCK_ALLREDUCE, job.count);
     pthread_mutex_lock(&lock);
     if (failed) code = failed;
@@ -55,27 +44,12 @@ static void *work(void *unused) {
   return 0;
 }
 
-/* Returns the number of a way to sum over ranks, or -1. The function is MPI_Allreduce. */
-EXPORT int cellwright_background_sum(allreduce_t allreduce, intptr_t type, intptr_t operation, intptr_t comm) {
-  if (sums_count == SUMS) return -1;
-  sums[sums_count] = (sum_t){allreduce, type, operation, comm};
-  return sums_count++;
-}
-
-static void hand_over(const sum_t *sum, char *from, char *to, int64_t count) {
-  while (started - done == QUEUE) pthread_cond_wait(&changed, &lock);
-  queue[started++ % QUEUE] = (job_t){.sum = sum, .from = from, .to = to, .count = count};
-  pthread_cond_broadcast(&changed);
-}
-
-/* The node: the number of the function, then any number of tensors, then as many results, which are there after the wait. */
+/* The node: the number of the group, then any number of tensors, then as many results, which are there after the wait. */
 EXPORT int cellwright_background_start(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes,
                                        void *stream, void *extra) {
   (void)stream, (void)extra;
   int64_t count = (nparam - 1) / 2;
   if (nparam < 3 || nparam % 2 == 0 || strcmp(dtypes[0], "int64")) return 72;
-  int64_t number = *(int64_t *)params[0];
-  if (number < 0 || number >= sums_count) return 76;
   pthread_mutex_lock(&lock);
   pthread_t thread;
   if (!running && pthread_create(&thread, 0, work, 0)) {
@@ -86,9 +60,9 @@ EXPORT int cellwright_background_start(int nparam, void **params, int *ndims, in
   for (int64_t k = 0; k < count; k++) {
     int64_t numbers = 1;
     for (int axis = 0; axis < ndims[1 + k]; axis++) numbers *= shapes[1 + k][axis];
-    for (int64_t from = 0; from < numbers; from += PIECE)
-      hand_over(&sums[number], (char *)params[1 + k] + 4 * from, (char *)params[1 + count + k] + 4 * from,
-                numbers - from < PIECE ? numbers - from : PIECE);
+    while (started - done == QUEUE) pthread_cond_wait(&changed, &lock);
+    queue[started++ % QUEUE] = (job_t){*(int64_t *)params[0], numbers, params[1 + k], params[1 + count + k]};
+    pthread_cond_broadcast(&changed);
   }
   pthread_mutex_unlock(&lock);
   return 0;

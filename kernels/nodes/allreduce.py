@@ -3,9 +3,6 @@
 import contextlib
 import ctypes
 import functools
-import mmap
-import os
-import re
 
 import mindspore
 import numpy as np
@@ -13,24 +10,15 @@ from mindspore import nn, ops
 
 from cellwright.kernels.csrc.shim import shim, shim_available
 from cellwright.kernels.nodes.custom_op import custom_op
+from cellwright.kernels.csrc.shared_group import mpi_library, share
 
 # MPI counts are C ints; a bucket above that goes in pieces.
 _PIECE = 1 << 30
 
 
-@functools.lru_cache(maxsize=1)
-def _mpi_library():
-    """The MPI library that mpi4py has loaded: its own copy of the same file would not share the world."""
-    with open("/proc/self/maps", encoding="utf-8") as maps:
-        found = re.search(r"\s(/\S*/libmpi\.so\S*)", maps.read())
-    if not found:
-        raise RuntimeError("no libmpi is loaded in this process: import mpi4py.MPI first")
-    return ctypes.CDLL(found.group(1))
-
-
 @functools.cache
 def _kernel(comm, float_type, sum_operation):
-    mpi_allreduce = _mpi_library().MPI_Allreduce
+    mpi_allreduce = mpi_library().MPI_Allreduce
     # Handles are pointers in Open MPI and ints in MPICH; an int is read from the low half of the register.
     mpi_allreduce.argtypes = [ctypes.c_ssize_t, ctypes.c_ssize_t, ctypes.c_int] + [ctypes.c_ssize_t] * 3
     mpi_allreduce.restype = ctypes.c_int
@@ -49,13 +37,6 @@ def _kernel(comm, float_type, sum_operation):
         return 0
 
     return allreduce
-
-
-def _background_sum(*handles):
-    """Returns the number by which the thread of kernels/csrc/background.c knows this sum, or -1."""
-    library, mpi = shim()[1], _mpi_library()
-    library.cellwright_background_sum.argtypes = [ctypes.c_void_p] + [ctypes.c_ssize_t] * 3
-    return library.cellwright_background_sum(ctypes.cast(mpi.MPI_Allreduce, ctypes.c_void_p), *handles)
 
 
 def _same(*values):
@@ -92,33 +73,34 @@ class MpiAllreduce(nn.Cell):
     """Returns the sums over all ranks of float32 tensors of any shapes: of one tensor a tensor, of several a tuple.
 
     Runs inside the graph, on CPU. Every rank must reach it with the same tensors in the same order: where a graph holds
-    several, order them with `ops.depend`. Ranks of one host add up through memory that they share; where ranks are on
-    several hosts, MPI_Allreduce does it. Without the C shim it goes through Python.
+    several, order them with `ops.depend`. Ranks of one host add up through memory that they share, in the order of the
+    ranks; between hosts the ranks that own the same part add up theirs over MPI, in the order of the hosts. All ranks
+    get the same bits, for any number of threads. Where memory cannot be shared, MPI_Allreduce does it; without the C
+    shim, through Python.
 
-    comm: an mpi4py communicator. `size` is its number of ranks. shared: False never uses shared memory. `several` is True where
-    several tensors cost no more than one of their size, so that joining them first gains nothing. overlap: where ranks are on
-    several hosts and MPI may be called by several threads, `overlaps` is True: `start(tensor)` then returns a tensor that will
-    hold the sum, while the graph goes on, and `wait(sums, tensors)` returns the sums when all are there.
+    comm: an mpi4py communicator. `size` is its number of ranks. shared: False never uses shared memory. host: the
+    communicator of those that share this rank's memory, by default those that MPI finds. `group` is the SharedGroup, or
+    None. `several` is True where several tensors cost no more than one of their size, so that joining them first gains
+    nothing. overlap: where ranks are on several hosts and MPI may be called by several threads, `overlaps` is True:
+    `start(tensor)` then returns a tensor that will hold the sum, while the graph goes on, and `wait(sums, tensors)`
+    returns the sums when all are there.
     """
 
-    def __init__(self, comm, shared=True, overlap=False):
+    def __init__(self, comm, shared=True, overlap=False, host=None):
         super().__init__()
         self.size = comm.Get_size()
-        group = share(comm) if shared and shim_available() else None
-        self.shared = self.several = group is not None
-        self.overlaps = False
+        self.group = share(comm, host) if shared and shim_available() else None
+        self.shared = self.group is not None
+        self.overlaps = overlap and self.shared and self.group.hosts > 1 and self._start_thread(comm, host)
+        self.several = self.shared and not self.overlaps
         if self.shared:
-            self.group = mindspore.Tensor([group], mindspore.int64)
-            self.allreduce = ops.Custom(
-                f"{shim()[0]}:cellwright_shared_allreduce", _same_after_first, _float32_after_first, func_type="aot"
-            )
+            self.number = mindspore.Tensor([self.group.number], mindspore.int64)
+            self.allreduce = _node("cellwright_shared_allreduce", _same_after_first, _float32_after_first)
         elif shim_available():
             from mpi4py import MPI
 
             handles = (MPI._handleof(comm), MPI._handleof(MPI.FLOAT), MPI._handleof(MPI.SUM))
             self.allreduce = custom_op(_kernel(*handles), _same, _float32)
-            if overlap and MPI.Query_thread() == MPI.THREAD_MULTIPLE:
-                self._start_thread(comm.Dup(), *handles[1:])  # its messages must not meet those of other nodes
         else:
 
             def through_python(*tensors):
@@ -131,36 +113,40 @@ class MpiAllreduce(nn.Cell):
             self.allreduce = ops.Custom(through_python, _same, _float32, func_type="pyfunc")
 
     def construct(self, *tensors):
-        return self.allreduce(self.group, *tensors) if self.shared else self.allreduce(*tensors)
+        return self.allreduce(self.number, *tensors) if self.shared else self.allreduce(*tensors)
 
-    def _start_thread(self, comm, *types):
+    def _start_thread(self, comm, host):
         from mpi4py import MPI
 
-        _kept.append(comm)
-        number = _background_sum(*types, MPI._handleof(comm))
-        self.overlaps = number >= 0
-        self.number = mindspore.Tensor([number], mindspore.int64)
-        path = shim()[0]
-        self.begin = ops.Custom(
-            f"{path}:cellwright_background_start", _same_after_first, _float32_after_first, func_type="aot"
-        )
-        self.end = ops.Custom(f"{path}:cellwright_background_wait", _one_number, _float32_first, func_type="aot")
+        # A group of its own: its messages must not meet those of other nodes.
+        group = share(comm, host) if MPI.Query_thread() == MPI.THREAD_MULTIPLE else None
+        if group is None:
+            return False
+        self.late_number = mindspore.Tensor([group.number], mindspore.int64)
+        self.begin = _node("cellwright_background_start", _same_after_first, _float32_after_first)
+        self.end = _node("cellwright_background_wait", _one_number, _float32_first)
         self.end.add_prim_attr("side_effect_mem", True)
         self.map = ops.HyperMap()
+        return True
 
     def start(self, tensor):
-        return self.begin(self.number, tensor)
+        return self.begin(self.late_number, tensor)
 
     def wait(self, sums, tensors):
         done = self.end(*sums, *tensors)
         return self.map(ops.partial(_after, done), sums)
 
 
+def _node(function, shape, dtype):
+    return ops.Custom(f"{shim()[0]}:{function}", shape, dtype, func_type="aot")
+
+
 @contextlib.contextmanager
 def silence():
     """Context manager: shared-memory allreduces return their own inputs, to measure a step without communication.
 
-    To be entered and left by all ranks between two steps. Yields False where there is no shim; other allreduces go on as before.
+    To be entered and left by all ranks between two steps. Yields False where there is no shim; other allreduces go on
+    as before.
     """
     if not shim_available():
         yield False
@@ -171,47 +157,3 @@ def silence():
         yield True
     finally:
         library.cellwright_shared_silence(0)
-
-
-def share(comm):
-    """Returns the number of a new group of ranks that share memory, or None where they cannot. Collective.
-
-    The memory has no name: rank 0 holds it by a file descriptor that the others open, so nothing is left behind by ranks
-    that are killed.
-    """
-    from mpi4py import MPI
-
-    host = comm.Split_type(MPI.COMM_TYPE_SHARED, comm.Get_rank())
-    together = host.Get_size() == comm.Get_size() > 1
-    host.Free()
-    if not together:
-        return None
-    library = shim()[1]
-    library.cellwright_shared_bytes.restype = ctypes.c_int64
-    library.cellwright_shared_join.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
-    size, rank, ranks = library.cellwright_shared_bytes(comm.Get_size()), comm.Get_rank(), comm.Get_size()
-    descriptor = memory = None
-    try:
-        if rank == 0:
-            descriptor = os.memfd_create("cellwright-allreduce")
-            os.ftruncate(descriptor, size)
-    except OSError:
-        pass
-    path = comm.bcast(f"/proc/{os.getpid()}/fd/{descriptor}" if descriptor is not None else None)
-    try:
-        if descriptor is None and path is not None:
-            descriptor = os.open(path, os.O_RDWR)
-        memory = mmap.mmap(descriptor, size) if descriptor is not None else None
-    except OSError:
-        pass
-    everywhere = comm.allreduce(int(memory is not None), MPI.MIN)
-    if descriptor is not None:
-        os.close(descriptor)
-    if not everywhere:
-        return None
-    group = library.cellwright_shared_join(ctypes.addressof(ctypes.c_char.from_buffer(memory)), rank, ranks)
-    _kept.append(memory)
-    return group if comm.allreduce(group, MPI.MIN) >= 0 else None
-
-
-_kept = []  # for as long as the process lives: a node may still be running
