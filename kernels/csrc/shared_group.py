@@ -48,7 +48,7 @@ class SharedGroup:
     channels: int
 
     def sum(self, arrays):
-        """Returns the sums over ranks of float32 numpy arrays. Collective; RuntimeError where the ranks' shapes differ."""
+        """Returns the sums over ranks of float32 arrays. Collective; RuntimeError where the ranks' shapes differ."""
         given = [np.asarray(array, np.float32, order="C") for array in arrays]
         sums = [np.empty_like(array) for array in given]
         starts = np.cumsum([0, *(array.size for array in given)], dtype=np.int64)

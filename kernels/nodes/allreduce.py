@@ -8,9 +8,9 @@ import mindspore
 import numpy as np
 from mindspore import nn, ops
 
+from cellwright.kernels.csrc.shared_group import mpi_library, share
 from cellwright.kernels.csrc.shim import shim, shim_available
 from cellwright.kernels.nodes.custom_op import custom_op
-from cellwright.kernels.csrc.shared_group import mpi_library, share
 
 # MPI counts are C ints; a bucket above that goes in pieces.
 _PIECE = 1 << 30
