@@ -1,7 +1,7 @@
 """Runs a broken step again in one process:  python -m launch.replay CAPSULE
 
-A capsule is the folder that a run writes when its loss is not finite or steps overflow in a row: batch, weights and state.
-Prints what the run saw, the first layer that is not finite here, and what the step does here.
+A capsule is the folder that a run writes when its loss is not finite or steps overflow in a row: batch, weights and
+state. Prints what the run saw, the first layer that is not finite here, and what the step does here.
 """
 
 import sys
@@ -28,10 +28,10 @@ def _recipe(values):
 def replay_capsule(folder, device_target="CPU", threads=1):
     """Runs the capsule in a folder and returns (capsule, suspect line, StepReport)."""
     start_mindspore(device_target, 0, threads, 0)
-    from cellwright.engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep, read_capsule, replay
+    from cellwright.engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep, read_crash_dump, replay
     from cellwright.nets import create_network
 
-    capsule = read_capsule(folder)
+    capsule = read_crash_dump(folder)
     meta = capsule.meta
     if not meta["recipe"]:
         raise ValueError(f"{folder} holds no recipe: build the step yourself and call engine.replay(capsule, step)")
@@ -66,7 +66,7 @@ def main(arguments=None):
     print(f"step {meta['step']} of rank {meta['rank']} of {meta['ranks']}: {meta['trouble']}")
     samples = ", ".join(map(str, capsule.ids[:8])) + (" ..." if len(capsule.ids) > 8 else "")
     print(f"samples {samples}; weights {meta['weights_are']}")
-    print(f"then: first not finite was {meta['suspect']}")
+    print(f"then: first not finite was {meta['first_nonfinite']}")
     print(f"here: first not finite is {suspect}")
     print(
         f"here: loss {report.loss:g}, {'finite' if report.finite else 'not finite'}, loss scale {report.loss_scale:g}"

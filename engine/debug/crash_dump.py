@@ -1,4 +1,4 @@
-"""NaN capsules: all that is needed to run a broken step again, in one folder."""
+"""Crash dumps: all that is needed to run a broken step again, in one folder."""
 
 import json
 from dataclasses import dataclass
@@ -9,101 +9,139 @@ import numpy as np
 from mindspore import Tensor
 from safetensors.numpy import load_file, save_file
 
-from cellwright.engine.debug.nonfinite_search import first_suspect
+from cellwright.engine.debug.nonfinite_search import NOWHERE, first_nonfinite
+from cellwright.engine.step.nest import leaves, map_leaves, rebuild
 from cellwright.engine.storage.atomic_folder import whole_folder
 from cellwright.engine.storage.provenance import source_revision, versions
 
-
-class Diverged(RuntimeError):
-    """Raised when training cannot go on: the loss is not finite, or too many steps in a row overflowed."""
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
-class Capsule:
-    """What was written: the arrays of the batch, the weights, the state, and meta (position, scale, suspect, recipe)."""
+class CrashDump:
+    """What was written of a broken step.
 
-    images: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
+    batches: its micro-batches, each a tuple as the step's forward takes it, of numpy arrays. ids: their samples, (N,)
+    int64, -1 where unknown. parameters, state: numpy arrays by name. meta: position, loss scale, first_nonfinite,
+    settings of the step, recipe.
+    """
+
+    batches: tuple
     ids: np.ndarray
     parameters: dict
     state: dict
     meta: dict
 
 
-def write_capsule(path, step, batches, meta):
-    """Writes a capsule and returns the line that names the first suspect.
+def write_crash_dump(path, step, batches: list, meta: dict) -> str:
+    """Writes a crash dump and returns the line that names what was not finite first.
 
-    batches: the micro-batches of the broken update, tuples (images, labels, weights, ids or None). The weights are those
-    before the step if the loss scale drops overflows, else those after it (meta["weights_are"] says which).
-    meta: at least broken_loss_scale, the factor that the step used, and lr.
+    batches: the micro-batches of the broken update, pairs (batch, ids or None). The weights are those before the step
+    if the loss scale drops overflows, else those after it (meta["weights_are"] says which). meta: at least
+    broken_loss_scale, the factor that the step used, and lr.
     """
+    # A crash dump has the form in which the step took its batches, with the weights that it added.
+    completed = [step.completed(batch) for batch, _ in batches]
     now = float(step.update.scale.value.asnumpy())
     step.update.scale.value.set_data(Tensor(meta["broken_loss_scale"], ms.float32))
-    suspects = [first_suspect(step, *batch[:3]) for batch in batches]
+    found = _first(first_nonfinite(step, batch) for batch in completed)
     step.update.scale.value.set_data(Tensor(now, ms.float32))
-    suspect = next((line for line in suspects if not line.startswith("nowhere")), suspects[0])
-    if suspect.startswith("nowhere"):
-        suspect += "; the trouble was on another rank, or in the update"
-    images, labels, weights = (np.concatenate([batch[k] for batch in batches]) for k in range(3))
-    known = all(batch[3] is not None for batch in batches)
-    ids = np.concatenate([batch[3] for batch in batches]) if known else np.full(len(labels), -1, np.int64)
+    if found == NOWHERE:
+        found += "; the trouble was on another rank, or in the update"
     meta = {
         **meta,
-        "suspect": suspect,
+        "format": _FORMAT,
+        "first_nonfinite": found,
         "micro_batches": len(batches),
         "weights_are": "before the step" if step.update.drop else "after the step",
         "loss_scale": now,
+        "step_settings": step.settings,
         "amp_level": step.amp_level,
         "normalise": step.normalise,
         "seed": step.seed,
+        "nesting": map_leaves(lambda _: 0, completed[0]),
         "versions": versions(),
         "revision": source_revision(),
     }
     with whole_folder(path) as folder:
-        np.savez(folder / "batch.npz", images=images, labels=labels, weights=weights, ids=ids)
+        np.savez(folder / "batch.npz", **_arrays(completed), ids=_ids(completed, [ids for _, ids in batches]))
         save_file({p.name: p.asnumpy() for p in step.network.get_parameters()}, folder / "weights.safetensors")
         save_file({p.name: p.asnumpy() for p in step.state_parameters()}, folder / "state.safetensors")
         (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-    return suspect
+    return found
 
 
-def read_capsule(path):
-    """Returns the Capsule in a folder; ValueError if there is none."""
+def read_crash_dump(path) -> CrashDump:
+    """Returns the CrashDump in a folder, one of an older release too; ValueError if there is none."""
     path = Path(path)
     if not (path / "batch.npz").exists() or not (path / "meta.json").exists():
-        raise ValueError(f"{path} is not a capsule: it holds no batch.npz and meta.json")
+        raise ValueError(f"{path} is not a crash dump: it holds no batch.npz and meta.json")
     meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
-    with np.load(path / "batch.npz") as batch:
-        arrays = [batch[name] for name in ("images", "labels", "weights", "ids")]
-    return Capsule(*arrays, load_file(path / "weights.safetensors"), load_file(path / "state.safetensors"), meta)
+    with np.load(path / "batch.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    ids = arrays.pop("ids")
+    if meta.get("format", 1) == 1:  # of 0.2: one row of images, labels and weights
+        meta["first_nonfinite"] = meta.pop("suspect")
+        parts = [np.array_split(arrays[name], meta["micro_batches"]) for name in ("images", "labels", "weights")]
+        batches = tuple(zip(*parts))
+    else:
+        batches = tuple(
+            rebuild(_tuples(meta["nesting"]), {path: arrays[f"{number}/{path}"] for path, _ in leaves(meta["nesting"])})
+            for number in range(meta["micro_batches"])
+        )
+    return CrashDump(batches, ids, load_file(path / "weights.safetensors"), load_file(path / "state.safetensors"), meta)
 
 
-def replay(capsule, step):
-    """Runs a capsule's batch through a TrainOneStep of one rank that is built as the run's was.
+def replay(dump: CrashDump, step) -> tuple:
+    """Runs a crash dump's batches through a TrainOneStep of one rank that is built as the run's was.
 
-    Loads weights and state, and returns (suspect line, StepReport of the step).
+    Loads weights and state, and returns (the line that names what is not finite first, StepReport of the step). Raises
+    ValueError where the step is of another network.
     """
     for parameters, values in (
-        (step.network.get_parameters(), capsule.parameters),
-        (step.state_parameters(), capsule.state),
+        (step.network.get_parameters(), dump.parameters),
+        (step.state_parameters(), dump.state),
     ):
         for parameter in parameters:
             value = values.get(parameter.name)
             if value is None or value.shape != tuple(parameter.shape):
                 raise ValueError(
-                    f"{parameter.name} is not in the capsule with shape {tuple(parameter.shape)}: another network"
+                    f"{parameter.name} is not in the crash dump with shape {tuple(parameter.shape)}: another network"
                 )
             parameter.set_data(Tensor(value, parameter.dtype))
     # Scale and counter have moved on since the broken step.
-    step.update.scale.value.set_data(Tensor(capsule.meta["broken_loss_scale"], ms.float32))
-    step.counter.steps.set_data(Tensor(capsule.state["steps"] - 1, ms.int32))
+    step.update.scale.value.set_data(Tensor(dump.meta["broken_loss_scale"], ms.float32))
+    step.begin.steps.set_data(Tensor(dump.state["steps"] - 1, ms.int32))
     step.state_was_set()
-    arrays = (capsule.images, capsule.labels, capsule.weights)
-    parts = list(zip(*(np.array_split(array, capsule.meta["micro_batches"]) for array in arrays)))
-    suspects = [first_suspect(step, *part) for part in parts]
-    for part in parts:
-        report = step(*part, lr=capsule.meta["lr"])
-    if report is None:
-        report = step.apply(capsule.meta["lr"])
-    return next((line for line in suspects if not line.startswith("nowhere")), suspects[0]), report
+    found = _first(first_nonfinite(step, batch) for batch in dump.batches)
+    lr = dump.meta["lr"] if step.optimizer.needs_lr else None
+    for batch in dump.batches:
+        report = step(*batch, lr=lr)
+    return found, report if report is not None else step.apply(lr)
+
+
+def _first(lines):
+    """The first line that names something, else the last one; looks no further."""
+    for line in lines:
+        if line != NOWHERE:
+            break
+    return line
+
+
+def _arrays(batches):
+    return {
+        f"{number}/{path}": leaf.asnumpy() if isinstance(leaf, Tensor) else np.asarray(leaf)
+        for number, batch in enumerate(batches)
+        for path, leaf in leaves(batch)
+    }
+
+
+def _ids(batches, ids):
+    if all(part is not None for part in ids):
+        return np.concatenate(ids)
+    lengths = [next((len(leaf) for _, leaf in leaves(batch) if np.ndim(leaf)), 1) for batch in batches]
+    return np.full(sum(lengths), -1, np.int64)
+
+
+def _tuples(nesting):
+    return map_leaves(lambda leaf: leaf, nesting)  # JSON knows lists alone

@@ -7,9 +7,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from cellwright.engine.step.gradients import Gradients
-from cellwright.engine.step.normalise import Normalise
+from cellwright.engine.step.gradients import GradientGraph
+from cellwright.engine.step.nest import as_input, as_tensor, map_leaves
 from cellwright.engine.step.statistics import Statistics
+
+NOWHERE = "nowhere: the step is finite"
 
 
 class Probe(nn.Cell):
@@ -29,18 +31,16 @@ class Probe(nn.Cell):
 
 
 class ProbedForward(nn.Cell):
-    """Returns the logits; the probes within the network take their notes."""
+    """Returns the loss of a batch; the probes within the network take their notes."""
 
-    def __init__(self, network, normalise):
+    def __init__(self, forward):
         super().__init__(auto_prefix=False)
-        self.network = network
-        self.normalise = Normalise(*normalise) if normalise is not None else None
+        self.forward = forward
 
     @ms.jit
-    def construct(self, images):
-        if self.normalise is not None:
-            images = self.normalise(images)
-        return ops.cast(self.network(images), ms.float32)
+    def construct(self, batch):
+        loss, _ = self.forward(*batch)
+        return loss
 
 
 @contextlib.contextmanager
@@ -87,52 +87,37 @@ def _refresh(cell):
         cell.cell_list = tuple(cell._cells.values())
 
 
-def first_suspect(step, images, labels, weights):
+def first_nonfinite(step, batch) -> str:
     """Returns one line that names where a batch first stops being finite in a TrainOneStep's network.
 
-    Looked for in this order: the outputs of the layers as the forward pass runs them, the loss, the gradients from the
-    last parameter to the first. Compiles the network twice more, so it takes as long as the start of the run did.
+    batch: a tuple, as the step's forward takes it. Looked for in this order: the outputs of the layers as the forward
+    pass runs them, the loss, the gradients from the last parameter to the first. Compiles the network twice more, so it
+    takes as long as the start of the run did.
     """
     statistics = Statistics(step.statistics)
     kept = statistics.flat()
-    images, labels = Tensor(np.ascontiguousarray(images)), Tensor(np.asarray(labels, np.int32))
+    batch = as_input(map_leaves(as_tensor, batch))
     try:
         with stock_cells(step.network), probes(step.network) as found:
-            forward = ProbedForward(step.network, step.normalise)
-            forward.set_train(True)
-            logits = forward(images).asnumpy()
+            forward = ProbedForward(step.forward)
+            forward.phase = "train"
+            loss = forward(batch).asnumpy()
             notes = sorted((*probe.seen.asnumpy().tolist(), layer) for layer, probe in found.items())
         for turn, finite_in, finite_out, layer in notes:
             if turn and not finite_in:
                 return f"input of layer {layer}"
             if turn and not finite_out:
                 return f"output of layer {layer}"
-        if not np.isfinite(logits).all():
-            return "logits"
-        return _suspect_gradient(step, images, labels, weights)
+        if not np.isfinite(loss):
+            return "loss"
+        return _nonfinite_gradient(step, batch)
     finally:
         statistics.load(kept)
 
 
-def _suspect_gradient(step, images, labels, weights):
-    cell = OnlyGradients(Gradients(step.network, step.loss, step.optimizer.params, step.normalise))
-    cell.set_train(True)
-    loss, gradients = cell(images, labels, Tensor(np.asarray(weights, np.float32)), step.update.scale.value)
-    if not np.isfinite(loss.asnumpy()):
-        return "loss"
+def _nonfinite_gradient(step, batch):
+    _, gradients = GradientGraph(step.forward, step.optimizer.params)(batch, step.update.scale.value)
     for parameter, gradient in reversed(list(zip(step.optimizer.params, gradients))):
         if not np.isfinite(gradient.asnumpy()).all():
             return f"gradient of {parameter.name}, at loss scale {float(step.update.scale.value.asnumpy()):g}"
-    return "nowhere: the step is finite"
-
-
-class OnlyGradients(nn.Cell):
-    """Gradients as a graph of its own."""
-
-    def __init__(self, gradients):
-        super().__init__(auto_prefix=False)
-        self.gradients = gradients
-
-    @ms.jit
-    def construct(self, images, labels, weights, scale):
-        return self.gradients(images, labels, weights, scale)
+    return NOWHERE

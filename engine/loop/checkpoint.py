@@ -25,8 +25,8 @@ class Checkpoints:
     Each holds weights.ckpt (the network's parameters under their own names, for `mindspore.load_checkpoint`),
     state.safetensors (optimizer, scale, EMA, each rank's statistics) and meta.json (position, recipe, versions, git
     revision, evaluation). Rank 0 writes; saving and restoring are collective. The newest `keep` stay, and the best by
-    `metric`. recipe: a JSON-able dict that a resume must match.
-    global_batch: samples in one batch of all ranks together; with it a resume in mid-epoch may change the number of ranks.
+    `metric`. recipe: a JSON-able dict that a resume must match. global_batch: samples in one batch of all ranks
+    together; with it a resume in mid-epoch may change the number of ranks.
     """
 
     def __init__(self, folder, *, recipe=None, prefix=None, keep=5, world=None, global_batch=None):
@@ -129,8 +129,8 @@ class Checkpoints:
 
         With another global batch the position in mid-epoch is that of the same samples, rounded down to a whole update:
         no sample is left out, and those of less than one update come twice. ValueError if the checkpoint was made with
-        another recipe (but for the keys in `ignore`), with other parameters, or in mid-epoch with another number of ranks
-        where one of the two global batches is unknown; OSError if a file is damaged.
+        another recipe (but for the keys in `ignore`), with other parameters, or in mid-epoch with another number of
+        ranks where one of the two global batches is unknown; OSError if a file is damaged.
         """
         path = Path(path) if path is not None else self._agreed(self.latest() if self.rank == 0 else None)
         if path is None:

@@ -8,7 +8,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from cellwright.engine.step.checks import check_labels
 from cellwright.engine.step.normalise import Normalise
+from cellwright.engine.step.training_modes import TrainingModes
 
 # Losses are summed as integers of this unit: integer sums do not depend on the order, so all rank counts agree.
 _LOSS_UNIT = 2.0**-24
@@ -16,12 +18,15 @@ _LOSS_UNIT = 2.0**-24
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Counts over the whole set, and the mean loss (NaN if any sample's loss is not finite)."""
+    """Counts over the whole set, and the mean loss (NaN if any sample's loss is not finite). classes: how many there
+    are, if that is known.
+    """
 
     top1_correct: int
     top5_correct: int
     total: int
     loss: float
+    classes: int | None = None
 
     @property
     def top1(self):
@@ -35,9 +40,29 @@ class EvalResult:
         """Writes the four numbers to a JSON file, whole or not at all."""
         temporary = f"{path}.tmp"
         with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(asdict(self), file)
+            json.dump(self.numbers(), file)
             file.write("\n")
         os.replace(temporary, path)
+
+    @property
+    def score(self):
+        """What ranks checkpoints: top-1, higher is better."""
+        return self.top1
+
+    def numbers(self):
+        """Returns the four numbers as a dict."""
+        return {name: value for name, value in asdict(self).items() if name != "classes"}
+
+    def shares(self):
+        """Returns the lines "top-1 91.00% (91/100)" and, from six classes on, where it says something, that
+        of top-5.
+        """
+        counts = {"top-1": self.top1_correct, "top-5": self.top5_correct}
+        return [
+            f"{name} {100 * count / self.total:.2f}% ({count}/{self.total})"
+            for name, count in counts.items()
+            if name == "top-1" or self.classes is None or self.classes > 5
+        ]
 
     def zoo_lines(self):
         """Returns the two lines that the zoo's evaluation scripts print."""
@@ -47,7 +72,7 @@ class EvalResult:
         ]
 
 
-class Judge(nn.Cell):
+class PlacesAndLosses(nn.Cell):
     """Returns (2, N) float32: for each sample the place of the true class among the logits (0 is best), and its loss.
 
     Among equal logits the lower class index wins; a row with a number that is not finite gets place K.
@@ -82,28 +107,29 @@ class Evaluator:
     """
 
     def __init__(self, network, loss, *, normalise=None, world=None):
-        self.graph = Judge(network, loss, normalise)
+        self.graph = PlacesAndLosses(network, loss, normalise)
+        self.classes = getattr(loss, "num_classes", None)
         self.world = world
 
     def __call__(self, batches):
         counts = np.zeros(5, np.int64)  # top-1, top-5, samples, loss in units, losses that are not finite
         size = None
-        self.graph.set_train(False)
-        try:
+        with TrainingModes(self.graph):
+            self.graph.set_train(False)
             for batch in batches:
                 images, labels, weights = unpack(batch)
+                check_labels(labels, weights, self.graph.loss)
                 size = size or len(labels)
-                counts += self._judge(images, labels, weights, max(size, len(labels)))
-        finally:
-            self.graph.set_train(True)
+                counts += self._count(images, labels, weights, max(size, len(labels)))
         if self.world is not None:
             counts = self.world.allreduce(counts)
         top1, top5, total, loss, broken = (int(count) for count in counts)
         if total == 0:
             raise ValueError("evaluation got no sample of weight > 0")
-        return EvalResult(top1, top5, total, float("nan") if broken else loss * _LOSS_UNIT / total)
+        mean = float("nan") if broken else loss * _LOSS_UNIT / total
+        return EvalResult(top1, top5, total, mean, self.classes)
 
-    def _judge(self, images, labels, weights, size):
+    def _count(self, images, labels, weights, size):
         counted = weights > 0
         missing = size - len(labels)
         if missing:

@@ -32,7 +32,7 @@ class Progress:
         self.stream.flush()
 
     def step(self, record):
-        """Takes note of a step's record (see engine.metrics)."""
+        """Takes note of a step's record (see loop/metrics.py)."""
         self._recent.append(record)
         now = time.monotonic()
         if self.bar and now - self._drawn > 0.2:
@@ -71,17 +71,17 @@ class Progress:
             )
         self._recent.clear()
 
-    def evaluation(self, epoch, result, kind="trained"):
-        """Reports an EvalResult after so many epochs."""
+    def evaluation(self, epoch, result, kind="trained", steps=0):
+        """Reports an EvalResult after so many epochs, the last of which had but `steps` steps unless that is 0."""
         if self.log_format == "zoo":
             for line in result.zoo_lines():
                 self.say(line)
         else:
             of = "" if kind == "trained" else f", {kind} weights"
-            self.say(
-                f"after epoch {epoch}{of}: top-1 {100 * result.top1:.2f}% ({result.top1_correct}/{result.total})  "
-                f"top-5 {100 * result.top5:.2f}% ({result.top5_correct}/{result.total})  loss {result.loss:.4f}"
+            when = (
+                f"after {steps} of {self.steps_per_epoch} steps of epoch {epoch}" if steps else f"after epoch {epoch}"
             )
+            self.say(f"{when}{of}: {'  '.join(result.shares())}  loss {result.loss:.4f}")
 
 
 def _is_terminal(stream):

@@ -50,7 +50,6 @@ def explain_buckets(names, sizes, bucket_bytes=DEFAULT_BUCKET_BYTES, itemsize=4)
     lines = []
     for number, bucket in enumerate(plan_buckets(sizes, bucket_bytes, itemsize)):
         first, last = names[bucket.indices[0]], names[bucket.indices[-1]]
-        lines.append(
-            f"bucket {number}: {bucket.elements * itemsize / 1e6:.2f} MB, {len(bucket.indices)} tensors, {first} .. {last}"
-        )
+        size = f"{bucket.elements * itemsize / 1e6:.2f} MB, {len(bucket.indices)} tensors"
+        lines.append(f"bucket {number}: {size}, {first} .. {last}")
     return "\n".join(lines)

@@ -14,7 +14,8 @@ class MovingAverage(nn.Cell):
     """Keeps `ema.<parameter>` = d * ema + (1 - d) * parameter for each trained parameter.
 
     d = min(decay, (1 + t) / (10 + t)) after t updates, so that the first values do not linger. `construct()` is the
-    update; call it where a step was applied. BatchNorm statistics are moving averages already and are not averaged again.
+    update; call it where a step was applied. BatchNorm statistics are moving averages already and are not averaged
+    again.
     """
 
     def __init__(self, params, decay=0.9999):

@@ -2,8 +2,8 @@
 
 from mindspore import ops
 
-# Loops over hundreds of gradients go through HyperMap: an unrolled Python loop nests one call per turn, and the compiler
-# gives up at a depth of 1000 (DenseNet121 has 364 parameters).
+# Loops over hundreds of gradients go through HyperMap: an unrolled Python loop nests one call per turn, and the
+# compiler gives up at a depth of 1000 (DenseNet121 has 364 parameters).
 _map = ops.HyperMap()
 
 

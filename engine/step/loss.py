@@ -7,7 +7,8 @@ from mindspore import nn, ops
 class SoftmaxCrossEntropy(nn.Cell):
     """Returns the mean cross entropy of a batch, a float32 scalar; `per_sample` returns it for each sample.
 
-    Inputs: logits (N, K) of any float type, labels (N,) int32, weights (N,) float32 (absent: all one). The mean is
+    Inputs: logits (N, K) of any float type; labels (N,) int32, or (N, K) of a float type, the share of every class
+    (mixup, distillation: taken as they are, without smoothing); weights (N,) float32 (absent: all one). The mean is
     sum(weight * loss) / sum(weight), 0 for a batch without weight.
 
     smooth: share s taken from the true class (Szegedy et al. 2016); the target is 1 - s on the true class and
@@ -34,6 +35,9 @@ class SoftmaxCrossEntropy(nn.Cell):
         # The shift keeps exp() in range for any logits; its gradient is zero in exact arithmetic.
         shifted = logits - ops.stop_gradient(logits.max(axis=1, keepdims=True))
         normaliser = ops.log(ops.exp(shifted).sum(axis=1))
+        if labels.ndim == 2:
+            labels = ops.cast(labels, ms.float32)
+            return normaliser * labels.sum(axis=1) - (shifted * labels).sum(axis=1)
         one_hot = ops.cast(ops.expand_dims(labels, 1) == ops.arange(0, self.num_classes, 1, dtype=ms.int32), ms.float32)
         target = (self.on - self.off) * (shifted * one_hot).sum(axis=1)
         if self.off == 0.0:

@@ -60,7 +60,9 @@ class LossScale:
 
 
 class Scale(nn.Cell):
-    """Holds the factor as a parameter of the graph; `construct(finite)` adapts it after a step and returns its new value."""
+    """Holds the factor as a parameter of the graph; `construct(finite)` adapts it after a step and returns its
+    new value.
+    """
 
     def __init__(self, settings):
         super().__init__(auto_prefix=False)

@@ -7,7 +7,7 @@ LEVELS = ("O0", "O2", "O3")
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.SyncBatchNorm)
 
 
-class Island(nn.Cell):
+class InFloatType(nn.Cell):
     """Runs a cell in one float type within a network of another: casts what goes in and what comes out."""
 
     def __init__(self, cell, inside, outside):
@@ -34,11 +34,11 @@ def apply_precision(network, level, float32_cells=(), float16_cells=()):
             raise ValueError(f"amp_level = {level!r}: the network was cast to {network.precision[0]} before")
         return network
     if level == "O0":
-        wrap_cells(network, float16_cells, lambda cell: Island(cell, ms.float16, ms.float32))
+        wrap_cells(network, float16_cells, lambda cell: InFloatType(cell, ms.float16, ms.float32))
     else:
         network.to_float(ms.float16)
         kinds = tuple(float32_cells) + (_NORMS if level == "O2" else ())
-        wrap_cells(network, kinds, lambda cell: Island(cell, ms.float32, ms.float16))
+        wrap_cells(network, kinds, lambda cell: InFloatType(cell, ms.float32, ms.float16))
     network.precision = (level, float32_cells, float16_cells)
     return network
 

@@ -7,6 +7,8 @@ from mindspore import ParameterTuple, nn, ops
 
 from cellwright.engine.step.bucket import DEFAULT_BUCKET_BYTES, plan_buckets
 
+_CONTRACT = ("size", "several", "overlaps")
+
 
 def _flatten(tensor):
     return ops.reshape(tensor, (-1,))
@@ -21,24 +23,29 @@ def _cut(flat, start, parameter):
 
 
 class Reduce(nn.Cell):
-    """Sums float32 gradients, the loss and a vote over ranks.
+    """Sums float32 gradients and a few numbers over ranks.
 
-    `construct(gradients, loss, vote)` returns the flat sums, one tensor per bucket; `split(sums)` cuts them into
-    (gradients, loss, vote) again. Between the two a check can run on the few flat tensors. Loss and vote ride in the
-    last bucket, so that every rank learns the same numbers at no extra message.
+    `construct(gradients, numbers)` returns the flat sums, one tensor per bucket; `split(sums)` cuts them into
+    (gradients, numbers) again. Between the two a check can run on the few flat tensors. The numbers, a tuple of
+    `riders` scalars, ride in the last bucket, so that every rank learns the same ones at no extra message.
 
-    allreduce: a cell or function, flat float32 tensor -> its sum over ranks, with the rank count in `.size`; None for
-    one rank: the flat tensors are then the sums. after_backward: no bucket starts before all gradients are there, for
-    networks that sum over ranks themselves. An allreduce with `several = True` takes a bucket's tensors as they are and
-    returns a tuple: nothing is joined and cut again. One with `overlaps = True` is given each bucket by `start`, and `wait`
-    is called when all are on their way: early buckets travel while backward goes on.
+    allreduce: a `kernels.nodes.Allreduce`; None for one rank: the flat tensors are then the sums. after_backward: no
+    bucket starts before all gradients are there, for networks that sum over ranks themselves.
+
+    Raises TypeError for an allreduce without the attributes of that class.
     """
 
-    def __init__(self, params, allreduce=None, bucket_bytes=DEFAULT_BUCKET_BYTES, after_backward=False):
+    def __init__(self, params, allreduce=None, bucket_bytes=DEFAULT_BUCKET_BYTES, after_backward=False, riders=3):
         super().__init__(auto_prefix=False)
-        self.allreduce, self.after_backward = allreduce, after_backward
-        self.several = getattr(allreduce, "several", False)
-        self.overlaps = getattr(allreduce, "overlaps", False) and not after_backward
+        missing = [name for name in _CONTRACT if not hasattr(allreduce, name)] if allreduce is not None else []
+        if missing:
+            raise TypeError(
+                f"allreduce = {type(allreduce).__name__}: it has no {', '.join(missing)}; "
+                "derive it from cellwright.kernels.nodes.Allreduce"
+            )
+        self.allreduce, self.after_backward, self.riders = allreduce, after_backward, riders
+        self.several = allreduce is not None and allreduce.several
+        self.overlaps = allreduce is not None and allreduce.overlaps and not after_backward
         self.params = ParameterTuple(params)
         # Buckets are consecutive runs of the reversed parameter list: (from, to) in that list.
         plan = plan_buckets([math.prod(parameter.shape) for parameter in self.params], bucket_bytes)
@@ -48,14 +55,14 @@ class Reduce(nn.Cell):
         self.reversed_params = tuple(self.params)[::-1]
         self.map = ops.HyperMap()
 
-    def construct(self, gradients, loss, vote):
+    def construct(self, gradients, numbers):
         flat = self.map(_flatten, gradients)[::-1]
         sums, given = (), ()
         for number in range(len(self.bounds)):
             first, end = self.bounds[number]
             parts = flat[first:end]
             if number == len(self.bounds) - 1:
-                parts = parts + (_flatten(loss), _flatten(vote))
+                parts = parts + self.map(_flatten, numbers)
             if self.several or len(parts) == 1:
                 bucket = parts
             else:
@@ -76,9 +83,10 @@ class Reduce(nn.Cell):
         return self.allreduce.wait(sums, given) if self.overlaps else sums
 
     def split(self, sums):
+        """Returns (gradients, numbers) of what `construct` returned."""
         if self.several:
-            gradients = self.map(_reshape_like, sums[:-2][::-1], self.params)
-            return gradients, ops.reshape(sums[-2], ()), ops.reshape(sums[-1], ())
+            gradients = self.map(_reshape_like, sums[: -self.riders][::-1], self.params)
+            return gradients, self.map(_first, sums[-self.riders :])
         # A slice for each, mapped: ops.split and loops nest the compiler's calls once a tensor, and it gives up at 1,000.
         gradients = ()
         for number in range(len(self.bounds)):
@@ -86,5 +94,11 @@ class Reduce(nn.Cell):
             cut = ops.partial(_cut, sums[number])
             gradients = gradients + self.map(cut, self.starts[number], self.reversed_params[first:end])
         last = sums[-1]
-        end = last.shape[0]
-        return gradients[::-1], ops.reshape(last[end - 2], ()), ops.reshape(last[end - 1], ())
+        numbers = ()
+        for number in range(self.riders):
+            numbers = numbers + (ops.reshape(last[last.shape[0] - self.riders + number], ()),)
+        return gradients[::-1], numbers
+
+
+def _first(tensor):
+    return ops.reshape(tensor, ())

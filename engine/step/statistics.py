@@ -3,11 +3,27 @@
 import contextlib
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Parameter, Tensor
+
+_NAMES = ("moving_mean", "moving_variance")
+
+
+def statistics_of(network):
+    """Returns the moving statistics of a network's norms, a list of parameters in the network's order.
+
+    They are what a cell keeps as `moving_mean` and `moving_variance`: frozen weights are none.
+    """
+    found = {}
+    for _, cell in network.cells_and_names():
+        for name in _NAMES:
+            parameter = getattr(cell, name, None)
+            if isinstance(parameter, Parameter) and not parameter.requires_grad:
+                found[id(parameter)] = parameter
+    return [p for p in network.get_parameters() if id(p) in found]
 
 
 class Statistics:
-    """The statistics of a network: its parameters that no gradient moves. average=False leaves every rank its own.
+    """The moving statistics of a network's norms, a list of parameters. average=False leaves every rank its own.
 
     Ranks train with their own (as the zoo does). Averaging never touches those: it is swapped in for an evaluation or
     written to a checkpoint beside the rows of all ranks, so that a resumed rank goes on from its own bits.

@@ -2,7 +2,8 @@
 
 import copy
 
-from mindspore import nn, ops
+import mindspore as ms
+from mindspore import Tensor, nn, ops
 
 from cellwright.engine.step.precision import wrap_cells
 
@@ -33,12 +34,11 @@ class SyncBatchNorm(nn.Cell):
         super().__init__(auto_prefix=False)
         self.moving_mean, self.moving_variance = norm.moving_mean, norm.moving_variance
         self.gamma, self.beta = norm.gamma, norm.beta
-        self.eps, self.momentum = (
-            norm.eps,
-            1.0 - norm.momentum,
-        )  # nn.BatchNorm2d stores the share of the new value
+        self.eps = norm.eps
+        self.momentum = 1.0 - norm.momentum  # nn.BatchNorm2d stores the share of the new value
         self.channels, self.ranks = norm.num_features, allreduce.size
         self.total = SumOverRanks(allreduce)
+        self.zero = Tensor(0.0, ms.float32)
 
     def construct(self, x):
         shape = (1, self.channels, 1, 1)
@@ -49,9 +49,10 @@ class SyncBatchNorm(nn.Cell):
             sums = self.total(ops.concat((shifted.sum((0, 2, 3)), ops.square(shifted).sum((0, 2, 3)))))
             count = x.size // self.channels * self.ranks
             offset = sums[: self.channels] / count
-            variance = sums[self.channels :] / count - ops.square(offset)
+            # Where the batch hardly varies, rounding would leave a negative number, and its root NaN.
+            variance = ops.maximum(sums[self.channels :] / count - ops.square(offset), self.zero)
             mean = around + offset
-            unbiased = ops.stop_gradient(variance) * (count / (count - 1))
+            unbiased = ops.stop_gradient(variance) * (count / max(count - 1, 1))
             moved = ops.assign(self.moving_mean, self._blend(around, ops.stop_gradient(mean)))
             spread = ops.assign(self.moving_variance, self._blend(self.moving_variance, unbiased))
             x = ops.depend(x, (moved, spread))

@@ -1,108 +1,85 @@
 """One training step as one compiled graph, put together from small cells."""
 
+import dataclasses
 import logging
+import math
 import time
-from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from cellwright.engine.step.begin import Begin
 from cellwright.engine.step.bucket import DEFAULT_BUCKET_BYTES
-from cellwright.engine.step.dropout import StepCounter, make_dropout_resumable
+from cellwright.engine.step.checks import check_labels, check_lr, check_parameters, in_one_line, unread_parameters
+from cellwright.engine.step.dropout import make_dropout_resumable
 from cellwright.engine.step.ema import MovingAverage
-from cellwright.engine.step.gradients import Accumulator, Gradients
+from cellwright.engine.step.forward import FunctionForward, ImageForward, network_of
+from cellwright.engine.step.gradients import Accumulator, GradientGraph, Gradients
+from cellwright.engine.step.graphs import Flush, WholeStep
 from cellwright.engine.step.loss_scale import LossScale
+from cellwright.engine.step.nest import as_input, as_tensor, describe, map_leaves
 from cellwright.engine.step.precision import apply_precision
+from cellwright.engine.step.report import Compilation, StepReport, difference
+from cellwright.engine.step.shares import Shares
+from cellwright.engine.step.statistics import Statistics, statistics_of
+from cellwright.engine.step.stock_optimizer import as_optimizer
+from cellwright.engine.step.training_modes import TrainingModes
 from cellwright.engine.step.update import Update
 
 _log = logging.getLogger("cellwright")
 
 
-class StepReport(NamedTuple):
-    """What one update did. loss: mean over ranks and micro-batches, unscaled. finite: False if the step overflowed.
-    loss_scale: the factor that this step used. gradient_norm: global, before clipping; None unless gradients are
-    clipped. votes: sum over ranks of `vote`."""
-
-    loss: float
-    finite: bool
-    loss_scale: float
-    gradient_norm: float | None = None
-    votes: float = 0.0
-
-
-class Compilation(NamedTuple):
-    """A call that had to compile: seconds, the first step included, and what was new about its arguments."""
-
-    seconds: float
-    changed: str
-
-
-class Whole(nn.Cell):
-    """Forward, backward and update in one graph."""
-
-    def __init__(self, gradients, update, counter):
-        super().__init__(auto_prefix=False)
-        self.gradients, self.update, self.counter = gradients, update, counter
-
-    @ms.jit
-    def construct(self, images, labels, weights, lr, count, vote):
-        loss, gradients = self.gradients(images, labels, weights, self.update.scale.value)
-        report = self.update(loss, gradients, lr, count, vote)
-        self.counter(report)
-        return report
-
-
-class Flush(nn.Cell):
-    """The update from accumulated sums."""
-
-    def __init__(self, accumulator, update, counter):
-        super().__init__(auto_prefix=False)
-        self.accumulator, self.update, self.counter = accumulator, update, counter
-
-    @ms.jit
-    def construct(self, lr, count, vote):
-        report = self.update(self.accumulator.loss + 0.0, self.accumulator.sums, lr, count, vote)
-        self.counter(report)
-        return report
-
-
 class TrainOneStep:
     """Trains a network by one batch per call: `step(images, labels, lr=0.1)` -> StepReport.
 
-    network: images -> logits. loss(logits, labels, weights) -> scalar mean. optimizer: a Momentum or another cell with
-    `params`, `moments` and `construct(gradients, lr, factor)`. normalise: (mean, std) in units of 0 to 255: images are then
-    uint8 (N, H, W, C), else float32 (N, C, H, W). amp_level, float32_cells, float16_cells: see engine.precision.
-    loss_scale: a LossScale or a number. allreduce: a cell, flat float32 tensor -> its sum over ranks, with `.size`;
-    None for one rank. accumulate: micro-batches per update; the gradients are reduced once. clip_norm: limit of the
-    global gradient norm. ema: decay of a moving average of the weights. seed: of dropout, another one on each rank.
-    finite_kernel: a cell, tuple of tensors -> bool scalar, in place of the stock operators of the overflow check.
-    reduce_after_backward: start the allreduce when all gradients are there, see engine.sync_norm.
+    Two forms. `TrainOneStep(network, loss, optimizer)`: network: images -> logits; loss(logits, labels, weights) ->
+    scalar mean; a batch is images, labels and, if some samples count less, weights (N,) float32.
+    `TrainOneStep(forward=function, optimizer=optimizer)`: function(*batch) -> a scalar loss or (loss, aux); a batch is
+    any nesting of tuples and dicts of numpy arrays or tensors, of any dtype. network: then the cell that is trained,
+    where the function does not reach it by a name of its own (a teacher is none: it holds no parameter of the
+    optimizer).
+
+    optimizer: a Momentum, LARS or AdamW, or any mindspore.nn.Optimizer. normalise: (mean, std) in units of 0 to 255:
+    images are then uint8 (N, H, W, C), else float32 (N, C, H, W). amp_level, float32_cells, float16_cells: see
+    step/precision.py. loss_scale: a LossScale or a number. allreduce: a `kernels.nodes.Allreduce`; None for one rank.
+    accumulate: micro-batches per update; the gradients are reduced once. count: function of a batch -> what it counts
+    against other micro-batches and ranks; by default the sum of the weights, or with `forward` the length of its first
+    array. clip_norm: limit of the global gradient norm. ema: decay of a moving average of the weights. seed: of
+    dropout, another one on each rank. finite_kernel: a cell, tuple of tensors -> bool scalar, in place of the stock
+    operators of the overflow check. reduce_after_backward: start the allreduce when all gradients are there, see
+    step/sync_norm.py.
 
     Everything that changes from step to step enters as a tensor, so that nothing recompiles; if a call has to compile
     after the first one, `compilations` tells why, and so does the log. The network is changed in place: its cells are
     cast, and its dropout is replaced by one that can be resumed.
+
+    Raises ValueError for settings out of range, and for an optimizer of another network; the first call raises
+    ValueError in one line for a batch that does not fit, a loss that is no scalar, and a parameter that gets no
+    gradient.
     """
 
     def __init__(
         self,
-        network,
-        loss,
-        optimizer,
+        network: nn.Cell | None = None,
+        loss=None,
+        optimizer=None,
         *,
+        forward=None,
         normalise=None,
-        amp_level="O0",
-        float32_cells=(),
-        float16_cells=(),
-        loss_scale=None,
+        amp_level: str = "O0",
+        float32_cells: tuple = (),
+        float16_cells: tuple = (),
+        loss_scale: LossScale | float | None = None,
         allreduce=None,
-        bucket_bytes=DEFAULT_BUCKET_BYTES,
-        accumulate=1,
-        clip_norm=None,
-        ema=None,
-        seed=0,
+        bucket_bytes: int = DEFAULT_BUCKET_BYTES,
+        accumulate: int = 1,
+        count=None,
+        clip_norm: float | None = None,
+        ema: float | None = None,
+        seed: int = 0,
         finite_kernel=None,
-        reduce_after_backward=False,
+        reduce_after_backward: bool = False,
     ):
         if loss_scale is None:
             loss_scale = LossScale.none()
@@ -110,20 +87,42 @@ class TrainOneStep:
             loss_scale = LossScale.fixed(loss_scale)
         if accumulate < 1:
             raise ValueError(f"accumulate = {accumulate}: must be >= 1 micro-batch")
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"clip_norm = {clip_norm}: must be > 0")
-        self.statistics = [p for p in network.get_parameters() if not p.requires_grad]
-        self.counter = StepCounter()
-        self.dropouts = make_dropout_resumable(network, self.counter, seed)
+        if optimizer is None:
+            raise ValueError("optimizer: there is none")
+        self.optimizer = as_optimizer(optimizer)
+        if forward is None and (network is None or loss is None):
+            raise ValueError("TrainOneStep takes a network and its loss, or forward=function")
+        if forward is not None and (loss is not None or normalise is not None):
+            raise ValueError("forward: loss and normalise belong into the function")
+        network = network if network is not None else network_of(forward, self.optimizer.params)
+        check_parameters(network, self.optimizer.params)
+        self.dropouts = make_dropout_resumable(network)
         self.network = apply_precision(network, amp_level, float32_cells, float16_cells)
-        self.loss, self.optimizer = loss, optimizer
+        self.statistics = statistics_of(network)
+        self.loss = loss
+        self.settings = {
+            "form": "forward" if forward is not None else "images",
+            "amp_level": amp_level,
+            "loss_scale": dataclasses.asdict(loss_scale),
+            "accumulate": accumulate,
+            "clip_norm": clip_norm,
+            "ema": ema,
+            "seed": seed,
+            "normalise": normalise,
+            "bucket_bytes": bucket_bytes,
+            "reduce_after_backward": reduce_after_backward,
+            "optimizer": self.optimizer.settings,
+        }
+        self._shares = Shares(allreduce, count, by_weights=forward is None)
         self.normalise, self.amp_level, self.accumulate, self.seed = normalise, amp_level, accumulate, seed
-        self.ema = MovingAverage(optimizer.params, ema) if ema is not None else None
-        self.gradients = Gradients(self.network, loss, optimizer.params, normalise)
+        self.forward = FunctionForward(forward) if forward else ImageForward(self.network, loss, normalise)
+        self.ema = MovingAverage(self.optimizer.params, ema) if ema is not None else None
+        self.gradients = Gradients(self.forward, self.optimizer.params)
+        self.begin = Begin(self.statistics, self.dropouts, seed, keeps=loss_scale.drop_overflow)
         self.update = Update(
-            optimizer,
-            self.statistics,
+            self.optimizer,
             loss_scale,
+            begin=self.begin,
             allreduce=allreduce,
             bucket_bytes=bucket_bytes,
             clip_norm=clip_norm,
@@ -132,98 +131,174 @@ class TrainOneStep:
             after_backward=reduce_after_backward,
         )
         if accumulate == 1:
-            self.graph = Whole(self.gradients, self.update, self.counter)
+            self.graph = WholeStep(self.gradients, self.update, self.begin)
         else:
-            self.graph = Accumulator(self.gradients, self.update.scale, optimizer.params)
-            self.flush = Flush(self.graph, self.update, self.counter)
-        self.graph.set_train(True)
+            self.graph = Accumulator(self.gradients, self.begin, self.update.scale, self.optimizer.params)
+            self.flush = Flush(self.graph, self.update, self.begin)
+        if not self.network.training:  # as a cell is when it was just made: else some layers may be frozen on purpose
+            self.graph.set_train(True)
+            self.network.set_train(True)
         self.pending = 0  # micro-batches added since the last update
         self.compilations = []
+        self.aux = ()
         self._told = 0
         self._signature = None
         self._signatures = set()
         self._ones = {}
+        self._inspection = None
+        self._modes, self._known_modes = TrainingModes(self.graph, self.network), {}
 
-    def __call__(self, images, labels, weights=None, *, lr, vote=0.0):
+    def __call__(self, *batch, lr: float | None = None, vote: float = 0.0, count: float | None = None, weights=None):
         """Trains by one batch and returns a StepReport; with accumulation, None until the update's last micro-batch.
 
-        numpy arrays or tensors; weights (N,) float32, all one if absent; lr a number. vote: a number that is summed
-        over ranks and reported, for a decision that all must take alike.
+        batch: numpy arrays or tensors, nested as forward takes them. lr: a number; may be left out where MindSpore's
+        optimizer has its own. vote: a number that is summed over ranks and reported, for a decision that all must take
+        alike. count: what the batch counts against others, in place of the step's `count`. weights: (N,) float32 of the
+        images, all one if absent.
         """
-        if weights is None:
-            weights = self._ones.setdefault(len(labels), np.ones(len(labels), np.float32))
-        batch = (_tensor(images), _tensor(labels, np.int32), _tensor(weights, np.float32))
+        lr = check_lr(lr, self.optimizer)
+        batch = self.completed(batch, weights)
+        tensors = map_leaves(as_tensor, batch)
         if self.accumulate == 1:
-            return self._report(self._run(self.graph, *batch, _scalar(lr), _scalar(1.0), _scalar(vote)))
+            share = self._shares(batch, count) if self.update.ranks > 1 else 1.0
+            report, self.aux = self._run(tensors, _scalar(lr), _scalar(share), _scalar(vote))
+            return self._report(report)
+        share = self._shares(batch, count)
         if self.pending == 0:
             self.graph.clear()
-        self._run(self.graph, *batch)
+        _, self.aux = self._run(tensors, Tensor(self.pending, ms.int32), _scalar(share))
         self.pending += 1
         return self.apply(lr, vote) if self.pending == self.accumulate else None
 
-    def apply(self, lr, vote=0.0):
-        """Updates from the micro-batches added so far (fewer than `accumulate` at the end of an epoch); a StepReport."""
-        count, self.pending = self.pending, 0
-        return self._report(self.flush(_scalar(lr), _scalar(count), _scalar(vote)).asnumpy())
+    def apply(self, lr: float | None = None, vote: float = 0.0) -> StepReport:
+        """Updates from the micro-batches added so far (fewer than `accumulate` at the end of an epoch)."""
+        self.pending = 0
+        return self._report(self.flush(_scalar(check_lr(lr, self.optimizer)), _scalar(vote)).asnumpy())
 
-    @staticmethod
-    def _report(numbers):
+    def gradients_of(self, *batch, weights=None) -> dict:
+        """Returns {parameter name: gradient of the loss of one batch on this rank}, numpy arrays. Nothing is updated.
+
+        Compiles a graph of its own at the first call.
+        """
+        batch = self.completed(batch, weights)
+        self._layers()
+        return self._gradients(map_leaves(as_tensor, batch))
+
+    def _gradients(self, batch):
+        if self._inspection is None:
+            self._inspection = GradientGraph(self.forward, self.optimizer.params)
+        statistics = Statistics(self.statistics)
+        kept = statistics.flat()
+        try:
+            with in_one_line(batch, self.forward.names):
+                _, gradients = self._inspection(as_input(batch), _scalar(1.0))
+        finally:
+            statistics.load(kept)
+        return {p.name: g.asnumpy() for p, g in zip(self.optimizer.params, gradients)}
+
+    def gradient_norms(self, *batch, weights=None) -> dict:
+        """Returns {layer name: Euclidean norm of its parameters' gradients} of one batch, see `gradients_of`."""
+        squares: dict = {}
+        for name, gradient in self.gradients_of(*batch, weights=weights).items():
+            layer = name.rpartition(".")[0] or name
+            squares[layer] = squares.get(layer, 0.0) + float(np.square(gradient, dtype=np.float64).sum())
+        return {layer: math.sqrt(square) for layer, square in squares.items()}
+
+    def completed(self, batch, weights=None) -> tuple:
+        """Returns a batch as forward takes it: images with weights, and labels as int32 unless they are floats.
+
+        Raises ValueError for labels that are no class, and for another number of parts.
+        """
+        batch = tuple(batch)
+        if not isinstance(self.forward, ImageForward):
+            if weights is not None:
+                raise ValueError("weights: with forward= they are a part of the batch")
+            return batch
+        if len(batch) == 3:
+            batch, weights = batch[:2], batch[2]
+        if len(batch) != 2:
+            raise ValueError(f"a batch of {len(batch)} parts: the step takes images, labels and weights")
+        images, labels = batch
+        if weights is None:
+            weights = self._ones.setdefault(len(labels), np.ones(len(labels), np.float32))
+        if not isinstance(labels, Tensor) and np.asarray(labels).dtype.kind in "iu":
+            labels = np.asarray(labels, np.int32)
+        if not isinstance(weights, Tensor):
+            weights = np.asarray(weights, np.float32)
+        check_labels(labels, weights, self.loss)
+        return images, labels, weights
+
+    def _report(self, numbers):
         loss, finite, scale, norm, votes = numbers.tolist()
-        return StepReport(loss, finite != 0.0, scale, norm if norm >= 0 else None, votes)
+        return StepReport(loss, finite != 0.0, scale, norm if norm >= 0 else None, votes, self.aux)
 
-    def _run(self, graph, images, labels, weights, *scalars):
-        if not graph.training:
-            graph.set_train(True)
-        signature = tuple((t.shape, str(t.dtype)) for t in (images, labels, weights))
+    def _run(self, batch, *scalars):
+        signature = (*describe(batch, self.forward.names), self._layers())
         if signature in self._signatures:
             self._signature = signature
-            return graph(images, labels, weights, *scalars).asnumpy()
+            out, aux = self.graph(as_input(batch), *scalars)
+            return out.asnumpy(), aux
+        if not self._signatures:
+            self._find_unused(batch)
         began = time.perf_counter()
-        out = graph(images, labels, weights, *scalars).asnumpy()
-        compilation = Compilation(time.perf_counter() - began, _difference(self._signature, signature))
+        with in_one_line(batch, self.forward.names):
+            out, aux = self.graph(as_input(batch), *scalars)
+        out = out.asnumpy()
+        changed = difference(self._signature and self._signature[:-1], signature[:-1])
         self._signatures.add(signature)
         self._signature = signature
-        self.compilations.append(compilation)
+        self.compilations.append(Compilation(time.perf_counter() - began, changed))
         if len(self.compilations) > 1:
-            _log.warning("the train step was compiled again in %.1f s: %s", *compilation)
-        return out
+            _log.warning("the train step was compiled again in %.1f s: %s", *self.compilations[-1])
+        return out, aux
 
-    def new_compilations(self):
+    def _layers(self):
+        """Which layers train: a number for each way in which they were frozen, by which MindSpore keeps its
+        graphs apart.
+        """
+        if not self.network.training:
+            self._modes.restore()
+        mode = self._modes.now()
+        number = self._known_modes.setdefault(mode, len(self._known_modes))
+        self.graph.phase = f"train{number}" if number else "train"
+        return number
+
+    def _find_unused(self, batch):
+        """Raises ValueError for a parameter of the optimizer that gets no gradient.
+
+        Only where the source of the cells leaves a doubt, for it takes a graph of its own to know.
+        """
+        doubtful = unread_parameters(self.network, self.optimizer.params)
+        if doubtful:
+            gradients = self._gradients(batch)
+            for name in doubtful:
+                if not gradients[name].any():
+                    raise ValueError(
+                        f"{name} gets no gradient: forward does not use it; leave it out of the optimizer "
+                        "(requires_grad = False)"
+                    )
+
+    def new_compilations(self) -> list:
         """Returns the Compilations since the last call of this method."""
         new = self.compilations[self._told :]
         self._told = len(self.compilations)
         return new
 
-    def state_parameters(self):
-        """Returns the parameters that a resume needs beside the network's: moments, scale, counters, average."""
+    def state_parameters(self) -> list:
+        """Returns the parameters that a resume needs beside the network's: of the optimizer, scale, counters,
+        average.
+        """
         state = [
-            *self.optimizer.moments,
+            *self.optimizer.state(),
             self.update.scale.value,
             self.update.scale.good_steps,
-            self.counter.steps,
+            self.begin.steps,
         ]
         return state + ([*self.ema.average, self.ema.updates] if self.ema is not None else [])
 
-    def state_was_set(self):
-        """To be called after parameters were set from outside: an overflow falls back to them; no micro-batch is pending."""
+    def state_was_set(self) -> None:
+        """To be called after parameters were set from outside: no micro-batch is pending any more."""
         self.pending = 0
-        for kept, parameter in zip(self.update.kept, self.statistics):
-            kept.set_data(Tensor(parameter.asnumpy()))
-
-
-def _difference(old, new):
-    if old is None:
-        return "first step"
-    parts = []
-    for name, before, after in zip(("images", "labels", "weights"), old, new):
-        if before != after:
-            parts.append(f"{name} {before[1]}{list(before[0])} -> {after[1]}{list(after[0])}")
-    return ", ".join(parts)
-
-
-def _tensor(array, dtype=None):
-    # Shares memory with the array: the loader's batch is not copied, and the call returns only after its last use.
-    return array if isinstance(array, Tensor) else Tensor.from_numpy(np.ascontiguousarray(array, dtype))
 
 
 def _scalar(number):

@@ -6,10 +6,11 @@ import functools
 
 import mindspore
 import numpy as np
-from mindspore import nn, ops
+from mindspore import ops
 
 from cellwright.kernels.csrc.shared_group import mpi_library, share
 from cellwright.kernels.csrc.shim import shim, shim_available
+from cellwright.kernels.nodes.allreduce_base import Allreduce
 from cellwright.kernels.nodes.custom_op import custom_op
 
 # MPI counts are C ints; a bucket above that goes in pieces.
@@ -69,7 +70,7 @@ def _after(done, tensor):
     return ops.depend(tensor, done)
 
 
-class MpiAllreduce(nn.Cell):
+class MpiAllreduce(Allreduce):
     """Returns the sums over all ranks of float32 tensors of any shapes: of one tensor a tensor, of several a tuple.
 
     Runs inside the graph, on CPU. Every rank must reach it with the same tensors in the same order: where a graph holds
@@ -87,8 +88,7 @@ class MpiAllreduce(nn.Cell):
     """
 
     def __init__(self, comm, shared=True, overlap=False, host=None):
-        super().__init__()
-        self.size = comm.Get_size()
+        super().__init__(comm.Get_size(), comm.Get_rank())
         self.group = share(comm, host) if shared and shim_available() else None
         self.shared = self.group is not None
         self.overlaps = overlap and self.shared and self.group.hosts > 1 and self._start_thread(comm, host)
@@ -157,3 +157,50 @@ def silence():
         yield True
     finally:
         library.cellwright_shared_silence(0)
+<<<<<<< HEAD
+=======
+
+
+def share(comm):
+    """Returns the number of a new group of ranks that share memory, or None where they cannot. Collective.
+
+    The memory has no name: rank 0 holds it by a file descriptor that the others open, so nothing is left behind by
+    ranks that are killed.
+    """
+    from mpi4py import MPI
+
+    host = comm.Split_type(MPI.COMM_TYPE_SHARED, comm.Get_rank())
+    together = host.Get_size() == comm.Get_size() > 1
+    host.Free()
+    if not together:
+        return None
+    library = shim()[1]
+    library.cellwright_shared_bytes.restype = ctypes.c_int64
+    library.cellwright_shared_join.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+    size, rank, ranks = library.cellwright_shared_bytes(comm.Get_size()), comm.Get_rank(), comm.Get_size()
+    descriptor = memory = None
+    try:
+        if rank == 0:
+            descriptor = os.memfd_create("cellwright-allreduce")
+            os.ftruncate(descriptor, size)
+    except OSError:
+        pass
+    path = comm.bcast(f"/proc/{os.getpid()}/fd/{descriptor}" if descriptor is not None else None)
+    try:
+        if descriptor is None and path is not None:
+            descriptor = os.open(path, os.O_RDWR)
+        memory = mmap.mmap(descriptor, size) if descriptor is not None else None
+    except OSError:
+        pass
+    everywhere = comm.allreduce(int(memory is not None), MPI.MIN)
+    if descriptor is not None:
+        os.close(descriptor)
+    if not everywhere:
+        return None
+    group = library.cellwright_shared_join(ctypes.addressof(ctypes.c_char.from_buffer(memory)), rank, ranks)
+    _kept.append(memory)
+    return group if comm.allreduce(group, MPI.MIN) >= 0 else None
+
+
+_kept = []  # for as long as the process lives: a node may still be running
+>>>>>>> bf6efdc (engine: crash dump, non-finite search, divergence; any forward function and any optimizer; batches weighted by what they count; AdamW; statistics by what they are; dropout of its own for each step)

@@ -1,5 +1,7 @@
 """The optimizer's work in two nodes: one looks whether all gradients are finite, one moves all parameters."""
 
+import math
+
 import mindspore
 import numpy as np
 from mindspore import nn, ops
@@ -37,20 +39,55 @@ class AllFinite(nn.Cell):
 
 
 class MomentumStep(nn.Cell):
-    """Moves parameters and moments in place: g' = factor g + decay p; v = momentum v + g'; p = p - lr v.
+    """Moves parameters and moments in place: g' = factor g + decay p; v = momentum v + g'; p = p - lr rate v.
 
-    With nesterov: p = p - lr (g' + momentum v). decayed: for each parameter whether weight decay acts on it.
-    `construct(parameters, moments, gradients, lr, factor)` returns a scalar that is there when the step is done.
-    Each number is read and written once, by all threads of the team.
+    With nesterov: p = p - lr rate (g' + momentum v). decays, rates: for each parameter its weight decay and the factor
+    of its learning rate. `construct(parameters, moments, gradients, lr, factor)` returns a scalar that is there when
+    the step is done. Each number is read and written once, by all threads of the pool.
     """
 
-    def __init__(self, momentum, weight_decay, decayed, nesterov=False):
+    def __init__(self, momentum, decays, rates, nesterov=False):
         super().__init__()
-        self.settings = mindspore.Tensor(np.array([momentum, weight_decay, nesterov], np.float32))
-        self.decayed = mindspore.Tensor(np.array(decayed, np.int64))
-        self.node = ops.Custom(f"{shim()[0]}:cellwright_momentum", _one_number, _float32, func_type="aot")
-        self.node.add_prim_attr("side_effect_mem", True)  # else a step whose result nobody reads is dropped
+        self.settings = _row(momentum, nesterov)
+        self.decays, self.rates = _row(*decays), _row(*rates)
+        self.node = _in_place("cellwright_momentum")
 
     def construct(self, parameters, moments, gradients, lr, factor):
         lr, factor = ops.reshape(lr, (1,)), ops.reshape(factor, (1,))
-        return ops.reshape(self.node(self.settings, self.decayed, lr, factor, *parameters, *moments, *gradients), ())
+        done = self.node(self.settings, self.decays, self.rates, lr, factor, *parameters, *moments, *gradients)
+        return ops.reshape(done, ())
+
+
+class AdamWStep(nn.Cell):
+    """Moves parameters and both moments in place, as engine.AdamW writes it; eps inside the root or beside it.
+
+    decays, rates: for each parameter its weight decay and the factor of its learning rate. `construct(parameters,
+    moments, squares, gradients, lr, factor, updates)`, updates: float32 scalar, the number of this update from 1;
+    returns a scalar that is there when the step is done. Each number is read and written once, by all threads of the
+    pool.
+    """
+
+    def __init__(self, beta1, beta2, eps, inside, decays, rates):
+        super().__init__()
+        # The rest of a beta is taken in double here: in float32 1 - 0.999 would keep four digits.
+        logs = [math.log(beta) if beta > 0.0 else -math.inf for beta in (beta1, beta2)]
+        self.settings = _row(beta1, 1.0 - beta1, beta2, 1.0 - beta2, *logs, eps, inside)
+        self.decays, self.rates = _row(*decays), _row(*rates)
+        self.node = _in_place("cellwright_adamw")
+
+    def construct(self, parameters, moments, squares, gradients, lr, factor, updates):
+        lr, factor, updates = ops.reshape(lr, (1,)), ops.reshape(factor, (1,)), ops.reshape(updates, (1,))
+        done = self.node(
+            self.settings, self.decays, self.rates, lr, factor, updates, *parameters, *moments, *squares, *gradients
+        )
+        return ops.reshape(done, ())
+
+
+def _row(*numbers):
+    return mindspore.Tensor(np.array(numbers, np.float32))
+
+
+def _in_place(symbol):
+    node = ops.Custom(f"{shim()[0]}:{symbol}", _one_number, _float32, func_type="aot")
+    node.add_prim_attr("side_effect_mem", True)  # else a step whose result nobody reads is dropped
+    return node

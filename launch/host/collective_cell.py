@@ -1,16 +1,15 @@
 """MindSpore's own allreduce as a cell of the train step."""
 
-from mindspore import nn, ops
+from mindspore import ops
+
+from cellwright.kernels.nodes.allreduce_base import Allreduce
 
 
-class CollectiveAllreduce(nn.Cell):
-    """Returns the sum of a tensor over all ranks; `size` is their number. The cluster must be up, see launch.collectives."""
+class CollectiveAllreduce(Allreduce):
+    """Returns the sum of a tensor over all ranks. The cluster must be up, see launch/host/collectives.py."""
 
-    several = False  # one flat tensor a call
-
-    def __init__(self, size):
-        super().__init__(auto_prefix=False)
-        self.size = size
+    def __init__(self, size, rank=0):
+        super().__init__(size, rank)
         self.allreduce = ops.AllReduce()
 
     def construct(self, tensor):

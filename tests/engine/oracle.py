@@ -72,7 +72,9 @@ class Oracle:
         return loss, g
 
     def step(self, micro_batches, lr, poison=1.0):
-        """Trains by a list of (images, labels); returns the loss. poison: a factor of the gradients, inf to overflow."""
+        """Trains by a list of (images, labels); returns the loss. poison: a factor of the gradients, inf to
+        overflow.
+        """
         statistics = {name: value.copy() for name, value in self.p.items() if "moving" in name}
         losses, total = [], dict.fromkeys(self.names, 0.0)
         with np.errstate(invalid="ignore"):

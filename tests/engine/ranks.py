@@ -6,7 +6,6 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-from mindspore import nn
 from mpi4py import MPI
 from small_net import NORMALISE, SmallNet, batches, images_and_labels
 
@@ -20,7 +19,7 @@ from cellwright.engine import (
     TrainOneStep,
     synchronise_batch_norm,
 )
-from cellwright.kernels.nodes import MpiAllreduce
+from cellwright.kernels.nodes import Allreduce, MpiAllreduce
 from cellwright.launch.host.mpi_world import World
 
 LOSS = SoftmaxCrossEntropy(10, 0.1)
@@ -34,12 +33,12 @@ def digest(step):
     return zlib.crc32(b"".join(p.asnumpy().tobytes() for p in held))
 
 
-class Flat(nn.Cell):
+class Flat(Allreduce):
     """An allreduce that takes one flat tensor at a time."""
 
     def __init__(self, allreduce):
-        super().__init__()
-        self.allreduce, self.size = allreduce, allreduce.size
+        super().__init__(allreduce.size, allreduce.rank)
+        self.allreduce = allreduce
 
     def construct(self, x):
         return self.allreduce(x)
@@ -78,7 +77,9 @@ def overflow_on_one(world, folder):
 
 
 def share(world, folder):
-    """Five steps of a network without BatchNorm, the same 12 images per step dealt to the ranks; returns the weights."""
+    """Five steps of a network without BatchNorm, the same 12 images per step dealt to the ranks; returns the
+    weights.
+    """
     step = make_step(world, norm=False, bucket_bytes=200, flat="flat" in sys.argv)
     for number in range(5):
         images, labels = images_and_labels(12, seed=number)
@@ -90,10 +91,8 @@ def share(world, folder):
     }
 
 
-class Alone(nn.Cell):
+class Alone(Allreduce):
     """The sum over one rank."""
-
-    size = 1
 
     def construct(self, x):
         return x
@@ -103,7 +102,7 @@ def share_statistics(world, folder):
     """Four steps with BatchNorm over all ranks, the same 12 images per step dealt to them; weights and statistics."""
     net = SmallNet()
     if len(sys.argv) < 4:
-        synchronise_batch_norm(net, MpiAllreduce(world.comm) if world.size > 1 else Alone())
+        synchronise_batch_norm(net, MpiAllreduce(world.comm) if world.size > 1 else Alone(1))
     step = make_step(world, net, bucket_bytes=200, reduce_after_backward=True, loss_scale=LossScale.fixed(1024))
     for number in range(4):
         images, labels = images_and_labels(12, seed=number)

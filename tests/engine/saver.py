@@ -1,7 +1,7 @@
 """Run by test_checkpoint.py: saves checkpoints of a small network without end, one after another, until it is killed.
 
-`python saver.py FOLDER COUNT SEED`: forks COUNT children one by one and kills each with SIGKILL at a random moment; after
-each kill it checks that the newest checkpoint is whole. Prints the number of checkpoints seen.
+`python saver.py FOLDER COUNT SEED`: forks COUNT children one by one and kills each with SIGKILL at a random moment;
+after each kill it checks that the newest checkpoint is whole. Prints the number of checkpoints seen.
 """
 
 import os

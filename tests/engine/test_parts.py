@@ -1,17 +1,19 @@
 """Clipping, averages, LARS, dropout, compilations and the logs, each by a property of its own."""
 
 import struct
+import sys
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
 from small_net import NORMALISE, DropNet, SmallNet, images_and_labels
+from tensorboardX.proto import event_pb2
 
 from cellwright.engine import LARS, Momentum, SoftmaxCrossEntropy, TrainOneStep
-from cellwright.engine.loop.curves import thin, write_curves
-from cellwright.engine.loop.events import Events, masked_crc
+from cellwright.engine.loop.curves import Curves, Series, write_curves
 from cellwright.engine.loop.metrics import Metrics, read_metrics
+from cellwright.engine.loop.tensorboard import check_tensorboard, open_events
 
 
 def make_step(net, optimizer=None, **settings):
@@ -57,13 +59,36 @@ def test_dropout_draws_by_seed_and_step_alone():
     def losses(seed, start, count):
         net = DropNet()
         step = make_step(net, seed=seed)
-        step.counter.steps.set_data(Tensor(start, ms.int32))
+        step.begin.steps.set_data(Tensor(start, ms.int32))
         return [step(*images_and_labels(64), lr=0.0).loss for _ in range(count)]
 
     straight = losses(1, 0, 4)
     assert len(set(straight)) == 4, "the mask is the same in every step"
     assert losses(1, 2, 2) == straight[2:]
     assert losses(2, 0, 1)[0] != straight[0]
+
+
+def test_a_second_step_on_a_network_has_its_own_seed_and_counter():
+    net = DropNet()
+    first, second = make_step(net, seed=1), make_step(net, seed=2)
+    images, labels = images_and_labels(64)
+    mixed = [(first(images, labels, lr=0.0).loss, second(images, labels, lr=0.0).loss) for _ in range(2)]
+    alone = {seed: make_step(DropNet(), seed=seed) for seed in (1, 2)}
+    assert [pair[0] for pair in mixed] == [alone[1](images, labels, lr=0.0).loss for _ in range(2)]
+    assert [pair[1] for pair in mixed] == [alone[2](images, labels, lr=0.0).loss for _ in range(2)]
+    assert first.begin.steps.asnumpy() == second.begin.steps.asnumpy() == 2
+
+
+def test_micro_batches_of_a_step_draw_masks_of_their_own():
+    step = make_step(DropNet(), accumulate=2)
+    images, labels = images_and_labels(64)
+    losses = []
+    for _ in range(2):
+        step(images, labels, lr=0.0)
+        before = float(step.graph.loss.asnumpy()) / float(step.graph.shares.asnumpy())
+        both = step(images, labels, lr=0.0).loss
+        losses += [before, 2 * both - before]
+    assert len({round(loss, 5) for loss in losses}) == 4, "micro-batches or steps share a mask"
 
 
 def test_dropout_keeps_the_right_share_and_mean():
@@ -118,28 +143,44 @@ def test_metrics_of_a_dead_run_are_cut_at_the_resume(tmp_path):
     assert page.count("<svg") == 5 and "a &lt;run&gt;" in page and "http" not in page
 
 
-def test_thinned_curves_keep_mean_and_extremes():
+def test_a_curve_of_any_length_keeps_mean_and_extremes():
     values = np.random.default_rng(0).normal(size=5000).tolist()
-    bins = thin(list(enumerate(values)), 100)
-    assert len(bins) == 100
-    assert np.mean([b[1] for b in bins]) == pytest.approx(np.mean(values))
+    series = Series(100)
+    for x, y in enumerate(values):
+        series.add(x, y)
+    bins = series.bins()
+    assert 50 <= len(bins) <= 100 and series.width == 64
+    points = [min(64, 5000 - 64 * k) for k in range(len(bins))]
+    assert np.average([b[1] for b in bins], weights=points) == pytest.approx(np.mean(values))
     assert (min(b[2] for b in bins), max(b[3] for b in bins)) == (min(values), max(values))
+    assert [b[0] for b in bins] == sorted(b[0] for b in bins)
+
+
+def test_curves_that_grow_are_those_of_the_whole_files(tmp_path):
+    metrics, curves = Metrics(tmp_path), Curves(tmp_path, "run")
+    for number in range(1500):
+        record = dict.fromkeys(("lr", "loss_scale", "images_per_s"), 1.0)
+        record |= {"step": number, "epoch": 0, "loss": np.sin(number / 100), "step_ms": 1.0, "wait_ms": 0.5}
+        metrics.write(record)
+        curves.add_step(record)
+    metrics.close()
+    assert curves.write().read_text() == write_curves(tmp_path, "run").read_text()
 
 
 def test_event_files_hold_the_scalars(tmp_path):
-    assert masked_crc(b"123456789") == ((0xE3069283 >> 15 | 0xE3069283 << 17) + 0xA282EAD8) & 0xFFFFFFFF
-    events = Events(tmp_path)
-    events.write(300, {"loss": 1.25})
+    events = open_events(tmp_path)
+    events.add_scalar("loss", 1.25, 300)
     events.close()
-    data = next(tmp_path.iterdir()).read_bytes()
-    messages = []
-    while data:
+    data, found = next(tmp_path.iterdir()).read_bytes(), []
+    while data:  # records of TensorFlow: length, its checksum, message, its checksum
         (length,) = struct.unpack("<Q", data[:8])
-        assert struct.unpack("<I", data[8:12])[0] == masked_crc(data[:8])
-        message = data[12 : 12 + length]
-        assert struct.unpack("<I", data[12 + length : 16 + length])[0] == masked_crc(message)
-        messages.append(message)
+        event = event_pb2.Event.FromString(data[12 : 12 + length])
+        found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
         data = data[16 + length :]
-    assert messages[0].endswith(b"\x1a\x0dbrain.Event:2")
-    # step 300 as a varint, then summary { value { tag: "loss" simple_value: 1.25 } }
-    assert messages[1][9:] == b"\x10\xac\x02" + b"\x2a\x0d\x0a\x0b\x0a\x04loss\x15" + struct.pack("<f", 1.25)
+    assert found == [(300, "loss", 1.25)]
+
+
+def test_events_without_tensorboardx_are_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ValueError, match=r"needs tensorboardX; pip install 'cellwright\[tensorboard\]'"):
+        check_tensorboard()

@@ -15,7 +15,9 @@ HALF, SINGLE = {"Float16"}, {"Float32"}
 
 
 def compute_types(folder, **settings):
-    """Compiles a step and returns {operator: set of the element types of its first input}, from MindSpore's graph dump."""
+    """Compiles a step and returns {operator: set of the element types of its first input}, from MindSpore's graph
+    dump.
+    """
     net = SmallNet()
     optimizer = Momentum(net.trainable_params(), 0.9)
     step = TrainOneStep(net, SoftmaxCrossEntropy(10), optimizer, normalise=NORMALISE, **settings)

@@ -1,4 +1,4 @@
-"""`python -m launch.replay` on a capsule of a real network."""
+"""`python -m launch.replay` on a crash dump of a real network."""
 
 import dataclasses
 import subprocess
@@ -24,7 +24,7 @@ from cellwright.nets import create_network, recipe_for
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_capsule_of_tiny_darknet_runs_again_from_the_command_line(tmp_path):
+def test_a_crash_dump_of_tiny_darknet_runs_again_from_the_command_line(tmp_path):
     recipe = dataclasses.replace(recipe_for("tinydarknet"), num_classes=10, image_size=32)
     network = create_network("tinydarknet", 10, 32, **recipe.network_settings)
     gamma = network.conv9.bn.gamma
@@ -48,7 +48,7 @@ def test_a_capsule_of_tiny_darknet_runs_again_from_the_command_line(tmp_path):
     with pytest.raises(Diverged):
         trainer.run()
     done = subprocess.run(
-        [sys.executable, "-m", "launch.replay", str(trainer.capsules[0])],
+        [sys.executable, "-m", "launch.replay", str(trainer.crash_dumps[0])],
         capture_output=True,
         text=True,
         timeout=300,
@@ -70,4 +70,6 @@ def test_a_wrong_folder_is_one_line_and_exit_code_2(tmp_path):
         cwd=ROOT,
     )
     assert done.returncode == 2
-    assert done.stderr == f"python -m launch.replay: {tmp_path} is not a capsule: it holds no batch.npz and meta.json\n"
+    assert (
+        done.stderr == f"python -m launch.replay: {tmp_path} is not a crash dump: it holds no batch.npz and meta.json\n"
+    )

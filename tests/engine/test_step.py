@@ -3,7 +3,9 @@ import pytest
 from small_net import NORMALISE, ConvNet, SmallNet, batches, images_and_labels
 
 from cellwright.engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
-from cellwright.kernels import graph
+from cellwright.kernels.compiler import accelerate, accelerated
+from cellwright.kernels.csrc import shim_available
+from cellwright.kernels.nodes import AllFinite, MomentumStep
 
 
 def make_step(net=None, **settings):
@@ -43,18 +45,18 @@ def test_overflow_moves_nothing_but_the_scale_and_training_goes_on():
     assert everything(step)["loss_scale"] == 1024
 
 
-@pytest.mark.skipif(not graph.shim_available(), reason="the C shim is not built")
+@pytest.mark.skipif(not shim_available(), reason="the C shim is not built")
 def test_overflow_moves_nothing_in_a_network_that_runs_as_one_kernel():
-    net = graph.accelerate(ConvNet())
-    assert graph.accelerated(net)
-    optimizer = Momentum(net.trainable_params(), 0.9, kernel=graph.MomentumStep)
+    net = accelerate(ConvNet())
+    assert accelerated(net)
+    optimizer = Momentum(net.trainable_params(), 0.9, kernel=MomentumStep)
     step = TrainOneStep(
         net,
         SoftmaxCrossEntropy(10),
         optimizer,
         normalise=NORMALISE,
         loss_scale=1024,
-        finite_kernel=graph.AllFinite(),
+        finite_kernel=AllFinite(),
     )
     images, labels = images_and_labels(16)
     states = []

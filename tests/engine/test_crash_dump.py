@@ -13,10 +13,11 @@ from cellwright.engine import (
     SoftmaxCrossEntropy,
     Trainer,
     TrainOneStep,
-    read_capsule,
+    read_crash_dump,
     replay,
 )
-from cellwright.kernels import graph
+from cellwright.kernels.compiler import accelerate, accelerated
+from cellwright.kernels.csrc import shim_available
 
 
 class WithIds(tuple):
@@ -39,8 +40,8 @@ def make(folder, loss_scale, spoil=None, value=3e38, **settings):
         parameter.set_data(Tensor(value * np.sign(parameter.asnumpy())))
     accumulate = settings.pop("accumulate", 1)
     if isinstance(net, ConvNet):
-        graph.accelerate(net)
-        assert graph.accelerated(net)
+        accelerate(net)
+        assert accelerated(net)
     step = TrainOneStep(
         net,
         SoftmaxCrossEntropy(10),
@@ -61,22 +62,22 @@ def make(folder, loss_scale, spoil=None, value=3e38, **settings):
         ("head.weight", 1e5, LossScale.fixed(2.0**127), "gradient of norm.beta, at loss scale 1.70141e+38"),
     ],
 )
-def test_overflows_in_a_row_end_the_run_with_a_capsule_that_names_the_layer(tmp_path, spoil, value, scale, layer):
+def test_overflows_in_a_row_end_the_run_with_a_crash_dump_that_names_the_layer(tmp_path, spoil, value, scale, layer):
     trainer, _ = make(tmp_path, scale, spoil, value, overflow_limit=3)
     before = {p.name: p.asnumpy().copy() for p in trainer.step.network.get_parameters()}
     with pytest.raises(Diverged, match="step 2: 3 steps in a row overflowed"):
         trainer.run()
-    assert trainer.capsules[-1] == tmp_path / "capsules" / "step2"
-    capsule = read_capsule(trainer.capsules[-1])
-    assert capsule.meta["suspect"] == layer
-    assert capsule.ids.tolist() == list(range(16, 24))
-    assert capsule.meta["broken_loss_scale"] == pytest.approx(scale.init)
+    assert trainer.crash_dumps[-1] == tmp_path / "crash_dumps" / "step2"
+    dump = read_crash_dump(trainer.crash_dumps[-1])
+    assert dump.meta["first_nonfinite"] == layer
+    assert dump.ids.tolist() == list(range(16, 24))
+    assert dump.meta["broken_loss_scale"] == pytest.approx(scale.init)
     for name, value in before.items():
-        np.testing.assert_array_equal(capsule.parameters[name], value)
+        np.testing.assert_array_equal(dump.parameters[name], value)
 
     again, _ = make(tmp_path / "again", scale)
-    suspect, report = replay(capsule, again.step)
-    assert suspect == layer and not report.finite
+    found, report = replay(dump, again.step)
+    assert found == layer and not report.finite
 
 
 def test_one_overflow_is_told_and_survived(tmp_path):
@@ -87,39 +88,39 @@ def test_one_overflow_is_told_and_survived(tmp_path):
     assert [record["loss_scale"] for record in records[:3]] == [2.0**127, 2.0**107, 2.0**107]
 
 
-def test_one_infinite_loss_leaves_a_capsule_and_the_run_goes_on(tmp_path):
+def test_one_infinite_loss_leaves_a_crash_dump_and_the_run_goes_on(tmp_path):
     trainer, stream = make(tmp_path, LossScale.fixed(4.0))
     images, labels = trainer.batches[1]
     trainer.batches[1] = (images, labels, np.full(8, np.inf, np.float32))
     trainer.run()
-    assert [path.name for path in trainer.capsules] == ["step1"]
+    assert [path.name for path in trainer.crash_dumps] == ["step1"]
     assert "step 1: the loss is nan; first not finite: loss;" in stream.getvalue()
-    assert read_capsule(trainer.capsules[0]).ids.tolist() == [-1] * 8
+    assert read_crash_dump(trainer.crash_dumps[0]).ids.tolist() == [-1] * 8
 
 
 def test_a_loss_that_is_not_finite_ends_a_run_that_applies_overflows(tmp_path):
     trainer, _ = make(tmp_path, LossScale.none(), "head.weight")
     with pytest.raises(Diverged, match="step 0: the loss is .*first not finite: .*launch.replay"):
         trainer.run()
-    assert read_capsule(trainer.capsules[0]).meta["weights_are"] == "after the step"
+    assert read_crash_dump(trainer.crash_dumps[0]).meta["weights_are"] == "after the step"
 
 
-def test_accumulated_micro_batches_go_into_one_capsule(tmp_path):
+def test_accumulated_micro_batches_go_into_one_crash_dump(tmp_path):
     trainer, _ = make(tmp_path, LossScale.fixed(4.0), "head.weight", accumulate=2, overflow_limit=2)
     with pytest.raises(Diverged):
         trainer.run()
-    capsule = read_capsule(trainer.capsules[-1])
-    assert capsule.ids.tolist() == list(range(16, 32)) and capsule.meta["micro_batches"] == 2
+    dump = read_crash_dump(trainer.crash_dumps[-1])
+    assert dump.ids.tolist() == list(range(16, 32)) and dump.meta["micro_batches"] == 2
 
 
-@pytest.mark.skipif(not graph.shim_available(), reason="the C shim is not built")
+@pytest.mark.skipif(not shim_available(), reason="the C shim is not built")
 def test_layers_that_run_as_one_kernel_are_told_apart(tmp_path):
     trainer, _ = make(tmp_path, LossScale.fixed(4.0), "body.3.weight", fused=True, overflow_limit=2)
     with pytest.raises(Diverged, match="first not finite: output of layer body.3;"):
         trainer.run()
-    assert graph.accelerated(trainer.step.network), "it does not run as one kernel any more"
+    assert accelerated(trainer.step.network), "it does not run as one kernel any more"
 
 
-def test_a_folder_that_is_no_capsule_is_named(tmp_path):
-    with pytest.raises(ValueError, match="is not a capsule"):
-        read_capsule(tmp_path)
+def test_a_folder_that_is_no_crash_dump_is_named(tmp_path):
+    with pytest.raises(ValueError, match="is not a crash dump"):
+        read_crash_dump(tmp_path)

@@ -1,0 +1,52 @@
+"""What all our optimizers share: parameters, groups, state."""
+
+from mindspore import ParameterTuple, nn
+
+from cellwright.engine.step.parameter_groups import settle
+
+
+class Optimizer(nn.Cell):
+    """Base of Momentum, LARS and AdamW: `construct(gradients, lr, factor)` moves the parameters, gradients times
+    factor.
+
+    params: the parameters that are trained, in the order of the gradients. weight_decay: a number, which acts where
+    `decays(name)` is true (None: everywhere but on biases and on the gamma and beta of norms), or a function of the
+    name. groups: ParameterGroups, the first that holds a name decides. `factors` and `decay` hold what came out for
+    each parameter; `state()` returns the parameters that a resume needs; `settings` the numbers, as JSON knows them.
+    """
+
+    needs_lr = True
+
+    def __init__(self, params, weight_decay, decays, groups):
+        super().__init__(auto_prefix=False)
+        params = list(params)
+        if not params:
+            raise ValueError("params is empty: the optimizer needs at least one parameter")
+        frozen = next((p.name for p in params if not p.requires_grad), None)
+        if frozen is not None:
+            raise ValueError(
+                f"params: {frozen} is frozen (requires_grad=False); leave it out (network.trainable_params())"
+            )
+        self.params = ParameterTuple(params)
+        self.factors, self.decay = settle([p.name for p in params], weight_decay, decays, tuple(groups))
+        self.settings = {"class": type(self).__name__}
+        if not callable(weight_decay):
+            self.settings["weight_decay"] = float(weight_decay)
+        self.settings["groups"] = [
+            {"names": str(g.names), "lr_factor": g.lr_factor, "weight_decay": g.weight_decay} for g in groups
+        ]
+
+    def state(self):
+        """Returns the parameters that a resume needs, a list."""
+        raise NotImplementedError
+
+    def copies(self, prefix):
+        """Returns a tuple of parameters `prefix.<name>` of zeros, one for each that is trained."""
+        made = self.params.clone(prefix=prefix, init="zeros")
+        for parameter in made:
+            parameter.requires_grad = False
+        return made
+
+    def rate(self):
+        """Returns the learning rate of the next step if the optimizer has one of its own, else None."""
+        return None

@@ -1,0 +1,31 @@
+"""What a train step asks of the cell that sums over ranks."""
+
+from mindspore import nn
+
+
+class Allreduce(nn.Cell):
+    """Base of the cells that sum float32 tensors over ranks inside a graph; override `construct`.
+
+    size, rank: how many ranks there are, and which one this process is. several: `construct` takes any number of
+    tensors and returns as many sums, and joining them first would gain nothing; else it takes one flat tensor and
+    returns its sum. overlaps: `start(tensor)` returns a tensor that will hold the sum while the graph goes on, and
+    `wait(sums, tensors)` returns the sums when all are there.
+
+    Every rank must reach each call with tensors of the same shapes in the same order.
+    """
+
+    several = False
+    overlaps = False
+
+    def __init__(self, size: int, rank: int = 0):
+        super().__init__(auto_prefix=False)
+        self.size, self.rank = size, rank
+
+    def construct(self, *tensors):
+        raise NotImplementedError("an Allreduce must override construct")
+
+    def start(self, tensor):
+        raise NotImplementedError("an Allreduce that overlaps must override start")
+
+    def wait(self, sums, tensors):
+        raise NotImplementedError("an Allreduce that overlaps must override wait")
