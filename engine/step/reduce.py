@@ -87,7 +87,8 @@ class Reduce(nn.Cell):
         if self.several:
             gradients = self.map(_reshape_like, sums[: -self.riders][::-1], self.params)
             return gradients, self.map(_first, sums[-self.riders :])
-        # A slice for each, mapped: ops.split and loops nest the compiler's calls once a tensor, and it gives up at 1,000.
+        # A slice for each, mapped: ops.split and loops nest the compiler's calls once a tensor, and it gives up at
+        # 1,000.
         gradients = ()
         for number in range(len(self.bounds)):
             first, end = self.bounds[number]

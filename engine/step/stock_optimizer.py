@@ -25,7 +25,7 @@ class StockOptimizer(nn.Cell):
         super().__init__(auto_prefix=False)
         if float(getattr(optimizer, "loss_scale", 1.0)) != 1.0:
             raise ValueError(
-                f"optimizer: loss_scale = {optimizer.loss_scale}; leave it out, the step unscales gradients (loss_scale=)"
+                f"optimizer: loss_scale = {optimizer.loss_scale}; leave it out, the step has one of its own (loss_scale=)"
             )
         self.stock = optimizer
         self.params = ParameterTuple(list(optimizer.parameters))

@@ -3,26 +3,38 @@
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from cellwright.kernels.nodes.optimizer import AllFinite, MomentumStep
+from cellwright.kernels.nodes.optimizer import AdamWStep, AllFinite, MomentumStep
 
 SHAPES = ((3,), (40000,), (5, 7, 2), (1, 33000), ())
 
 
-class Optimizer(nn.Cell):
-    def __init__(self, decayed, nesterov):
-        super().__init__()
-        draw = np.random.default_rng(0)
-        self.parameters = ParameterTuple(
-            [
-                Parameter(Tensor(draw.normal(size=shape).astype(np.float32)), name=f"p{k}")
-                for k, shape in enumerate(SHAPES)
-            ]
-        )
-        self.moments = self.parameters.clone(prefix="moments", init="zeros")
-        self.step = MomentumStep(0.9, 0.01, decayed, nesterov)
+def parameters():
+    draw = np.random.default_rng(0)
+    values = [draw.normal(size=shape).astype(np.float32) for shape in SHAPES]
+    return ParameterTuple([Parameter(Tensor(value), name=f"p{k}") for k, value in enumerate(values)])
 
-    def construct(self, gradients, lr, factor):
+
+class MomentumCell(nn.Cell):
+    def __init__(self, decays, rates, nesterov):
+        super().__init__()
+        self.parameters = parameters()
+        self.moments = self.parameters.clone(prefix="moments", init="zeros")
+        self.step = MomentumStep(0.9, decays, rates, nesterov)
+
+    def construct(self, gradients, lr, factor, updates):
         return self.step(self.parameters, self.moments, gradients, lr, factor)
+
+
+class AdamWCell(nn.Cell):
+    def __init__(self, decays, rates, inside):
+        super().__init__()
+        self.parameters = parameters()
+        self.moments = self.parameters.clone(prefix="moments", init="zeros")
+        self.squares = self.parameters.clone(prefix="squares", init="zeros")
+        self.step = AdamWStep(0.9, 0.999, 1e-3, inside, decays, rates)
+
+    def construct(self, gradients, lr, factor, updates):
+        return self.step(self.parameters, self.moments, self.squares, gradients, lr, factor, updates)
 
 
 class Finite(nn.Cell):
