@@ -1,4 +1,6 @@
-"""Operators of a MindSpore graph on CPU: numba kernels, the allreduce over MPI, the optimizer, the finite check, programs."""
+"""Operators of a MindSpore graph on CPU: numba kernels, the allreduce over MPI, the optimizer, the finite check,
+programs.
+"""
 
 from cellwright.kernels.nodes.allreduce import MpiAllreduce, silence
 from cellwright.kernels.nodes.allreduce_base import Allreduce
