@@ -24,9 +24,7 @@ class StockOptimizer(nn.Cell):
     def __init__(self, optimizer):
         super().__init__(auto_prefix=False)
         if float(getattr(optimizer, "loss_scale", 1.0)) != 1.0:
-            raise ValueError(
-                f"optimizer: loss_scale = {optimizer.loss_scale}; leave it out, the step has one of its own (loss_scale=)"
-            )
+            raise ValueError(f"optimizer: loss_scale = {optimizer.loss_scale}; leave it out, the step has its own")
         self.stock = optimizer
         self.params = ParameterTuple(list(optimizer.parameters))
         self.has_schedule = bool(optimizer.dynamic_lr or optimizer.is_group_lr)

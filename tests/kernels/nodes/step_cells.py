@@ -56,7 +56,9 @@ class Sums(nn.Cell):
 
 
 class LateSums(nn.Cell):
-    """The sums of tensors that are all on their way before one is waited for, while the graph computes something else."""
+    """The sums of tensors that are all on their way before one is waited for, while the graph computes something
+    else.
+    """
 
     def __init__(self, allreduce):
         super().__init__()
