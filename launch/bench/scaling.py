@@ -2,8 +2,8 @@
 
     python -m launch.bench scaling [--nets densenet121,vgg16-cifar] [--json FILE]
 
-Measured: the same global batch, on the same cores, as one rank with all of them and as one rank per core that sums gradients
-through the allreduce node. Simulated, and named so: more ranks of this kind over a link, see `simulate`.
+Measured: the same global batch, on the same cores, as one rank with all of them and as one rank per core that sums
+gradients through the allreduce node. Simulated, and named so: more ranks of this kind over a link, see `simulate`.
 """
 
 import argparse
@@ -72,9 +72,9 @@ def measure(settings):
 def simulate(step_s, gradient_bytes, ranks, bucket_bytes, settings, copy_bytes_per_s=20e9):
     """Returns the seconds of a step on so many ranks, one a host, under a simple model.
 
-    The gradients of a program are there when its backward node ends, so nothing hides behind backward. Then bucket after bucket
-    is copied into one piece (at `copy_bytes_per_s`), sent round a ring and copied out; the copies of one bucket run while
-    another travels. A ring of n ranks moves 2 (n - 1) / n of the bytes in 2 (n - 1) messages.
+    The gradients of a program are there when its backward node ends, so nothing hides behind backward. Then bucket
+    after bucket is copied into one piece (at `copy_bytes_per_s`), sent round a ring and copied out; the copies of one
+    bucket run while another travels. A ring of n ranks moves 2 (n - 1) / n of the bytes in 2 (n - 1) messages.
     """
     from cellwright.engine.step.bucket import plan_buckets
 

@@ -1,0 +1,20 @@
+"""The allreduce member of the bench: what it counts and what it models."""
+
+import pytest
+
+from cellwright.launch.bench import allreduce
+
+
+def test_what_a_rank_moves_through_main_memory_does_not_grow_with_the_ranks():
+    for ranks in (2, 3):
+        settings = allreduce.Settings(megabytes=(1.5,), ranks=ranks, repeats=1, mccl=False)
+        rows = {row["name"]: row["value"] for row in allreduce.measure(settings)["results"]}
+        assert rows["1.5 MB: through main memory, a rank, counted"] == pytest.approx(2)
+        assert rows["1.5 MB: through the shared cache, a rank, counted"] == pytest.approx(3 - 1 / ranks)
+        assert all(rows[f"1.5 MB: {name}"] > 0 for name in (allreduce.IN_PLACE, allreduce.SHARED_NODE))
+
+
+def test_the_model_is_bound_by_memory_or_by_a_core():
+    slow_memory = allreduce.modelled(1e9, 2, 3, ranks=8, host=16e9, core=100e9)
+    slow_core = allreduce.modelled(1e9, 2, 3, ranks=8, host=1e12, core=5e9)
+    assert slow_memory == slow_core == pytest.approx(1)
