@@ -134,7 +134,7 @@ def worker(what, settings):
         array = np.random.default_rng(comm.Get_rank()).normal(size=int(size * 250000)).astype(np.float32)
         candidates, group = (_mccl(array), None) if what == "mccl" else _candidates(comm, MPI, array)
         times = {name: [] for name in candidates}
-        for turn in range(settings.repeats + 1):
+        for _ in range(settings.repeats + 1):
             for name, once in candidates.items():
                 comm.Barrier()
                 began = time.perf_counter()
