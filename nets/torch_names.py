@@ -1,4 +1,4 @@
-"""Turns the state dicts of torchvision and timm into this project's parameter names."""
+"""Turns the state dicts of torchvision and timm into this project's parameter names, and back."""
 
 import re
 
@@ -31,6 +31,25 @@ _MODULES = {
     ),
 }
 
+# And from ours to theirs. Networks that neither of them has keep our module names.
+_BACK = {
+    "densenet121": (
+        (r"^backbone\.features\.", "features."),
+        (r"\.cell_list\.(\d+)\.", lambda match: f".denselayer{int(match[1]) + 1}."),
+        (r"^features\.(transition\d)\.features\.", r"features.\1."),
+        (r"^head\.fc$", "classifier"),
+    ),
+    "vgg16": ((r"^layers\.", "features."),),
+    "genet": (
+        (r"^(layer\d\.\d+)\.conv(\d)\.batchnorm$", r"\1.bn\2"),
+        (r"^(layer\d\.\d+\.conv\d)\.conv$", r"\1"),
+        (r"\.down_layer\.conv$", ".downsample.0"),
+        (r"\.down_layer\.batchnorm$", ".downsample.1"),
+        (r"^end_point$", "fc"),
+    ),
+}
+_ORIGINS = {"densenet121": "torchvision's densenet121", "vgg16": "torchvision's vgg16", "genet": "timm's resnet50"}
+
 
 def is_torch_dict(arrays):
     """Returns whether the names of these weights are PyTorch's."""
@@ -60,6 +79,29 @@ def from_torch(arrays, network_name):
     if network_name == "vgg16":
         _flatten_classifier(translated)
     return translated
+
+
+def to_torch(arrays, network_name):
+    """Returns (state dict, whose names it has) for weights by this project's names; `from_torch` reads it back.
+
+    VGG16-BN: the biases that PyTorch's form has in front of a batch normalisation are zero. GENet with gathers or
+    excitations, and Tiny-DarkNet, are in neither zoo: they keep their modules' names.
+    """
+    norms = {name.rpartition(".")[0] for name in arrays if name.endswith(".moving_mean")}
+    known = network_name in _BACK and not any("downop" in name or "mlpLayer" in name for name in arrays)
+    kinds, found = {ours: theirs for theirs, ours in _NORM.items()}, {}
+    for name, value in arrays.items():
+        module, _, kind = name.rpartition(".")
+        for pattern, replacement in _BACK[network_name] if known else ():
+            module = re.sub(pattern, replacement, module)
+        if name.rpartition(".")[0] in norms:
+            kind = kinds[kind]
+            before = re.fullmatch(r"features\.(\d+)", module)
+            if network_name == "vgg16" and kind == "weight" and before:
+                found[f"features.{int(before[1]) - 1}.bias"] = np.zeros_like(value)
+        found[f"{module}.{kind}"] = value
+    origin = _ORIGINS[network_name] if known else "this project"
+    return found, origin + ("_bn" if network_name == "vgg16" and norms else "")
 
 
 def fold_vgg_biases(arrays):

@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "launch/host": set(),
     "launch/settings": {"launch/host"},
     "launch/bench": {"launch/host", "launch/settings", "launch"},
-    "launch": {"launch/host", "launch/settings"},
+    "launch/serving": {"launch/host", "launch/settings"},
+    "launch": {"launch/host", "launch/settings", "launch/serving"},
 }
 MAY_IMPORT_ROOMS = {
     "kernels": set(),

@@ -1,0 +1,60 @@
+"""A trained network with all that its use needs: recipe, preprocessing, class names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellwright.dataloader import EvalTransform
+from cellwright.launch.settings.run_folder import read_config
+from cellwright.launch.settings.run_settings import read_eval_settings
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What was trained. weights: where it lies, for a person to read; recipe: a Recipe; run: the RunSettings; classes:
+    names by label; network: the network with its weights, for evaluation; data: the record of its images, or None.
+    """
+
+    weights: object
+    recipe: object
+    run: object
+    classes: tuple
+    network: object
+    data: dict | None = None
+
+    @property
+    def transform(self):
+        return EvalTransform(self.recipe.image_size, self.recipe.eval_resize, self.recipe.eval_resize_size)
+
+    @property
+    def normalisation(self):
+        return self.recipe.mean, self.recipe.std
+
+
+def load_trained(path, flags=(), program=""):
+    """Returns the Trained that `path` names: a run, a checkpoint folder or a file of weights.
+
+    flags: as typed, those of launch.eval, for what a bare file does not tell. To be called when MindSpore has been set
+    up. ValueError where something does not fit.
+    """
+    from cellwright.nets import create_network, load_pretrained
+
+    resolved, weights, _ = read_eval_settings(["--ckpt", str(path), *flags], program)
+    recipe, data = resolved.recipe, _data_of(Path(path))
+    classes = tuple((data or {}).get("classes") or ())
+    if "num_classes" not in resolved.given and not classes and resolved.run.data_path is None:
+        from cellwright.launch.settings.embedded import CLASSES
+
+        classes = CLASSES
+    network = create_network(recipe.net, recipe.num_classes, recipe.image_size, **recipe.network_settings)
+    load_pretrained(network, weights, whole=True)
+    network.set_train(False)
+    if len(classes) != recipe.num_classes:
+        classes = tuple(str(label) for label in range(recipe.num_classes))
+    return Trained(weights, recipe, resolved.run, classes, network, data)
+
+
+def _data_of(path):
+    for folder in [path, *path.absolute().parents][:4]:
+        if (folder / "config.yaml").is_file():
+            return read_config(folder).get("data")
+    return None
