@@ -9,8 +9,7 @@ from cellwright.dataloader import BadImage
 from cellwright.dataloader.apply_transform import ApplyTransform
 from cellwright.dataloader.decode.picture import open_picture
 from cellwright.dataloader.sources.folder import read_file
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2")
+from cellwright.dataloader.sources.formats import EXTENSIONS, is_image
 
 
 def named_files(names):
@@ -21,11 +20,7 @@ def named_files(names):
     for name in names:
         path = Path(name)
         if path.is_dir():
-            found += sorted(
-                str(file)
-                for file in path.rglob("*")
-                if file.suffix.lower() in ENDINGS and not file.name.startswith(".")
-            )
+            found += sorted(str(file) for file in path.rglob("*") if is_image(file.name))
         elif path.suffix == ".txt" and path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines()
             found += [os.path.join(path.parent, line.strip()) for line in lines if line.strip()]
@@ -34,7 +29,7 @@ def named_files(names):
         else:
             raise ValueError(f"{name}: no such file or folder")
     if not found:
-        raise ValueError(f"{', '.join(map(str, names))}: no pictures there ({', '.join(ENDINGS)})")
+        raise ValueError(f"{', '.join(map(str, names))}: no pictures there ({', '.join(EXTENSIONS)})")
     return found
 
 

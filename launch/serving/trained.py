@@ -41,10 +41,6 @@ def load_trained(path, flags=(), program=""):
     resolved, weights, _ = read_eval_settings(["--ckpt", str(path), *flags], program)
     recipe, data = resolved.recipe, _data_of(Path(path))
     classes = tuple((data or {}).get("classes") or ())
-    if "num_classes" not in resolved.given and not classes and resolved.run.data_path is None:
-        from cellwright.launch.settings.embedded import CLASSES
-
-        classes = CLASSES
     network = create_network(recipe.net, recipe.num_classes, recipe.image_size, **recipe.network_settings)
     load_pretrained(network, weights, whole=True)
     network.set_train(False)

@@ -1,9 +1,12 @@
 """python -m launch.export: what it writes answers as the network does."""
 
+import os
+
 import mindspore as ms
 import numpy as np
 import onnxruntime
 import pytest
+from safetensors.numpy import load_file
 
 from cellwright.launch.export import export, main
 from cellwright.nets import create_network
@@ -63,63 +66,84 @@ def test_onnx_agrees_with_the_network(tmp_path, case):
     np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5)
 
 
-def test_the_command_writes_what_a_file_of_weights_holds(tmp_path, capsys):
-    network = trained("tinydarknet", {})
-    weights = tmp_path / "0-1_10.ckpt"
-    ms.save_checkpoint(network, str(weights))
-    flags = [
+def flags_of(weights, *more):
+    return [
         "--net",
         "tinydarknet",
-        "--ckpt_file",
+        "--ckpt",
         str(weights),
         "--num_classes",
         str(CLASSES),
         "--image_size",
         str(SIZE),
+        *more,
     ]
+
+
+@pytest.fixture
+def weights(tmp_path):
+    network = trained("tinydarknet", {})
+    ms.save_checkpoint(network, str(tmp_path / "0-1_10.ckpt"))
+    return tmp_path / "0-1_10.ckpt", network
+
+
+def test_the_command_writes_what_a_file_of_weights_holds(tmp_path, capsys, weights):
+    file, network = weights
     images = IMAGES[:1]
     wanted = network.set_train(False)(ms.Tensor(images)).asnumpy()
-
-    assert main([*flags, "--file_format", "ONNX", "--file_name", str(tmp_path / "tiny.onnx")]) == 0
+    more = ["--input", "tensor", "--file_name", str(tmp_path / "tiny.onnx")]
+    assert main(flags_of(file, "--file_format", "onnx", *more)) == 0  # in lower case
     assert "tiny.onnx: tinydarknet of " in capsys.readouterr().out
-    session = onnxruntime.InferenceSession(str(tmp_path / "tiny.onnx"), providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(session.run(None, {session.get_inputs()[0].name: images})[0], wanted, rtol=0, atol=1e-5)
+    session = onnxruntime.InferenceSession(str(tmp_path / "tiny.onnx"))
+    assert [value.name for value in session.get_outputs()] == ["logits", "probabilities"]
+    np.testing.assert_allclose(session.run(["logits"], {"tensor": images})[0], wanted, rtol=0, atol=1e-5)
+    three = session.run(["logits"], {"tensor": np.repeat(images, 3, axis=0)})[0]
+    np.testing.assert_allclose(three, np.repeat(wanted, 3, axis=0), rtol=0, atol=1e-5)
 
-    assert main([*flags, "--file_format", "MINDIR", "--file_name", str(tmp_path / "tiny")]) == 0
+    assert main(flags_of(file, "--file_format=mindir", "--file_name", str(tmp_path / "tiny"))) == 0
     graph = ms.nn.GraphCell(ms.load(str(tmp_path / "tiny.mindir")))
     np.testing.assert_allclose(graph(ms.Tensor(images)).asnumpy(), wanted, rtol=0, atol=1e-5)
+
+
+def test_files_have_the_rights_of_any_new_file(tmp_path, weights):
+    before = os.umask(0o027)
+    try:
+        for format, ending in (("ONNX", "onnx"), ("MINDIR", "mindir"), ("SAFETENSORS", "safetensors")):
+            assert main(flags_of(weights[0], "--file_format", format, "--file_name", str(tmp_path / "out"))) == 0
+            assert (tmp_path / f"out.{ending}").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
+
+
+def test_a_safetensors_file_comes_back_as_the_same_network(tmp_path, weights):
+    file, network = weights
+    assert main(flags_of(file, "--file_format", "safetensors", "--file_name", str(tmp_path / "out"))) == 0
+    arrays = load_file(tmp_path / "out.safetensors")
+    assert "conv1.bn.running_mean" in arrays
+    for parameter in network.get_parameters():
+        if parameter.name.endswith("conv.weight"):
+            np.testing.assert_array_equal(arrays[parameter.name], parameter.asnumpy())
 
 
 def test_a_run_folder_brings_its_settings(tmp_path, capsys):
     folder = tmp_path / "run" / "checkpoints" / "e0001_b000000"
     folder.mkdir(parents=True)
-    ms.save_checkpoint(create_network("vgg16", 4, 64, batch_norm=True, hidden=8), str(folder / "weights.ckpt"))
+    ms.save_checkpoint(create_network("vgg16", 4, 64, batch_norm=True), str(folder / "weights.ckpt"))
     (tmp_path / "run" / "config.yaml").write_text(
-        "run: {net: vgg16, dataset: cifar10}\nrecipe: {num_classes: 4, image_size: 64, network_settings: {batch_norm: true, hidden: 8}}\n"
+        "run: {net: vgg16, dataset: cifar10}\nrecipe: {num_classes: 4, image_size: 64}\n"
     )
-    assert (
-        main(
-            [
-                "--ckpt_file",
-                str(folder),
-                "--file_format",
-                "ONNX",
-                "--file_name",
-                str(tmp_path / "vgg"),
-                "--batch_size",
-                "3",
-            ]
-        )
-        == 0
-    )
-    assert "float32 (3, 3, 64, 64) -> (3, 4)" in capsys.readouterr().out
-    assert onnxruntime.InferenceSession(str(tmp_path / "vgg.onnx")).get_inputs()[0].shape == [3, 3, 64, 64]
+    flags = ["--ckpt_file", str(folder), "--file_format", "ONNX", "--file_name", str(tmp_path / "vgg")]
+    assert main([*flags, "--batch_size", "3"]) == 0
+    assert "uint8 (3, height, width, 3) -> logits, probabilities (3, 4)" in capsys.readouterr().out
+    assert onnxruntime.InferenceSession(str(tmp_path / "vgg.onnx")).get_outputs()[0].shape == [3, 4]
 
 
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ([], "--ckpt_file is missing"),
+        ([], "--ckpt is missing"),
+        (["--ckpt", "w.ckpt", "--int8"], "--int8 with --file_format MINDIR: 8 bits are for ONNX alone"),
+        (["--ckpt", "w.ckpt", "--input", "tensor"], "--input tensor: it is for --file_format ONNX alone"),
         (
             ["--ckpt_file", "w.ckpt", "--file_format", "AIR"],
             "--file_format AIR with --device_target CPU: AIR is written on an Ascend alone",
