@@ -41,7 +41,7 @@ class NetworkClassifier:
 
 
 class OnnxClassifier:
-    """A file that launch.export wrote: pictures of one size at a time, as they are; the file holds the preprocessing."""
+    """A file that launch.export wrote: pictures of one size at a time, as they are; preprocessing is in the file."""
 
     batch_size = 1
 
