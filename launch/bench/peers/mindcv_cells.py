@@ -1,0 +1,24 @@
+"""The step that is measured, in a file of its own: MindSpore compiles cells from their source."""
+
+from mindspore import ParameterTuple, nn, ops
+
+
+class Step(nn.Cell):
+    """Returns (loss, first output) and the gradients of all parameters; the loss is sum(output * weights)."""
+
+    def __init__(self, network, weights, parameters):
+        super().__init__(auto_prefix=False)
+        self.network, self.weights = network, weights
+        self.gradient = ops.value_and_grad(self.loss, None, ParameterTuple(parameters), True)
+
+    def loss(self, x):
+        y = self.network(x)
+        if isinstance(y, tuple):  # with auxiliary heads
+            total = (y[0] * self.weights).sum()
+            for other in y[1:]:
+                total = total + (other * self.weights).sum()
+            return total, y[0]
+        return (y * self.weights).sum(), y
+
+    def construct(self, x):
+        return self.gradient(x)

@@ -1,0 +1,142 @@
+"""One of MindCV's networks in this process: its numbers, seconds of a step and of an evaluation, peak of memory."""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import time
+
+import numpy as np
+
+WARM_UP = 2
+SAMPLES = 4096  # numbers of each gradient that are compared
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--net", required=True)
+    parser.add_argument("--variant", choices=("ours", "stock"), required=True)
+    for name in ("batch", "size", "steps"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--arrays", required=True, help="file for the results that are compared")
+    given = parser.parse_args()
+
+    from cellwright.launch.host.runtime import quiet_environment, start_mindspore
+
+    threads = len(os.sched_getaffinity(0))
+    quiet_environment(threads)
+    start_mindspore("CPU", 0, threads, seed=1)
+    from mindcv.models import create_model
+    from mindspore import Tensor
+
+    np.random.seed(1)
+    network = _without_dropout(create_model(given.net, num_classes=1000))
+    draw = np.random.default_rng(0)
+    images = Tensor(draw.normal(size=(given.batch, 3, given.size, given.size)).astype(np.float32))
+    weights = Tensor(draw.normal(size=(given.batch, 1000)).astype(np.float32))
+    report = {}
+    if given.variant == "ours":
+        report |= _accelerate(network, images)
+    found, seconds = _evaluation(network, images, given.steps)
+    report["eval_s"] = seconds
+    gradients, seconds = _training(network, images, weights, given.steps)
+    report["train_s"] = seconds
+    report["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    np.savez(given.arrays, evaluation=found, **gradients)
+    print(json.dumps(report))
+
+
+def _without_dropout(network):
+    from mindspore import nn
+
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, nn.Dropout):
+            cell.p, cell.keep_prob = 0.0, 1.0
+        elif hasattr(cell, "keep_prob"):  # DropPath
+            cell.keep_prob = 1.0
+    return network
+
+
+def _accelerate(network, images):
+    """Replaces what can be, and returns how much that is."""
+    from cellwright.kernels.compiler import accelerate, accelerated
+
+    flops = _flops(network, images)
+    accelerate(network)
+    cells = accelerated(network)
+    inside = {id(inner) for cell in cells for _, inner in cell.cells_and_names()}
+    on_programs = sum(count for cell, count in flops if id(cell) in inside)
+    return {"programs": len(cells), "share": on_programs / max(1, sum(count for _, count in flops))}
+
+
+def _flops(network, images):
+    """Returns the multiplications and additions of every convolution and dense layer: (cell, number)."""
+    import mindspore as ms
+    from mindspore import nn
+
+    found, hooks = [], []
+
+    def note(cell, inputs, output):
+        taps = int(np.prod(cell.weight.shape[1:]))
+        found.append((cell, 2 * taps * int(np.prod(output.shape))))
+
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, (nn.Conv2d, nn.Dense)):
+            hooks.append(cell.register_forward_hook(note))
+    network.set_train(False)
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    network(images)
+    ms.set_context(mode=ms.GRAPH_MODE)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def _timed(run, steps):
+    """Returns what the first call gives, and the median seconds of the calls after the first few."""
+    first, seconds = None, []
+    for number in range(WARM_UP + steps):
+        began = time.perf_counter()
+        result = run()
+        seconds.append(time.perf_counter() - began)
+        first = first if number else result
+    return first, statistics.median(seconds[WARM_UP:])
+
+
+def _evaluation(network, images, steps):
+    network.set_train(False)
+    return _timed(lambda: network(images).asnumpy(), steps)
+
+
+def _training(network, images, weights, steps):
+    from cellwright.launch.bench.peers.mindcv_cells import Step
+
+    network.set_train(True)
+    parameters = network.trainable_params()
+    step = Step(network, weights, parameters)
+
+    def run():
+        (_, result), gradients = step(images)
+        return {"training": _array(result), **{f"gradient{k}": _sampled(g) for k, g in enumerate(gradients)}}
+
+    def timed():
+        (_, result), _ = step(images)
+        return result.asnumpy()
+
+    found = run()
+    _, seconds = _timed(timed, steps)
+    return found, seconds
+
+
+def _array(tensor):
+    return tensor.asnumpy().copy()
+
+
+def _sampled(gradient):
+    flat = gradient.asnumpy().ravel()
+    return flat[:: max(1, flat.size // SAMPLES)].copy()
+
+
+if __name__ == "__main__":
+    main()
