@@ -8,6 +8,7 @@ from cellwright.engine.loop.callback import Callback
 from cellwright.engine.loop.checkpoint import Checkpoints
 from cellwright.engine.loop.curves import write_curves
 from cellwright.engine.loop.evaluate import EvalResult, Evaluator
+from cellwright.engine.loop.log_to import LogTo
 from cellwright.engine.loop.position import Position
 from cellwright.engine.loop.trainer import Trainer
 from cellwright.engine.profiling import profile
@@ -32,6 +33,7 @@ __all__ = [
     "EvalResult",
     "Evaluator",
     "LARS",
+    "LogTo",
     "LossScale",
     "Momentum",
     "ParameterGroup",
