@@ -1,5 +1,6 @@
 """Says whether a training run would start, and what to do where it would not:  mpirun -n N python -m launch.doctor
 
+With --data_path DIR every image is read and decoded, and what is unusable, skipped or labelled in two ways is listed.
 Exit code 0: training would start. 1: at least one finding marked FAIL.
 """
 
@@ -46,7 +47,8 @@ def check_mpi(world):
     found = [
         Finding(
             "OK",
-            f"{vendor} {'.'.join(map(str, version))}, {world.size} ranks on {len(hosts)} host{'s' if len(hosts) > 1 else ''}, threads {level}",
+            f"{vendor} {'.'.join(map(str, version))}, {world.size} ranks on {len(hosts)} "
+            f"host{'s' if len(hosts) > 1 else ''}, threads {level}",
         )
     ]
     if level == "single":
@@ -185,6 +187,24 @@ def check_collective(world):
     return [Finding("OK", f"allreduce over {world.size} ranks is right, {speed}")]
 
 
+def check_data(world, data_path, val_data_path=None):
+    """What the images are like; rank 0 looks."""
+    if data_path is None or world.rank:
+        return []
+    from cellwright.launch.data import open_sources
+    from cellwright.launch.data_findings import check_images
+    from cellwright.launch.settings.run_settings import RunSettings
+
+    try:
+        form = "cifar10" if (Path(data_path) / "cifar-10-batches-bin").is_dir() else "imagenet2012"
+        settings = RunSettings(data_path=data_path, val_data_path=val_data_path, dataset=form)
+        training, held_back = open_sources(settings)
+    except (ValueError, OSError) as error:
+        return [Finding("FAIL", f"--data_path: {error}", "a folder of class folders, or one with train/ and val/")]
+    splits = {"training": training} | ({"held back": held_back} if held_back else {})
+    return check_images(splits)
+
+
 def examine(world, given):
     """Returns the Findings on this rank, for the flags of `main`. Collective."""
     target = given.device_target
@@ -201,6 +221,7 @@ def examine(world, given):
         *check_cluster(world, target, given.backend),
         *check_disk(given.run_dir),
         *check_rank_table(world, target, given.rank_table),
+        *check_data(world, given.data_path, given.val_data_path),
     ]
 
 
@@ -210,6 +231,8 @@ def main(arguments=None):
     parser = Parser(prog="python -m launch.doctor", description=__doc__.splitlines()[0])
     parser.add_argument("--device_target", choices=("CPU", "GPU", "Ascend"), default="CPU")
     parser.add_argument("--run_dir", default=".", help="where runs are to be written")
+    parser.add_argument("--data_path", help="look at each of these images too")
+    parser.add_argument("--val_data_path", help="the held-back split, where it is not beside the training split")
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="try this collective too")
     parser.add_argument("--rank_table", help="Ascend: check this table; none: RANK_TABLE_FILE")
     parser.add_argument("--batch_size", type=int, default=256, help="of each rank, for the loader's memory")

@@ -2,6 +2,7 @@ import os
 import socket
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from runs import command
@@ -111,3 +112,43 @@ def test_a_rank_table_that_is_not_there():
     (found,) = doctor.check_rank_table(World(), "Ascend", None, "/nowhere", {})
     assert found.level == "WARN"
     assert doctor.check_rank_table(World(), "CPU", None, "/nowhere", {"RANK_TABLE_FILE": "/nowhere.json"}) == []
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """train/ and val/ of two classes with one of each trouble."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 3)):
+        for name in ("cat", "dog"):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                cv2.imwrite(str(folder / f"{number}.png"), random.integers(0, 255, (20, 30, 3)).astype(np.uint8))
+    train = tmp_path / "train"
+    (train / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    (train / "cat" / "notes.txt").write_text("not a picture")
+    (train / "dog" / "._1.png").write_bytes(b"left by another system")
+    (train / "dog" / "both.png").write_bytes((train / "cat" / "0.png").read_bytes())
+    (train / "dog" / "again.png").write_bytes((train / "dog" / "1.png").read_bytes())
+    (tmp_path / "val" / "dog" / "leak.png").write_bytes((train / "dog" / "2.png").read_bytes())
+    (train / "dog" / "png.jpg").write_bytes(cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes())
+    return tmp_path
+
+
+def test_images_that_are_unusable_skipped_or_mislabelled_are_counted(photos):
+    done = command("launch.doctor", "--data_path", photos, check=False)
+    text = done.stdout
+    assert done.returncode == 1 and "training would not start" in text
+    assert "training: 16 images in 2 classes, 7 to 9 a class" in text
+    assert "FAIL  training: 1 of 16 files cannot be used (6.25 %)" in text and "broken.jpg: " in text
+    assert "training: skipped 1 .txt, 1 hidden" in text
+    assert "1 pictures have two labels" in text and "cat/0.png = " in text and "dog/both.png" in text
+    assert "1 pictures are in training and held back" in text and "leak.png" in text
+    assert "1 pictures are there more than once under one label" in text and "again.png" in text
+    assert "1 files with another ending than content" in text and "png.jpg is png" in text
+    assert "OK    held back: every file can be read and decoded" in text
+
+
+def test_a_path_without_images_is_a_failure(tmp_path):
+    (found,) = doctor.check_data(World(), str(tmp_path / "nothing"))
+    assert found.level == "FAIL" and "--data_path" in found.what and "no such" in found.what
