@@ -104,9 +104,10 @@ def _between_hosts(comm, rank, owners, hosts):
     across = comm.Split(rank if rank < owners else MPI.UNDEFINED, comm.Get_rank())
     _kept.append(across)
     own, handle = (across.Get_rank(), MPI._handleof(across)) if rank < owners else (0, 0)
-    library.cellwright_hosts.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_ssize_t] * 2 + [ctypes.c_int] * 2
-    functions = (ctypes.cast(call, ctypes.c_void_p) for call in (mpi.MPI_Alltoall, mpi.MPI_Allgather))
-    return library.cellwright_hosts(*functions, MPI._handleof(MPI.BYTE), handle, hosts, own)
+    library.cellwright_hosts.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_ssize_t] * 2 + [ctypes.c_int] * 3
+    functions = (ctypes.cast(call, ctypes.c_void_p) for call in (mpi.MPI_Isend, mpi.MPI_Irecv, mpi.MPI_Waitall))
+    handles = MPI._handleof(MPI.FLOAT), handle, MPI._sizeof(MPI.Request)
+    return library.cellwright_hosts(*functions, *handles, hosts, own)
 
 
 def _shared_memory(host, size):

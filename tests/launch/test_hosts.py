@@ -11,66 +11,42 @@ import pytest
 from job_process import ends, processes_of, ranks_of, wait_for_steps
 from runs import ENVIRONMENT, MPIRUN, ROOT, metrics
 
+from cellwright.launch.host.namespaces import namespaces
+
 pytestmark = pytest.mark.slow
 TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
-HOSTS = {"10.77.0.1": f"cw{os.getpid()}a", "10.77.0.2": f"cw{os.getpid()}b"}
-
-AGENT = """#!/bin/sh
-# agent ADDRESS COMMAND...: what ssh would be
-case $1 in
-{cases}
-esac
-shift
-exec ip netns exec $host unshare --uts sh -c "hostname $host; $*"
-"""
 
 
-def ip(*words, check=True):
-    return subprocess.run(["ip", *words], check=check, capture_output=True, text=True)
-
-
-@pytest.fixture(scope="module")
-def hosts(tmp_path_factory):
-    """The folder that holds `hostfile` and `agent` for two hosts that see each other."""
-    first, second = HOSTS.values()
-    made = ip("netns", "add", first, check=False)
-    if made.returncode:
-        pytest.skip(f"no right to make network namespaces: {made.stderr.strip()}")
+@pytest.fixture(scope="module", params=[1, 2], ids=["one rank a host", "two ranks a host"])
+def hosts(request, tmp_path_factory):
+    """Two hosts that see each other, of one rank and of two."""
     try:
-        ip("netns", "add", second)
-        ip("link", "add", f"v{first}", "type", "veth", "peer", "name", f"v{second}")
-        for address, host in HOSTS.items():
-            ip("link", "set", f"v{host}", "netns", host)
-            ip("-n", host, "addr", "add", f"{address}/24", "dev", f"v{host}")
-            ip("-n", host, "link", "set", f"v{host}", "up")
-            ip("-n", host, "link", "set", "lo", "up")
-        folder = tmp_path_factory.mktemp("hosts")
-        (folder / "hostfile").write_text("".join(f"{address} slots=1\n" for address in HOSTS))
-        agent = folder / "agent"
-        agent.write_text(AGENT.format(cases="\n".join(f"{a}) host={h};;" for a, h in HOSTS.items())))
-        agent.chmod(0o755)
-        yield folder
-    finally:
-        for host in HOSTS.values():
-            ip("netns", "del", host, check=False)
+        with namespaces(tmp_path_factory.mktemp("hosts"), slots=request.param) as made:
+            made.ranks = 2 * request.param
+            yield made
+    except PermissionError as error:
+        pytest.skip(str(error))
 
 
-def start(hosts, run, *flags):
-    line = [MPIRUN, "--hostfile", hosts / "hostfile", "-n", 2, "--map-by", "node"]
-    line += ["--prtemca", "plm_ssh_agent", hosts / "agent", sys.executable, "-m", "launch.train", "--run_dir", run]
-    first = next(iter(HOSTS.values()))
-    inside = f'hostname {first}; exec "$@"'
-    line = ["ip", "netns", "exec", first, "unshare", "--uts", "sh", "-c", inside, "sh", *line, *TINY, *flags]
-    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), "RUN_MARK": str(run)}
+def start(hosts, run, *flags, module="launch.train"):
+    program = (sys.executable, "-m", module, "--run_dir", run, *TINY, *flags)
+    return start_program(hosts, run, *program)
+
+
+def start_program(hosts, mark, *program):
+    line = [*hosts.mpirun(MPIRUN, hosts.ranks), *map(str, program)]
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), "RUN_MARK": str(mark)}
     environment.pop("PRTE_MCA_rmaps_default_mapping_policy")
-    return subprocess.Popen(
-        [str(word) for word in line],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    environment["OMPI_MCA_mpi_yield_when_idle"] = "1"  # they share the cores of one host
+    return subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_sums_have_the_bits_of_their_stated_order(hosts, tmp_path):
+    program = ROOT / "tests" / "kernels" / "nodes" / "share_rank.py"
+    process = start_program(hosts, tmp_path, sys.executable, program, 1, "as they are")
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert output.count("right") == hosts.ranks
 
 
 @pytest.mark.parametrize("backend", ["mpi", "mccl"])
@@ -79,7 +55,7 @@ def test_ranks_on_two_hosts_train_together(hosts, tmp_path, backend):
     process = start(hosts, run, "--backend", backend, "--max_steps", 3)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    assert f"2 ranks on CPU ({backend})" in output
+    assert f"{hosts.ranks} ranks on CPU ({backend})" in output
     assert len(metrics(run)) == 3
 
 
@@ -96,7 +72,7 @@ def test_gradients_that_leave_early_make_the_same_steps(hosts, tmp_path):
 
 def test_dry_run_names_the_hosts(hosts, tmp_path):
     output, _ = start(hosts, tmp_path / "run", "--dry_run").communicate(timeout=300)
-    assert f"world: 2 ranks on {', '.join(HOSTS.values())}, back end mpi" in output
+    assert f"world: {hosts.ranks} ranks on {', '.join(hosts.names.values())}, back end mpi" in output
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -1,5 +1,6 @@
 """One rank of test_allreduce: sums in shared memory and between pretended hosts, bit by bit, without MindSpore."""
 
+import socket
 import sys
 
 import numpy as np
@@ -56,7 +57,20 @@ def layouts():
         yield list(range(RANKS))
 
 
+def real_layout():
+    """The hosts on which the ranks really are, in the order of their first ranks."""
+    names = COMM.allgather(socket.gethostname())
+    known = list(dict.fromkeys(names))
+    return [known.index(name) for name in names]
+
+
 set_threads(THREADS)
+if "as they are" in sys.argv:
+    layout = real_layout()
+    assert len(set(layout)) > 1
+    check(share(COMM), [[rank for rank in range(RANKS) if layout[rank] == host] for host in range(max(layout) + 1)])
+    print("right", flush=True)
+    sys.exit()
 for layout in layouts():
     hosts = [[rank for rank in range(RANKS) if layout[rank] == host] for host in range(max(layout) + 1)]
     group = share(COMM, COMM.Split(layout[RANK], RANK))

@@ -1,0 +1,108 @@
+"""Allreduce between two hosts of two ranks, which are network namespaces of this one: ours against flat MPI_Allreduce.
+
+    python -m launch.bench hosts [--megabytes 32,134,553] [--gbit 1] [--delay_us 0] [--json FILE]
+
+Needs the right to make network namespaces. The candidates take turns in one job; the figure is the fastest turn.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+FLAT, OURS = "flat MPI_Allreduce", "by host"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, and over what link."""
+
+    megabytes: tuple = field(default=(32, 134, 553), metadata={"help": "sizes of the tensor, in 10^6 bytes"})
+    ranks: int = field(default=2, metadata={"help": "processes of each of the two hosts"})
+    gbit: float = field(default=1.0, metadata={"help": "Gbit/s of the link, each way"})
+    delay_us: int = field(default=0, metadata={"help": "delay one way, microseconds; needs the kernel's netem"})
+    repeats: int = field(default=2, metadata={"help": "turns of each candidate, after one that does not count"})
+
+    def __post_init__(self):
+        for name, least in (("ranks", 1), ("repeats", 1), ("delay_us", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
+        if self.gbit <= 0:
+            raise ValueError(f"--gbit {self.gbit}: must be more than 0")
+        if not self.megabytes or min(self.megabytes) <= 0:
+            raise ValueError(f"--megabytes {self.megabytes}: must be more than 0")
+
+
+def measure(settings):
+    """Returns milliseconds of each candidate at each size, how they compare, and how near the link's speed they are."""
+    from cellwright.launch.host.namespaces import namespaces
+
+    worker = [sys.executable, "-m", "cellwright.launch.bench.hosts", "--worker", json.dumps(vars(settings))]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PRTE_")}
+    environment.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    environment["OMPI_MCA_mpi_yield_when_idle"] = (
+        "1"  # the hosts share the cores of one: who waits must let others work
+    )
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        namespaces(folder, settings.ranks, settings.gbit, settings.delay_us) as hosts,
+    ):
+        line = hosts.mpirun(Path(sys.executable).with_name("mpirun"), 2 * settings.ranks)
+        done = subprocess.run([*line, *worker], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the ranks failed: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+    results, ratios = [], {}
+    for size, times in json.loads(done.stdout.strip().splitlines()[-1]).items():
+        for name, seconds in times.items():
+            results.append({"name": f"{size} MB: {name}", "value": 1e3 * seconds, "unit": "ms"})
+        ratios[f"{size} MB: {OURS} / {FLAT}, time"] = times[OURS] / times[FLAT]
+        least = 1e6 * float(size) * 8 / (settings.gbit * 1e9)  # each host has to tell the other all it knows
+        ratios[f"{size} MB: {OURS} / the link at its speed, time"] = times[OURS] / least
+    return {"results": results, "ratios": ratios}
+
+
+def worker(settings):
+    """One rank: times both candidates; rank 0 prints the seconds of the slowest rank."""
+    import numpy as np
+    from mpi4py import MPI
+
+    from cellwright.kernels.csrc import set_threads
+    from cellwright.kernels.csrc.shared_group import share
+
+    comm = MPI.COMM_WORLD
+    set_threads(1)
+    group = share(comm)
+    assert group.hosts == 2, f"{group.hosts} hosts"
+    found = {}
+    for size in settings.megabytes:
+        array = np.random.default_rng(comm.Get_rank()).normal(size=int(size * 250000)).astype(np.float32)
+        result = np.empty_like(array)
+        candidates = {FLAT: partial(comm.Allreduce, array, result), OURS: partial(group.sum, [array])}
+        times = {name: [] for name in candidates}
+        for _ in range(settings.repeats + 1):
+            for name, once in candidates.items():
+                comm.Barrier()
+                began = time.perf_counter()
+                once()
+                times[name].append(comm.allreduce(time.perf_counter() - began, MPI.MAX))
+        found[str(size)] = {name: min(turns[1:]) for name, turns in times.items()}
+    if comm.Get_rank() == 0:
+        print(json.dumps(found), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--worker", metavar="SETTINGS", required=True)
+    worker(Settings(**json.loads(parser.parse_args().worker)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
