@@ -6,6 +6,7 @@ import simplejpeg
 
 from cellwright.dataloader.decode.jpeg import read_frame
 from cellwright.dataloader.decode.jpeg_cut import Cutter
+from cellwright.dataloader.decode.jpeg_region import RegionDecoder
 from cellwright.dataloader.sample_writer import SampleWriter
 from cellwright.dataloader.sources.source import Source
 from cellwright.dataloader.transforms import EvalTransform, TrainTransform
@@ -59,6 +60,8 @@ def precompile():
 
 def _precompile_jpeg():
     data = simplejpeg.encode_jpeg(np.zeros((64, 64, 3), np.uint8), 90)
-    cutter, frame = Cutter(), read_frame(data)
+    cutter, decoder, frame = Cutter(), RegionDecoder(), read_frame(data)
+    decoder.decode(data, frame, (0, 0, 8, 8))
+    decoder.decode(data, frame, (0, 0, 8, 8), cutter.kept_notes(data, frame))
     cutter.cut_box(data, frame, (0, 0, 8, 8))
     cutter.cut_box(data, frame, (0, 0, 8, 8), cutter.kept_notes(data, frame))

@@ -6,7 +6,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from cellwright.kernels.image.huffman import ac_table, complete_dc, dc_encoder, dc_table, is_table, slow_table
+from cellwright.kernels.image.huffman import (
+    ac_table,
+    complete_dc,
+    dc_encoder,
+    dc_table,
+    is_table,
+    slow_table,
+    value_table,
+)
+from cellwright.kernels.image.jpeg_decode import NATURAL
 
 SOF0, _SOF1, EOI = 0xC0, 0xC1, 0xD9
 _DHT, _SOS, _DQT, _DRI, _COM = 0xC4, 0xDA, 0xDB, 0xDD, 0xFE
@@ -24,7 +33,9 @@ class Coder:
     ac_look: np.ndarray
     ac_slow: np.ndarray
     encoder: np.ndarray
+    ac_values: np.ndarray
     segments: bytes
+    shared: bool  # the second and the third component have the same tables
 
     @property
     def tables(self):
@@ -46,6 +57,8 @@ class Frame:
     unit: tuple  # (height, width) in pixels of an MCU
     units: tuple  # (rows, columns) of MCUs
     blocks: np.ndarray  # int64, the component of each block of an MCU
+    quantisers: np.ndarray  # int16 (components, 64) by row and column, or None where they are of 16 bits
+    is_ycc: bool  # one component, or three that the decoder takes for JFIF's colours
 
 
 @lru_cache(maxsize=64)
@@ -59,14 +72,18 @@ def _coder(bodies, selectors):
         while at + 17 <= len(body):
             counts = list(body[at + 1 : at + 17])
             end = at + 17 + sum(counts)
+            if body[at] & 0xEC:  # decoders refuse the file
+                return None
             tables[body[at]] = counts, list(body[at + 17 : end])
             at = end
+        if at != len(body):
+            return None
     try:
         dc = [tables[selector >> 4] for selector in selectors]
         ac = [tables[0x10 | selector & 15] for selector in selectors]
     except KeyError:
         return None
-    if not all(is_table(*table) for table in (*dc, *ac)):
+    if not all(is_table(*table) for table in (*dc, *ac)) or any(max(symbols) > 15 for _, symbols in dc):
         return None
     full = [complete_dc(*table) for table in dc]
     if None in full:
@@ -80,7 +97,8 @@ def _coder(bodies, selectors):
         # Read by the file's own tables, for a code that they lack is damage; only what is written needs the rest.
         np.stack([dc_table(*table) for table in dc]), np.stack([slow_table(*table) for table in dc]),
         np.stack([ac_table(*table) for table in ac]), np.stack([slow_table(*table) for table in ac]),
-        np.stack([dc_encoder(*table) for table in full]), segments,
+        np.stack([dc_encoder(*table) for table in full]), np.stack([value_table(*table) for table in ac]), segments,
+        len(set(selectors[1:])) == 1,
     )  # fmt: skip
 
 
@@ -110,7 +128,42 @@ def _read_frame(data):
         return None
     unit, blocks = _unit(components)
     units = -(-height // unit[0]), -(-width // unit[1])
-    return Frame(height, width, components, b"".join(head), scan_header, coder, end, unit, units, blocks)
+    kept = b"".join(head)
+    quantisers, jfif, adobe = _read_kept(kept)
+    tables = [quantisers.get(c[3]) for c in components]
+    is_ycc = (
+        len(components) == 1 or jfif or (adobe == 1 if adobe is not None else [c[0] for c in components] == [1, 2, 3])
+    )
+    return Frame(
+        height, width, components, kept, scan_header, coder, end, unit, units, blocks,
+        None if any(table is None for table in tables) else np.stack(tables), is_ycc,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _read_kept(segments):
+    """({number: int16 (64,)} of the quantisation tables of 8 bits, whether there is a JFIF segment, Adobe's transform
+    or None) of the kept segments; no tables where one of the segments is odd.
+    """
+    tables, jfif, adobe, at = {}, False, None, 0
+    while at < len(segments):
+        marker, size = segments[at + 1], segments[at + 2] << 8 | segments[at + 3]
+        body = segments[at + 4 : at + 2 + size]
+        if marker == _APP0 and len(body) >= 12 and body[:5] == b"JFIF\0":
+            jfif = True
+            if body[5] != 1:
+                return {}, jfif, adobe
+        elif marker == _APP14 and len(body) >= 12 and body[:5] == b"Adobe":
+            adobe = body[11]
+        elif marker == _DQT:
+            if len(body) % 65 or any(body[k] > 3 for k in range(0, len(body), 65)):
+                return {}, jfif, adobe
+            for k in range(0, len(body), 65):
+                table = np.zeros(64, np.int16)
+                table[NATURAL] = np.frombuffer(body, np.uint8, 64, k + 1)
+                tables[body[k]] = table
+        at += 2 + size
+    return tables, jfif, adobe
 
 
 def _read_segments(data):
@@ -155,7 +208,7 @@ def _read_sof(body):
     components = tuple(
         (body[6 + 3 * k], body[7 + 3 * k] >> 4, body[7 + 3 * k] & 15, body[8 + 3 * k]) for k in range(count)
     )
-    if precision != 8 or not height or not width or count not in (1, 3):
+    if precision != 8 or not height or not width or count not in (1, 3) or len(body) != 6 + 3 * count:
         return None
     if count == 3:
         if (

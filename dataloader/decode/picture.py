@@ -6,12 +6,13 @@ from cellwright.dataloader.decode.guarded import decode_guarded
 from cellwright.dataloader.decode.image import BadImage, decode_jpeg, decode_other, picture_size
 from cellwright.dataloader.decode.jpeg import read_frame
 from cellwright.dataloader.decode.jpeg_cut import Cutter, units_of_box, unpack_notes
+from cellwright.dataloader.decode.jpeg_region import RegionDecoder, can_decode
 
-_cutter = Cutter()
+_cutter, _decoder = Cutter(), RegionDecoder()
 
-# Nanoseconds a byte and a pixel of decoding whole, a byte of scanning, and a cut at all: read off one core of
-# a 3 GHz Zen 3. They only choose the faster way, which gives the same pixels.
-_DECODE_BYTE, _DECODE_PIXEL, _SCAN_BYTE, _CUT, _CUT_KEPT = 6.2, 1.3, 2.4, 60_000, 120_000
+# Bytes: a part takes some 50 microseconds to find, a byte of a whole picture 6 to 10 nanoseconds to decode. It only
+# chooses the faster way, which gives the same pixels.
+_LEAST_SAVED = 8000
 
 
 def open_picture(data, notes=b""):
@@ -30,7 +31,7 @@ class Encoded:
 
     def pixels(self, box=None, least=(0, 0)):
         """(pixels, top, left, shrink): RGB pixels (h, w, 3) that hold at least the `box` (top, left, height,
-        width).
+        width), valid until the next call.
 
         Pixel (0, 0) of the result begins at (top, left) of the picture, and each stands for `shrink` x
         `shrink` of it. With `box` None it is the whole picture. least: (height, width) that the box must
@@ -39,40 +40,51 @@ class Encoded:
         if self.kind != "jpeg":
             decode = decode_guarded if self.kind == "jpeg 2000" else decode_other
             return self._checked(decode(self.data)), 0, 0, 1
-        data, top, left = self.data, 0, 0
         shrink = _shrink(box, least)
-        if box is not None:
-            data, top, left = self._part(box, shrink)
-        if shrink == 1:
-            image = decode_jpeg(data)
-            return self._checked(image) if data is self.data else image, top, left, 1
-        height, width, _ = picture_size(data)
-        image = decode_jpeg(data, min_factor=shrink, min_height=-(-height // shrink), min_width=-(-width // shrink))
-        return image, top, left, shrink
+        return self._part(box, shrink) or self._whole(shrink)
+
+    def _whole(self, shrink):
+        if shrink > 1:
+            return _decode_shrunk(self.data, self.height, self.width, shrink), 0, 0, shrink
+        return self._checked(decode_jpeg(self.data)), 0, 0, 1
 
     def _checked(self, image):
         """The decoded `image`, which must be of the size that the header told."""
         if image.shape != (self.height, self.width, 3):
-            raise BadImage(
-                f"its header tells {self.width} x {self.height}, it holds {image.shape[1]} x {image.shape[0]}"
-            )
+            held = f"{image.shape[1]} x {image.shape[0]}"
+            raise BadImage(f"its header tells {self.width} x {self.height}, it holds {held}")
         return image
 
     def _part(self, box, shrink):
-        frame = read_frame(self.data) if self._pays(box, box[2] * box[3] / (self.height * self.width)) else None
+        """What `pixels` gives, of no more than the box; None where that cannot be had, or does not pay."""
+        if box is None or not self._pays(1 - box[2] * box[3] / (self.height * self.width)):
+            return None
+        frame = read_frame(self.data)
         if frame is None:
-            return self.data, 0, 0
+            return None
         first, end, left, right = units_of_box(frame, box, shrink)
-        if not self._pays(box, (end - first) * (right - left) / (frame.units[0] * frame.units[1])):
-            return self.data, 0, 0
-        kept = None if self.kept is None else unpack_notes(self.kept, frame)
-        return _cutter.cut_box(self.data, frame, box, kept, shrink) or (self.data, 0, 0)
+        if not self._pays(1 - (end - first) * (right - left) / (frame.units[0] * frame.units[1])):
+            return None
+        notes = None if self.kept is None else unpack_notes(self.kept, frame)
+        if shrink == 1 and can_decode(frame):
+            image = _decoder.decode(self.data, frame, box, notes)
+            return None if image is None else (image, box[0], box[1], 1)
+        found = _cutter.cut_box(self.data, frame, box, notes, shrink)
+        if found is None:
+            return None
+        data, top, left = found
+        if shrink == 1:
+            return decode_jpeg(data), top, left, 1
+        height, width, _ = picture_size(data)
+        return _decode_shrunk(data, height, width, shrink), top, left, shrink
 
-    def _pays(self, box, share):
-        """True where cutting out `share` of the picture costs less than decoding what it leaves out."""
-        size = len(self.data)
-        cost = _CUT + _SCAN_BYTE * size if self.kept is None else _CUT_KEPT
-        return (1 - share) * (_DECODE_BYTE * size + _DECODE_PIXEL * self.height * self.width) > cost
+    def _pays(self, share):
+        """True where it wins something to leave out `share` of the picture."""
+        return share * len(self.data) > _LEAST_SAVED
+
+
+def _decode_shrunk(data, height, width, shrink):
+    return decode_jpeg(data, min_factor=shrink, min_height=-(-height // shrink), min_width=-(-width // shrink))
 
 
 def _shrink(box, least):

@@ -133,3 +133,22 @@ def dc_table(counts, symbols):
 def ac_table(counts, symbols):
     """(2048,) uint32, see `_skip_table`."""
     return _skip_table(_first_level(*canonical(counts, symbols), np.array(symbols, np.int64), AC_BITS))
+
+
+@numba.njit(cache=True, nogil=True)
+def _value_table(first):
+    """(2**11,) int32, for reading coefficients: bits 0-5 length of code and value, 6-10 of the code alone, 11-14 of the
+    value, 16-23 advance; 0 where the code is longer than the window. The end of a block advances by END_OF_BLOCK.
+    """
+    table = np.zeros(1 << AC_BITS, np.int32)
+    for window in range(1 << AC_BITS):
+        entry = first[window]
+        if entry != 0:
+            length, size = entry >> 8, entry & 15
+            table[window] = (length + size) | length << 6 | size << 11 | _advance(entry & 255) << 16
+    return table
+
+
+def value_table(counts, symbols):
+    """(2048,) int32, see `_value_table`."""
+    return _value_table(_first_level(*canonical(counts, symbols), np.array(symbols, np.int64), AC_BITS))

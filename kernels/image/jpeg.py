@@ -13,7 +13,7 @@ from cellwright.kernels.image.huffman import AC_BITS, DC_BITS
 
 
 @numba.njit(cache=True, nogil=True)
-def _slow(word, c, table):
+def slow_code(word, c, table):
     """length * 256 + symbol of the code at the top of `word`, for codes beyond the first level; 0 where there
     is no such code.
     """
@@ -25,11 +25,11 @@ def _slow(word, c, table):
 
 
 @numba.njit(cache=True, nogil=True)
-def _read_dc(word, c, look, slow):
+def read_dc(word, c, look, slow):
     """(bits, difference) of the DC symbol at the top of `word`; bits is 0 where there is none."""
     entry = look[c, word >> np.uint64(64 - DC_BITS)]
     if entry == 0:
-        entry = _slow(word, c, slow)
+        entry = slow_code(word, c, slow)
     length, category = entry >> 8, entry & 255
     if entry == 0 or category > 11:
         return 0, 0
@@ -53,7 +53,7 @@ def _skip_ac(data, position, c, look, slow):
             base = position
         entry = np.int64(look[c, word >> np.uint64(64 - AC_BITS)])
         if entry == 0:
-            found = _slow(word, c, slow)
+            found = slow_code(word, c, slow)
             size, run = found & 15, (found >> 4) & 15
             if found == 0 or size > 10 or (size == 0 and run != 0 and run != 15):
                 return -1
@@ -96,7 +96,7 @@ def scan(data, end, blocks, dc_look, dc_slow, ac_look, ac_slow, columns, rows, s
                 word |= load_be64(data, at) >> np.uint64(held)
                 at += (63 - held) >> 3
                 held |= 56
-                bits, difference = _read_dc(word, c, dc_look, dc_slow)
+                bits, difference = read_dc(word, c, dc_look, dc_slow)
                 if bits == 0:
                     return np.int64(-1)
                 last[c] += difference
@@ -116,7 +116,7 @@ def scan(data, end, blocks, dc_look, dc_slow, ac_look, ac_slow, columns, rows, s
                             bits = entry & 31
                             k += (entry >> 5) & 255
                         else:
-                            found = _slow(word, c, ac_slow)
+                            found = slow_code(word, c, ac_slow)
                             size, run = found & 15, (found >> 4) & 15
                             if found == 0 or size > 10 or (size == 0 and run != 0 and run != 15):
                                 return np.int64(-1)
@@ -153,7 +153,7 @@ def skip_units(data, position, count, blocks, dc_look, dc_slow, ac_look, ac_slow
         for block in range(blocks.size):
             c = blocks[block]
             word = load_be64(data, position >> 3) << np.uint64(position & 7)
-            bits, difference = _read_dc(word, c, dc_look, dc_slow)
+            bits, difference = read_dc(word, c, dc_look, dc_slow)
             if bits == 0:
                 return np.int64(-1)
             last[c] += difference
@@ -176,7 +176,7 @@ def _cut_row(data, begin, end, before, row, blocks, dc_look, dc_slow, ac_look, a
     for block in range(blocks.size):
         c = blocks[block]
         word = load_be64(data, begin >> 3) << np.uint64(begin & 7)
-        bits, difference = _read_dc(word, c, dc_look, dc_slow)
+        bits, difference = read_dc(word, c, dc_look, dc_slow)
         if bits == 0:
             return np.int64(-1)
         if not seen >> c & 1:

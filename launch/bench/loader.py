@@ -1,7 +1,7 @@
 """Images per second of the data loader, beside mindspore.dataset doing the same work in the same run.
 
-The pictures are synthetic (1/f texture with edges, some 500 x 375), written to a temporary folder; bytes per
-picture and per pixel are in the report, for they decide how long decoding takes.
+The pictures are synthetic, or with --photographs cut from real ones; bytes per picture and per pixel are in the
+report, for they decide how long decoding takes.
 """
 
 import statistics
@@ -38,53 +38,6 @@ class Settings:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be more than 0")
         if self.pictures < 2 * self.batch_size:
             raise ValueError(f"--pictures {self.pictures}: at least two batches of {self.batch_size} are needed")
-
-
-def texture(rng, height, width):
-    """(height, width, 3) uint8: noise whose power falls with frequency as in photographs, over a few flat
-    shapes with sharp borders.
-    """
-    noise = np.fft.rfft2(rng.standard_normal((3, height, width), dtype=np.float32), axes=(1, 2))
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    image = np.fft.irfft2(noise / np.maximum(frequency, 1 / width) ** 1.1, (height, width), axes=(1, 2))
-    image = image.mean(0) * 1.4 + image * 0.4  # channels go together, as in photographs
-    image = (image / image.std() * 42 + 120).transpose(1, 2, 0)
-    for _ in range(6):
-        corners = rng.integers(0, (width, height), (4, 2)).astype(np.int32)
-        mask = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), corners, 1).astype(bool)
-        image[mask] = image[mask] * 0.6 + rng.integers(0, 120, 3)
-    return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def write_pictures(folder, count, kilobytes):
-    """Writes `count` JPEGs of about `kilobytes` on average in 10 classes; returns (mean bytes, mean bytes per
-    pixel, quality).
-    """
-    rng = np.random.default_rng(5)
-    bases = [texture(rng, 640, 800) for _ in range(min(24, 1 + count // 16))]
-    cuts = []
-    for k in range(count):
-        height, width = ((375, 500), (333, 500), (500, 375), (400, 500))[k % 4]
-        y, x = rng.integers(0, 640 - height + 1), rng.integers(0, 800 - width + 1)
-        cuts.append((k, bases[k % len(bases)][y : y + height, x : x + width]))
-
-    def encode(image, quality):
-        return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-
-    low, high = 20, 100
-    while high - low > 1:
-        quality = (low + high) // 2
-        size = np.mean([encode(image, quality).size for _, image in cuts[:24]])
-        low, high = (quality, high) if size < 1024 * kilobytes else (low, quality)
-    sizes, pixels = [], []
-    for k, image in cuts:
-        path = folder / f"class{k % 10}" / f"{k:05d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data = encode(image, high)
-        path.write_bytes(data.tobytes())
-        sizes.append(data.size)
-        pixels.append(image.shape[0] * image.shape[1])
-    return float(np.mean(sizes)), float(np.mean(np.divide(sizes, pixels))), high
 
 
 def write_records(folder, count=50000):

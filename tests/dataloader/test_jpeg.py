@@ -12,6 +12,7 @@ from loader_cases import picture
 from cellwright.dataloader.decode.image import BadImage
 from cellwright.dataloader.decode.jpeg import read_frame
 from cellwright.dataloader.decode.jpeg_cut import Cutter
+from cellwright.dataloader.decode.jpeg_region import RegionDecoder, can_decode
 from cellwright.dataloader.decode.picture import Encoded
 from cellwright.kernels.image.huffman import canonical, complete_dc
 
@@ -86,6 +87,35 @@ def test_a_part_may_be_shrunk_and_keeps_its_place(sampling, shrink):
         y, x, first, begin = y // shrink, x // shrink, top // shrink, left // shrink
         end, stop = -(-(top + h) // shrink), -(-(left + w) // shrink)  # whatever pixel the box touches
         assert np.array_equal(got[first - y : end - y, begin - x : stop - x], whole[first:end, begin:stop])
+
+
+@pytest.mark.parametrize("sampling", ["444", "422", "420", "gray"])
+@pytest.mark.parametrize("quality, optimised", ((30, False), (95, True), (100, False)))
+@pytest.mark.parametrize("size", ((150, 200), (33, 17), (64, 528), (8, 8), (5, 90), (260, 5)))
+def test_a_part_is_decoded_to_the_pixels_of_the_whole(sampling, quality, optimised, size):
+    data = encode(rough(*size), sampling, quality, optimised)
+    whole = simplejpeg.decode_jpeg(data)
+    decoder, frame = RegionDecoder(), read_frame(data)
+    assert can_decode(frame)
+    kept = Cutter().kept_notes(data, frame)
+    for top, left, h, w in boxes(*size):
+        for notes in (None, kept):
+            got = decoder.decode(data, frame, (top, left, h, w), notes)
+            assert np.array_equal(got, whole[top : top + h, left : left + w])
+
+
+def test_what_the_decoder_does_not_have_the_bits_of_is_left_to_libjpeg():
+    data = encode(rough(60, 70), "420")
+    assert can_decode(read_frame(data))
+    assert not can_decode(read_frame(encode(rough(60, 70), "440")))
+    assert not can_decode(read_frame(encode(rough(60, 4), "420")))
+    adobe_rgb = data[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0" + data[20:]  # in place of the JFIF segment
+    assert not can_decode(read_frame(adobe_rgb))
+    assert np.array_equal(Encoded(adobe_rgb).pixels((0, 0, 9, 9))[0][:9, :9], simplejpeg.decode_jpeg(adobe_rgb)[:9, :9])
+    # Flat blocks far out of range: libjpeg's short cut wraps round where the transform does not.
+    table = data.index(b"\xff\xdb") + 5
+    harsh = data[:table] + b"\xff" + data[table + 1 :]
+    assert RegionDecoder().decode(harsh, read_frame(harsh), (0, 0, 60, 70)) is None
 
 
 def test_cutting_pays_for_small_boxes_and_is_left_alone_for_large_ones():

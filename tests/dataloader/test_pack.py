@@ -14,7 +14,7 @@ import pytest
 from loader_cases import digest, picture
 
 from cellwright.dataloader import EvalTransform, ImageFolder, Loader, Pack, TrainTransform
-from cellwright.dataloader.decode import picture as picture_module
+from cellwright.dataloader.decode import jpeg_region
 from cellwright.dataloader.decode.picture import Encoded, open_picture
 from cellwright.launch.pack import main, shrink_to
 
@@ -66,7 +66,7 @@ def test_a_part_is_decoded_from_the_notes_and_not_by_a_scan(packed, monkeypatch)
 
     pack = Pack(packed)
     k = next(k for k in range(len(pack)) if "big0" in pack.path(k))
-    monkeypatch.setattr(picture_module._cutter, "notes", None)
+    monkeypatch.setattr(jpeg_region, "read_planes", None)
     got, top, left, _ = open_picture(pack.read(k), pack.notes(k)).pixels((100, 120, 60, 70))
     assert got.shape[0] < 150
     whole = Encoded(bytes(pack.read(k))).pixels()[0]
