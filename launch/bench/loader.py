@@ -4,16 +4,18 @@ The pictures are synthetic, or with --photographs cut from real ones; bytes per 
 report, for they decide how long decoding takes.
 """
 
+import os
 import statistics
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from cellwright.dataloader import Cifar10, ImageFolder, Loader, Pack, TrainTransform, start_forkserver
+from cellwright.launch.bench.pictures.corpus import write_pictures
+from cellwright.launch.bench.pictures.photographs import photographs
 from cellwright.launch.pack import main as pack
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -31,6 +33,7 @@ class Settings:
     seconds: float = 1.5
     rounds: int = 3
     peer: bool = True
+    photographs: bool = False
 
     def __post_init__(self):
         for name in ("workers", "pictures", "kilobytes", "batch_size", "seconds", "rounds"):
@@ -49,28 +52,38 @@ def write_records(folder, count=50000):
     return folder
 
 
-def rate(epochs, count_of, seconds):
-    """Images a second of the iterators that `epochs` yields, over at least `seconds` after one epoch to warm
-    up.
+def processor_seconds(pids=()):
+    """Seconds of processor time that this process and the processes `pids` have taken so far."""
+    ticks = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat") as stat:
+            ticks += sum(map(int, stat.read().rpartition(")")[2].split()[11:13]))
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def rate(epochs, count_of, seconds, pids=()):
+    """(images a second, milliseconds of processor time an image) of the iterators that `epochs` yields, over at least
+    `seconds` after one epoch to warm up. pids: processes whose time counts beside this one's.
     """
     for batch in next(epochs):
         count_of(batch)
-    images, began = 0, time.perf_counter()
+    images, began, taken = 0, time.perf_counter(), processor_seconds(pids)
     while time.perf_counter() - began < seconds:
         for batch in next(epochs):
             images += count_of(batch)
-    return images / (time.perf_counter() - began)
+    taken = processor_seconds(pids) - taken
+    return images / (time.perf_counter() - began), 1000 * taken / images
 
 
 def own_rate(source, transform, settings, workers=None, floats=True):
-    """Images a second of this project's loader."""
+    """What `rate` gives of this project's loader."""
     output = {"output": "float32", "normalise": (MEAN, STD)} if floats else {}
     with Loader(source, settings.batch_size, transform, workers=workers or settings.workers, **output) as loader:
-        return rate((loader.epoch(e) for e in range(10**9)), len, settings.seconds)
+        return rate((loader.epoch(e) for e in range(10**9)), len, settings.seconds, loader.pids)
 
 
 def peer_rate(folder, jitter, settings, floats=True):
-    """Images a second of mindspore.dataset with the operations that the originals of the networks use."""
+    """What `rate` gives of mindspore.dataset with the operations that the originals of the networks use."""
     import mindspore.dataset as ds
     from mindspore.dataset import vision
 
@@ -140,21 +153,26 @@ def ratios(medians):
 def measure(settings):
     """Measures all cases in turn, `rounds` times, and reports the medians."""
     start_forkserver()
+    bases = photographs() if settings.photographs else None
+    kind = "photographs" if settings.photographs else "synthetic pictures"
     with tempfile.TemporaryDirectory(prefix="bench-loader-") as name:
         folder = Path(name)
-        size, density, quality = write_pictures(folder / "images", settings.pictures, settings.kilobytes)
+        size, density, quality = write_pictures(folder / "images", settings.pictures, settings.kilobytes, bases)
         found = cases(folder, settings)
-        rates = {name: [] for name in found}
+        rates, times = {name: [] for name in found}, {name: [] for name in found}
         for _ in range(settings.rounds):
             for case, run in found.items():
-                rates[case].append(run())
+                speed, taken = run()
+                rates[case].append(speed)
+                times[case].append(taken)
     medians = {case: statistics.median(values) for case, values in rates.items()}
     results = [
-        {"name": "synthetic pictures", "value": size / 1024, "unit": "KiB each"},
-        {"name": "synthetic pictures, bytes per pixel", "value": density, "unit": "B"},
-        {"name": "synthetic pictures, JPEG quality", "value": quality, "unit": ""},
+        {"name": kind, "value": size / 1024, "unit": "KiB each"},
+        {"name": f"{kind}, bytes per pixel", "value": density, "unit": "B"},
+        {"name": f"{kind}, JPEG quality", "value": quality, "unit": ""},
     ]
-    results += [
-        {"name": case, "value": medians[case], "unit": "img/s", "rounds": values} for case, values in rates.items()
-    ]
+    for case, values in rates.items():
+        results.append({"name": case, "value": medians[case], "unit": "img/s", "rounds": values})
+    for case, values in times.items():
+        results.append({"name": f"{case}, processor", "value": statistics.median(values), "unit": "ms an image"})
     return {"results": results, "ratios": ratios(medians)}

@@ -1,55 +1,11 @@
-"""The pictures of the loader's benchmark: JPEGs of some 500 x 375 pixels, of noise or cut from photographs."""
-
-import importlib.util
-from pathlib import Path
+"""A folder of JPEGs with a given mean size, cut from a few larger pictures."""
 
 import cv2
 import numpy as np
 
+from cellwright.launch.bench.pictures.texture import texture
+
 SHAPES = ((375, 500), (333, 500), (500, 375), (400, 500))
-PHOTOGRAPHS = {
-    "skimage": (
-        "data/astronaut.png",
-        "data/coffee.png",
-        "data/motorcycle_left.png",
-        "data/motorcycle_right.png",
-        "data/rocket.jpg",
-        "data/retina.jpg",
-        "data/hubble_deep_field.jpg",
-    ),
-    "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
-}
-
-
-def photographs():
-    """Returns the colour photographs of 500 x 375 and more that scikit-image and scikit-learn carry, RGB uint8.
-
-    ValueError where one of the two is not installed.
-    """
-    found = []
-    for package, files in PHOTOGRAPHS.items():
-        spec = importlib.util.find_spec(package)
-        if spec is None:
-            raise ValueError("--photographs needs the extra of that name: pip install 'cellwright[photographs]'")
-        folder = Path(spec.submodule_search_locations[0])
-        found += [cv2.imread(str(folder / file), cv2.IMREAD_COLOR_RGB) for file in files]
-    return found
-
-
-def texture(rng, height, width):
-    """(height, width, 3) uint8: noise whose power falls with frequency as in photographs, over a few flat
-    shapes with sharp borders.
-    """
-    noise = np.fft.rfft2(rng.standard_normal((3, height, width), dtype=np.float32), axes=(1, 2))
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    image = np.fft.irfft2(noise / np.maximum(frequency, 1 / width) ** 1.1, (height, width), axes=(1, 2))
-    image = image.mean(0) * 1.4 + image * 0.4  # channels go together, as in photographs
-    image = (image / image.std() * 42 + 120).transpose(1, 2, 0)
-    for _ in range(6):
-        corners = rng.integers(0, (width, height), (4, 2)).astype(np.int32)
-        mask = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), corners, 1).astype(bool)
-        image[mask] = image[mask] * 0.6 + rng.integers(0, 120, 3)
-    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def cut(rng, image, height, width):
