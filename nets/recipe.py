@@ -32,6 +32,9 @@ class Recipe:
     batch_size: int = _setting(32, "images in a batch of one device")
     lr_scheduler: str = _setting("cosine_annealing", "how the learning rate falls", SCHEDULES)
     lr: float = _setting(0.1, "highest learning rate")
+    lr_reference_batch: int | None = _setting(
+        None, "global batch that the learning rates are meant for: another one scales them linearly; none: as they are"
+    )
     lr_end: float = _setting(0.0, "learning rate at the end (both cosines, linear)")
     lr_epochs: tuple[int, ...] = _setting((30, 60, 90, 120), "epochs at which `exponential` drops")
     lr_gamma: float = _setting(0.1, "factor of a drop")
@@ -76,7 +79,6 @@ class Recipe:
     mean: tuple[float, float, float] = _setting((123.675, 116.28, 103.53), "of each channel, in units of 0 to 255")
     std: tuple[float, float, float] = _setting((58.395, 57.12, 57.375), "of each channel, in units of 0 to 255")
 
-    checkpoint_prefix: str = _setting("{rank}", "checkpoint files are PREFIX-EPOCH_STEP; {rank} is filled in")
     checkpoint_interval_epochs: int = _setting(5, "epochs between checkpoints")
     keep_checkpoint_max: int = _setting(10, "checkpoints that are kept")
 
@@ -86,7 +88,7 @@ class Recipe:
             if choices and getattr(self, name) not in choices:
                 self._refuse(name, f"one of {', '.join(choices)}")
         least = {
-            "num_classes": 1, "image_size": 1, "epochs": 1, "batch_size": 1, "t_max": 1, "warmup_epochs": 0, "hold_epochs": 0,
+            "num_classes": 1, "image_size": 1, "epochs": 1, "batch_size": 1, "lr_reference_batch": 1, "t_max": 1, "warmup_epochs": 0, "hold_epochs": 0,
             "lr_end": 0, "warmup_lr": 0, "weight_decay": 0, "crop_padding": 0, "cutout": 0, "dynamic_loss_scale_window": 1,
             "checkpoint_interval_epochs": 1, "keep_checkpoint_max": 1,
         }  # fmt: skip
@@ -149,11 +151,18 @@ class Recipe:
             return not parameter_name.endswith((".bias", ".gamma", ".beta"))
         return not any(word in parameter_name for word in ("bias", "gamma", "beta"))
 
-    def learning_rates(self, steps_per_epoch):
+    def rate_factor(self, global_batch):
+        """Returns by what the learning rates are multiplied for a batch of so many images over all ranks.
+
+        The linear rule of Goyal et al., 2017, arXiv:1706.02677: global_batch / lr_reference_batch.
+        """
+        return global_batch / self.lr_reference_batch if self.lr_reference_batch else 1.0
+
+    def learning_rates(self, steps_per_epoch, global_batch=None):
         """Returns the learning rate of every step, float32, shape (epochs x steps_per_epoch,).
 
         The epoch-wise schedules count epochs from the start of the run, the others from the end of warm-up
-        and hold.
+        and hold. global_batch: images in a step over all ranks, see `rate_factor`; none: rates are not scaled.
         """
         if steps_per_epoch < 1:
             raise ValueError(f"steps_per_epoch={steps_per_epoch!r}: must be at least 1")
@@ -179,4 +188,4 @@ class Recipe:
             first = int(self.lr_scheduler in ("exponential", "cosine_annealing"))
             rates[:rise] = schedule.warm_up(step[:rise], rise, self.warmup_lr, self.lr, first)
         rates[rise:begin] = self.lr
-        return rates.astype(np.float32)
+        return (rates * (self.rate_factor(global_batch) if global_batch else 1.0)).astype(np.float32)

@@ -1,7 +1,6 @@
 """Exact evaluation: every sample counts once, whatever the batch size and the number of ranks."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 
 import mindspore as ms
@@ -11,6 +10,7 @@ from mindspore import Tensor, nn, ops
 from cellwright.engine.step.checks import check_labels
 from cellwright.engine.step.normalise import Normalise
 from cellwright.engine.step.training_modes import TrainingModes
+from cellwright.engine.storage.atomic_folder import whole_file
 
 # Losses are summed as integers of this unit: integer sums do not depend on the order, so all rank counts agree.
 _LOSS_UNIT = 2.0**-24
@@ -38,11 +38,9 @@ class EvalResult:
 
     def write(self, path):
         """Writes the four numbers to a JSON file, whole or not at all."""
-        temporary = f"{path}.tmp"
-        with open(temporary, "w", encoding="utf-8") as file:
+        with whole_file(path) as file:
             json.dump(self.numbers(), file)
             file.write("\n")
-        os.replace(temporary, path)
 
     @property
     def score(self):

@@ -1,4 +1,4 @@
-"""Writes a folder of files whole or not at all."""
+"""Writes a file, or a folder of files, whole or not at all."""
 
 import contextlib
 import errno
@@ -39,6 +39,22 @@ def whole_folder(path):
                 error.errno,
                 f"{path} was not written: {os.strerror(error.errno)}, {free >> 20} MB free; older ones are whole",
             ) from error
+        raise
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Context manager: yields a text file to write; on leaving, it is on the disk under `path`, or nothing is."""
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(unfinished, "w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
         raise
 
 

@@ -13,7 +13,6 @@ import numpy as np
 _LAUNCHER_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE")
 _SIOCGIFADDR = 0x8915
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
-LAUNCHER_PREFIXES = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "MPIR_", "HYDI_", "HYDRA_", "MPI_LOCAL")
 
 
 def under_mpi(environment=os.environ):
@@ -59,6 +58,19 @@ class World:
     def allgather_object(self, value):
         """Returns the list of all ranks' picklable values, by rank, on every rank."""
         return self.comm.allgather(value) if self.comm else [value]
+
+    def on_rank_0(self, function):
+        """Returns, on every rank, what `function()` returned on rank 0; a ValueError there is raised on all. Collective."""
+        outcome = None
+        if self.rank == 0:
+            try:
+                outcome = function(), None
+            except ValueError as error:
+                outcome = None, str(error)
+        value, refused = self.broadcast_object(outcome)
+        if refused is not None:
+            raise ValueError(refused)
+        return value
 
     def barrier(self):
         """Returns when every rank has called it."""

@@ -1,6 +1,5 @@
 """The data set that comes with the project: a cut of Fashion-MNIST, as image files and as CIFAR-10 records."""
 
-import dataclasses
 import lzma
 import os
 import shutil
@@ -88,25 +87,3 @@ def ridge_accuracy(penalty=10.0):
     gram = train.T @ train + penalty * np.eye(design.shape[1])
     coefficients = np.linalg.solve(gram, train.T @ np.eye(10)[labels[:TRAIN]])
     return float(np.mean((held_back @ coefficients).argmax(1) == labels[TRAIN:]))
-
-
-def embedded_recipe(recipe):
-    """Returns a recipe changed for the embedded images: 10 classes of 32×32 pixels, and minutes instead of days."""
-    changes = {"num_classes": 10, "image_size": 32, "batch_size": 32, "crop_scale": (0.5, 1.0), **_CHANGES[recipe.net]}
-    network_settings = {**recipe.network_settings, **changes.pop("network_settings", {})}
-    return dataclasses.replace(recipe, network_settings=network_settings, **changes)
-
-
-_CHANGES = {
-    "densenet121": {"epochs": 4, "lr_scheduler": "linear", "lr": 0.05, "jitter": (0.0, 0.0, 0.0, 0.0)},
-    "tinydarknet": {"epochs": 8, "lr_scheduler": "linear", "lr": 0.05, "jitter": (0.0, 0.0, 0.0, 0.0)},
-    "genet": {
-        "epochs": 8,
-        "lr_scheduler": "linear",
-        "lr": 0.02,
-        "warmup_epochs": 1,
-        "crop_scale": (0.7, 1.0),
-        "network_settings": {"bn_momentum": 0.9, "zero_init_last": True, "pad_mode": "pad"},
-    },
-    "vgg16": {"epochs": 4, "lr_scheduler": "linear", "lr": 0.02, "warmup_epochs": 0},
-}

@@ -2,8 +2,6 @@
 
 import datetime
 import importlib.metadata
-import os
-import subprocess
 from pathlib import Path
 
 import yaml
@@ -34,15 +32,17 @@ def prepare(folder):
 
 def write_config(folder, sections):
     """Writes config.yaml: the resolved settings by section, the package versions and the git revision."""
+    from cellwright.engine.storage.atomic_folder import whole_file
+    from cellwright.engine.storage.provenance import source_revision
+
     packages = ("mindspore", "numpy", "opencv-python-headless", "numba", "mpi4py")
     sections = {
         **sections,
         "versions": {"cellwright": _version("cellwright"), **{name: _version(name) for name in packages}},
-        "git_revision": git_revision(),
+        "git_revision": source_revision(),
     }
-    unfinished = folder / f".config.yaml.{os.getpid()}"
-    unfinished.write_text(yaml.safe_dump(_plain(sections), sort_keys=False), encoding="utf-8")
-    unfinished.rename(folder / "config.yaml")
+    with whole_file(folder / "config.yaml") as file:
+        yaml.safe_dump(_plain(sections), file, sort_keys=False)
 
 
 def read_config(path):
@@ -60,17 +60,20 @@ def read_config(path):
     return config
 
 
-def git_revision():
-    """Returns the revision of the source tree, `+changes` behind it if it has any; None outside a git checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        revision = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True).returncode
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return revision + ("+changes" if changed else "")
+def settings_in(path):
+    """Returns the sections of a settings file, a dict of dicts, in today's form, whatever version of ours wrote it.
+
+    path: a run folder or a file, see `read_config`. There are always run, step and recipe.
+    """
+    config = read_config(path)
+    sections = {**config, **{name: dict(config.get(name) or {}) for name in ("run", "step", "recipe")}}
+    run, recipe = sections["run"], sections["recipe"]
+    if "versions" in config and "recipe" not in run:  # a run from before there was a choice
+        run["recipe"] = "small" if run.get("data_path") is None else "published"
+    if "lr" in recipe:
+        recipe.setdefault("lr_reference_batch", None)
+    recipe.pop("checkpoint_prefix", None)
+    return sections
 
 
 def _version(package):

@@ -1,29 +1,29 @@
 """How a step is computed, where that is not the recipe's business."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-
-def _flag(default, help, choices=None):
-    return field(default=default, metadata={"help": help, "choices": choices})
+from cellwright.launch.settings.flags import setting
 
 
 @dataclass(frozen=True)
 class StepSettings:
-    """How a step is computed, where that is not the recipe's business."""
+    """How a step is computed, where that is not the recipe's business; checked when they are made."""
 
-    amp_level: str | None = _flag(None, "precision; none: the recipe's for the device", ("O0", "O2", "O3"))
-    optimizer: str = _flag("momentum", "lars is for large batches", ("momentum", "lars"))
-    nesterov: bool = _flag(False, "Nesterov's form of momentum")
-    accumulate: int = _flag(1, "batches whose gradients are summed before an update")
-    clip_norm: float | None = _flag(None, "limit of the gradient's global norm")
-    ema: float | None = _flag(None, "decay of a moving average of the weights, which is evaluated too")
-    drop_overflow: bool = _flag(False, "skip a step whose gradients are not finite, with a fixed loss scale too")
-    average_statistics: bool = _flag(True, "average BatchNorm's statistics over ranks before evaluation and checkpoint")
-    sync_batch_norm: bool = _flag(False, "BatchNorm over the batches of all ranks together; not for genet")
-    overlap: bool = _flag(
+    amp_level: str | None = setting(None, "precision; none: the recipe's for the device", ("O0", "O2", "O3"))
+    optimizer: str = setting("momentum", "lars is for large batches", ("momentum", "lars"))
+    nesterov: bool = setting(False, "Nesterov's form of momentum")
+    accumulate: int = setting(1, "batches whose gradients are summed before an update")
+    clip_norm: float | None = setting(None, "limit of the gradient's global norm; none: no limit")
+    ema: float | None = setting(None, "decay of a moving average of the weights, which is evaluated too; none: no average")
+    drop_overflow: bool = setting(False, "skip a step whose gradients are not finite, with a fixed loss scale too")
+    average_statistics: bool = setting(
+        True, "average BatchNorm's statistics over ranks before evaluation and checkpoint"
+    )
+    sync_batch_norm: bool = setting(False, "BatchNorm over the batches of all ranks together; not for genet")
+    overlap: bool = setting(
         False, "several hosts, back end mpi: sum early gradients while later ones are computed; needs a core to spare"
     )
-    bucket_mb: float = _flag(25.0, "megabytes of gradients that travel in one allreduce")
+    bucket_mb: float = setting(25.0, "megabytes of gradients that travel in one allreduce")
 
     def __post_init__(self):
         for name in ("amp_level", "optimizer"):

@@ -1,0 +1,123 @@
+"""Flags that would do nothing beside the others that were given: each is an error that says why."""
+
+from pathlib import Path
+
+# Schedule settings -> the schedules that read them; the others are read by all.
+_READ_BY = {
+    "lr_gamma": ("exponential",),
+    "lr_epochs": ("exponential",),
+    "t_max": ("cosine_annealing",),
+    "lr_end": ("cosine_annealing", "cosine", "linear"),
+}
+_AMP = {"amp_ascend": "Ascend", "amp_gpu": "GPU", "amp_cpu": "CPU"}
+
+
+def refuse_idle_flags(resolved):
+    """Raises ValueError for the first flag that was typed and that Resolved settings do not act on."""
+    for name in sorted(resolved.typed):
+        reason = _RULES[name](resolved) if name in _RULES else None
+        if reason:
+            raise ValueError(f"--{name} {resolved.given[name]} would do nothing: {reason}")
+
+
+def _schedule(name):
+    def rule(resolved):
+        found, readers = resolved.recipe.lr_scheduler, _READ_BY[name]
+        return None if found in readers else f"--lr_scheduler {found} does not read it, {' and '.join(readers)} do"
+
+    return rule
+
+
+def _genet_alone(resolved):
+    return None if resolved.run.net == "genet" else f"it is a setting of genet, and --net is {resolved.run.net}"
+
+
+def _level_before_norms(resolved):
+    recipe, target = resolved.recipe, resolved.run.device_target
+    of_recipe = {"Ascend": recipe.amp_ascend, "GPU": recipe.amp_gpu, "CPU": recipe.amp_cpu}[target]
+    level = resolved.given.get("amp_level") or of_recipe
+    return None if level == "O2" else f"it is about precision O2, and this run's on {target} is {level}"
+
+
+def _amp_of(name):
+    def rule(resolved):
+        if resolved.step.amp_level and "amp_level" in resolved.typed:
+            return f"--amp_level {resolved.step.amp_level} is for every device"
+        target = resolved.run.device_target
+        return None if target == _AMP[name] else f"the graph runs on {target}"
+
+    return rule
+
+
+def _device(resolved):
+    return "the graph runs on CPU" if resolved.run.device_target == "CPU" else None
+
+
+def _rank_table(resolved):
+    target = resolved.run.device_target
+    return None if target == "Ascend" else f"it is for Ascend, and the graph runs on {target}"
+
+
+def _run_dir(resolved):
+    run = resolved.run
+    if run.resume and Path(run.run_dir).resolve() != Path(run.resume).resolve():
+        return f"--resume {run.resume} goes on in its own folder"
+    return None
+
+
+def _where(field, value, reason):
+    """A rule for flags that act where the setting `field` has `value` alone; reason: what it is otherwise."""
+
+    def rule(resolved):
+        for part in (resolved.run, resolved.step, resolved.recipe):
+            if hasattr(part, field):
+                return None if getattr(part, field) == value else reason
+        raise AttributeError(field)
+
+    return rule
+
+
+def _weights(resolved):
+    run = resolved.run
+    if run.pretrained is not None and Path(run.pretrained).is_file():
+        return f"{run.pretrained} is a file of weights, it holds one set of them"
+    return None
+
+
+def _weights_need_a_run(resolved):
+    return _weights(resolved) if resolved.run.pretrained or "ckpt" in resolved.given else "there is no --pretrained"
+
+
+_FIXED_SCALE = _where("dynamic_loss_scale", False, "the loss scale is dynamic")
+_DYNAMIC_SCALE = _where("dynamic_loss_scale", True, "the loss scale is fixed (--dynamic_loss_scale)")
+_RANDOM_CROP = _where("crop", "random_resized", "it belongs to --crop random_resized")
+_RULES = {
+    **{name: _schedule(name) for name in _READ_BY},
+    **{name: _amp_of(name) for name in _AMP},
+    "extra": _genet_alone,
+    "mlp": _genet_alone,
+    "keep_batchnorm_fp32": _level_before_norms,
+    "device_id": _device,
+    "rank_table": _rank_table,
+    "run_dir": _run_dir,
+    "auto_resume": lambda r: "--resume goes on in any case" if r.run.resume and r.run.auto_resume else None,
+    "pretrained": lambda r: "--resume brings its own weights" if r.run.resume else None,
+    "weights": _weights_need_a_run,
+    "warmup_lr": lambda r: None if r.recipe.warmup_epochs else "there is no warm-up (--warmup_epochs)",
+    "smooth_off": lambda r: None if r.recipe.label_smooth_factor else "labels are not smoothed (--label_smooth_factor)",
+    "loss_scale": _FIXED_SCALE,
+    "drop_overflow": _FIXED_SCALE,
+    "dynamic_loss_scale_init": _DYNAMIC_SCALE,
+    "dynamic_loss_scale_window": _DYNAMIC_SCALE,
+    "crop_scale": _RANDOM_CROP,
+    "crop_ratio": _RANDOM_CROP,
+    "crop_padding": _where("crop", "pad", "it belongs to --crop pad"),
+    "eval_crop_ratio": lambda r: "--eval_resize direct cuts nothing out" if r.recipe.eval_resize == "direct" else None,
+    "log_interval": _where("log_format", "plain", "--log_format zoo has one line an epoch"),
+    "overlap": lambda r: "it belongs to --backend mpi" if r.run.backend not in ("auto", "mpi") or _gpu(r) else None,
+    "sort_classes": lambda r: "the embedded images have named classes" if r.run.data_path is None else None,
+}
+
+
+def _gpu(resolved):
+    return resolved.run.device_target != "CPU"
