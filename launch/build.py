@@ -1,13 +1,82 @@
-"""From settings to the cells of a training step."""
+"""Puts a run together, for train, profile, eval and replay alike: from settings to network, loss, step and loaders."""
+
+from dataclasses import dataclass
+
+from cellwright.launch.data import eval_loader, open_sources, train_loader
 
 
-def build_network(recipe, pretrained=None):
-    """Returns the recipe's network; `pretrained` is a file of weights."""
+@dataclass(frozen=True)
+class TrainingRun:
+    """What trains: settings that know their images; sources, network, loss, step, loader, and each step's rate."""
+
+    resolved: object
+    training: object
+    held_back: object
+    network: object
+    loss: object
+    step: object
+    loader: object
+    learning_rates: object
+    global_batch: int
+
+    @property
+    def steps_per_epoch(self):
+        return -(-len(self.loader) // self.resolved.step.accumulate)
+
+
+def build_training(job, resolved, program, **loader_options):
+    """Returns the TrainingRun of a Job for Resolved settings, and writes nothing. Collective.
+
+    program: the command, which has compiled graphs of its own. ValueError for what cannot work.
+    """
+    world, settings = job.world, resolved.run
+    job.start_device(settings)
+    training, held_back = open_sources(settings)
+    resolved = for_training_images(resolved, training)
+    settings, recipe, step_settings = resolved.run, resolved.recipe, resolved.step
+    job.use_compile_cache(settings, program, recipe, step_settings)
+    loader = train_loader(training, recipe, settings, world, **job.loader_options, **loader_options)
+    network, loss = build_network(recipe, settings.pretrained, settings.weights), build_loss(recipe)
+    if not (step_settings.sync_batch_norm and world.size > 1):  # our own kernels normalise a rank's batch alone
+        job.accelerate(network, settings, resolved.amp_level, step_settings.overlap)
+    step = build_step(
+        network,
+        loss,
+        recipe,
+        step_settings,
+        resolved.amp_level,
+        allreduce=job.graph_allreduce(step_settings.overlap),
+        seed=settings.seed * world.size + world.rank,  # of dropout: each rank its own masks
+        kernels=job.step_kernels(settings),
+    )
+    global_batch = recipe.batch_size * world.size * step_settings.accumulate
+    rates = recipe.learning_rates(-(-len(loader) // step_settings.accumulate), global_batch)
+    return TrainingRun(resolved, training, held_back, network, loss, step, loader, rates, global_batch)
+
+
+def for_training_images(resolved, training):
+    """Returns Resolved settings that know the classes and the number of the training images."""
+    return resolved.for_images(len(training.classes), len(training), "the training images")
+
+
+def build_evaluation(job, network, loss, source, resolved):
+    """Returns (Evaluator, Loader) that count over a source each image once, on all ranks together."""
+    from cellwright.engine import Evaluator
+
+    recipe = resolved.recipe
+    batches = eval_loader(source, recipe, resolved.run, job.world, **job.loader_options)
+    return Evaluator(network, loss, normalise=(recipe.mean, recipe.std), world=job.world), batches
+
+
+def build_network(recipe, pretrained=None, weights=None):
+    """Returns the recipe's network. pretrained: a run, a checkpoint folder or a file; weights: which of a run's."""
+    from cellwright.launch.settings.weights import find_weights
     from cellwright.nets import create_network
 
-    return create_network(
-        recipe.net, recipe.num_classes, recipe.image_size, pretrained=pretrained, **recipe.network_settings
-    )
+    network = create_network(recipe.net, recipe.num_classes, recipe.image_size, **recipe.network_settings)
+    if pretrained:
+        find_weights(pretrained, weights).load(network)
+    return network
 
 
 def build_loss(recipe):
@@ -17,7 +86,7 @@ def build_loss(recipe):
     return SoftmaxCrossEntropy(recipe.num_classes, recipe.label_smooth_factor, recipe.smooth_off)
 
 
-def build_step(network, loss, recipe, settings, device_target="CPU", allreduce=None, seed=0, kernels=None):
+def build_step(network, loss, recipe, settings, amp_level, *, allreduce=None, seed=0, kernels=None):
     """Returns the TrainOneStep of a network for a Recipe and StepSettings; kernels: see Job.step_kernels."""
     from cellwright.engine import LARS, Momentum, TrainOneStep, synchronise_batch_norm
     from cellwright.engine.step.sync_norm import SyncBatchNorm
@@ -35,7 +104,7 @@ def build_step(network, loss, recipe, settings, device_target="CPU", allreduce=N
         loss,
         optimizer,
         normalise=(recipe.mean, recipe.std),
-        amp_level=settings.amp_level or recipe.amp_level(device_target),
+        amp_level=amp_level,
         loss_scale=_loss_scale(recipe, settings),
         allreduce=allreduce,
         bucket_bytes=settings.bucket_bytes,

@@ -1,46 +1,77 @@
 """The images of a run: from the paths that were typed to sources and loaders."""
 
+import hashlib
+import os
 from pathlib import Path
+
+import numpy as np
 
 from cellwright.dataloader import Cifar10, EvalTransform, ImageFolder, ListFile, Loader, Pack, TrainTransform
 from cellwright.dataloader.sources.pack import MAGIC as PACK_MAGIC
 from cellwright.launch.settings.embedded import embedded_dataset
 
 
-def open_sources(settings, index_folder=None, train=True):
+def open_sources(settings, train=True):
     """Returns (training source, held-back source or None) for RunSettings; the first is None with train=False.
 
-    imagenet2012: `data_path` holds train/ and val/, or is the training split itself: a folder of class folders, a pack, or a list
-    file; `val_data_path` names the other split. cifar10: `data_path` holds cifar-10-batches-bin and cifar-10-verify-bin. No data_path: the embedded images.
-    ValueError for a path that does not hold what the data set needs.
+    imagenet2012: `data_path` holds train/ and val/, or is the training split itself: a folder of class folders, a pack,
+    or a list file; `val_data_path` names the other split, else it is the val/ beside train/. cifar10: `data_path` holds
+    cifar-10-batches-bin and cifar-10-verify-bin. No data_path: the embedded images. With train=False a path without a
+    val/ is the held-back split itself. ValueError for a path that does not hold what the data set needs.
     """
     root = Path(settings.data_path) if settings.data_path else embedded_dataset()
-    if not root.exists():
-        raise ValueError(f"--data_path {root}: no such file or folder")
-    held_back = Path(settings.val_data_path) if settings.val_data_path else None
-    if settings.dataset == "cifar10":
-        return (Cifar10(root, "train") if train else None), _cifar_held_back(held_back, root, train)
+    try:
+        if not root.exists():
+            raise ValueError(f"--data_path {root}: no such file or folder")
+        held_back = Path(settings.val_data_path) if settings.val_data_path else None
+        if settings.dataset == "cifar10":
+            return (Cifar10(root, "train") if train else None), _cifar_held_back(held_back, root, train)
+        return _open_splits(root, held_back, settings.sort_classes, train)
+    except OSError as error:
+        raise ValueError(f"--data_path {error.filename or root}: {error.strerror}") from None
+
+
+def _open_splits(root, held_back, order, train):
     split = root / "train" if (root / "train").is_dir() else root
-    if held_back is None and (root / "val").is_dir():
-        held_back = root / "val"
-    if held_back is None and not train:
-        held_back = root
-    training = _open_split(split, index_folder, "train") if train else None
-    validation = _open_split(held_back, index_folder, "val") if held_back else None
+    places = [root, split.parent] if split.name == "train" else [root]
+    if held_back is None:
+        held_back = next((place / "val" for place in places if (place / "val").is_dir()), None if train else root)
+    training = _open_split(split, order) if train else None
+    validation = _open_split(held_back, order) if held_back else None
     if training and validation and list(training.classes) != list(validation.classes):
         odd = sorted(set(training.classes) ^ set(validation.classes))
         raise ValueError(f"{split} and {held_back} do not hold the same classes: {', '.join(odd[:5])}")
     return training, validation
 
 
-def _open_split(path, index_folder, name):
+def _open_split(path, order):
     if path.is_dir():
-        return ImageFolder(path, Path(index_folder) / f"{name}.npy" if index_folder else None)
+        return ImageFolder(path, _listing(path), sort_classes=order)
     if not path.is_file():
         raise ValueError(f"{path}: no such file or folder")
+    if order == "number":
+        raise ValueError(f"--sort_classes number: {path} is no folder, its classes have their order")
     with open(path, "rb") as file:
         is_pack = file.read(len(PACK_MAGIC)) == PACK_MAGIC
-    return Pack(path) if is_pack else ListFile(path)
+    try:
+        source = Pack(path) if is_pack else ListFile(path)
+    except UnicodeDecodeError:
+        raise ValueError(f"--data_path {path}: neither a folder, nor a pack, nor a list file") from None
+    labels = np.asarray(source.labels)
+    if labels.min() < 0 or labels.max() >= len(source.classes):
+        raise ValueError(f"{path}: labels {labels.min()} to {labels.max()}, and {len(source.classes)} classes")
+    return source
+
+
+def _listing(path):
+    """The file that keeps a folder's listing for the next start, or None where none can be kept."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "cellwright" / "listings"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}.npy"
 
 
 def _cifar_held_back(held_back, root, train):
@@ -54,7 +85,17 @@ def _cifar_held_back(held_back, root, train):
 
 def train_loader(source, recipe, settings, world, **options):
     """Returns the Loader of this rank's share of the shuffled, augmented training images."""
-    transform = TrainTransform(
+    if len(source) < recipe.batch_size * world.size:
+        raise ValueError(
+            f"{len(source)} training images do not fill one batch of --batch_size {recipe.batch_size} "
+            f"on {world.size} {'rank' if world.size == 1 else 'ranks'}"
+        )
+    return Loader(source, recipe.batch_size, train_transform(recipe), **_share(settings, world), **options)
+
+
+def train_transform(recipe):
+    """Returns the augmentation of a Recipe."""
+    return TrainTransform(
         image_size=recipe.image_size,
         crop=recipe.crop,
         crop_scale=recipe.crop_scale,
@@ -64,11 +105,6 @@ def train_loader(source, recipe, settings, world, **options):
         jitter=recipe.jitter,
         cutout=recipe.cutout,
     )
-    if len(source) < recipe.batch_size * world.size:
-        raise ValueError(
-            f"{len(source)} training images do not fill one batch of --batch_size {recipe.batch_size} on {world.size} ranks"
-        )
-    return Loader(source, recipe.batch_size, transform, **_share(settings, world), **options)
 
 
 def eval_loader(source, recipe, settings, world, **options):

@@ -6,6 +6,7 @@ import math
 import os
 
 from cellwright.dataloader import Sampler
+from cellwright.launch.announce import plural
 from cellwright.launch.build import build_network
 from cellwright.launch.host.collectives import choose_backend
 from cellwright.launch.host.cores import explain_cores, this_host
@@ -14,12 +15,12 @@ from cellwright.launch.host.devices import device_of
 _MB = 1e6
 
 
-def wants_plan(settings):
-    """True where RunSettings ask for a plan in place of a run."""
+def stops_before_training(settings):
+    """True where RunSettings ask for words in place of a run."""
     return settings.dry_run or settings.explain_cores or settings.explain_buckets
 
 
-def show_plan(job, resolved, training, held_back):
+def show_dry_run(job, resolved, training, held_back):
     """Prints on rank 0 what was asked for and returns exit code 0. Collective; ValueError for what could not run.
 
     Builds the network on the CPU, so that a host without the device can plan for one that has it.
@@ -54,8 +55,7 @@ def show_plan(job, resolved, training, held_back):
 def world_lines(everyone, device_target):
     """Returns the lines on ranks, hosts, back end and devices."""
     hosts = sorted({each["host"] for each in everyone})
-    ranks = f"{len(everyone)} rank{'s' if len(everyone) > 1 else ''}"
-    lines = [f"world: {ranks} on {', '.join(hosts)}, back end {everyone[0]['backend']}"]
+    lines = [f"world: {plural(len(everyone), 'rank')} on {', '.join(hosts)}, back end {everyone[0]['backend']}"]
     if device_target != "CPU":
         lines += [f"  rank {each['rank']} on {each['host']}: {device_target} {each['device']}" for each in everyone]
     return lines
@@ -69,13 +69,14 @@ def steps_lines(resolved, training, held_back, world):
     steps = -(-batches // accumulate)
     total = min(recipe.epochs * steps, run.max_steps or recipe.epochs * steps)
     update = recipe.batch_size * world.size * accumulate
-    rates = recipe.learning_rates(steps)
+    rates = recipe.learning_rates(steps, update)
     held = len(held_back) if held_back else "none"
+    classes = plural(recipe.num_classes, "class", "classes")
     times = f" x {accumulate} accumulated" if accumulate > 1 else ""
-    epoch = f"{steps} an epoch of {recipe.batch_size} x {world.size} ranks{times} = {update} images"
+    epoch = f"{steps} an epoch of {recipe.batch_size} x {plural(world.size, 'rank')}{times} = {update} images"
     lines = [
-        f"data: {len(training)} training images in {recipe.num_classes} classes, {held} held back",
-        f"steps: {epoch}, {recipe.epochs} epochs, {total} steps in all",
+        f"data: {plural(len(training), 'training image')} in {classes}, {held} held back",
+        f"steps: {epoch}, {plural(recipe.epochs, 'epoch')}, {plural(total, 'step')} in all",
         "learning rate:",
     ]
     return lines + [
@@ -110,7 +111,7 @@ def memory_lines(network, resolved, workers):
     weights = 4 * sum(math.prod(parameter.shape) for parameter in network.get_parameters())
     trained = 4 * sum(math.prod(parameter.shape) for parameter in network.trainable_params())
     copies = 2 + (step.ema is not None) + (step.accumulate > 1)  # gradients and momentum always
-    level = step.amp_level or recipe.amp_level(resolved.run.device_target)
+    level = resolved.amp_level
     item = 4 if level == "O0" else 2
     layers = recipe.batch_size * item * layer_outputs(network, recipe.image_size)
     ring = ring_bytes(recipe.batch_size, recipe.image_size, workers)
@@ -158,8 +159,8 @@ def checkpoint_lines(resolved, network):
     recipe, run = resolved.recipe, resolved.run
     trained = sum(math.prod(parameter.shape) for parameter in network.trainable_params())
     each = 4 * (sum(math.prod(parameter.shape) for parameter in network.get_parameters()) + trained)
-    every = f"every {recipe.checkpoint_interval_epochs} epochs"
-    every += f" and {run.checkpoint_steps} steps" if run.checkpoint_steps else ""
+    every = f"every {plural(recipe.checkpoint_interval_epochs, 'epoch')}"
+    every += f" and {plural(run.checkpoint_steps, 'step')}" if run.checkpoint_steps else ""
     kept = recipe.keep_checkpoint_max + 1
     size = f"{each / _MB:.0f} MB each, up to {kept * each / 1e9:.2f} GB"
     return [

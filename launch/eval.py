@@ -1,15 +1,16 @@
-"""Evaluates a network exactly:  [mpirun -n N] python -m launch.eval --net genet --ckpt FILE|RUN [--data_path DIR]
+"""Evaluates a network exactly:  [mpirun -n N] python -m launch.eval --ckpt RUN|FILE [--data_path DIR] ...
 
 Prints and stores what it counted: every held-back image once, whatever the number of ranks and the batch size.
 """
 
-import dataclasses
+import math
 import sys
 
-from cellwright.launch.build import build_loss, build_network
-from cellwright.launch.data import eval_loader, open_sources
+from cellwright.launch.build import build_evaluation, build_loss, build_network
+from cellwright.launch.data import open_sources
+from cellwright.launch.data_record import check_classes, split_record
 from cellwright.launch.host.job import checking, run
-from cellwright.launch.settings.run_settings import read_eval_settings
+from cellwright.launch.settings.resolve import read_eval_settings
 
 PROGRAM = "python -m launch.eval"
 
@@ -21,32 +22,59 @@ def read(arguments, program):
 
 def evaluate(job, resolved, weights, output):
     """Evaluates the weights of a file and returns the exit code."""
-    from cellwright.engine import Evaluator
-    from cellwright.nets import load_pretrained
-
-    world, settings, recipe = job.world, resolved.run, resolved.recipe
+    world, settings = job.world, resolved.run
     with checking():
         job.start_device(settings, collective=False)
         _, source = open_sources(settings, train=False)
-        if "num_classes" not in resolved.given:
-            recipe = dataclasses.replace(recipe, num_classes=len(source.classes))
+        here = settings.val_data_path or settings.data_path or "the embedded images"
+        if weights.data:
+            check_classes(weights.data["classes"], source.classes, weights.given, here)
+        resolved = resolved.for_images(len(source.classes), len(source), here)
+        recipe = resolved.recipe
         job.use_compile_cache(settings, PROGRAM, recipe)
-        network = build_network(recipe)
-        load_pretrained(network, weights, whole=True)  # a head drawn at random is not to be judged
+        network, loss = build_network(recipe), build_loss(recipe)
+        weights.load(network, whole=True)  # a head drawn at random is not to be judged
         network = job.accelerate(network, settings)
-        batches = eval_loader(source, recipe, settings, world, **job.loader_options)
+        evaluator, batches = build_evaluation(job, network, loss, source, resolved)
+        named = world.on_rank_0(lambda: _place(weights, source, output))
     with batches:
-        result = Evaluator(network, build_loss(recipe), normalise=(recipe.mean, recipe.std), world=world)(
-            batches.epoch(0)
-        )
+        result = evaluator(batches.epoch(0))
+    if not math.isfinite(result.loss):
+        if world.rank == 0:
+            sys.stderr.write(
+                f"{PROGRAM}: the loss is {result.loss}: {weights} are the weights of a run that diverged\n"
+            )
+        return 1
     if world.rank == 0:
-        print(f"{weights} on {len(source)} images:")
-        print(f"top-1 {100 * result.top1:.2f} % ({result.top1_correct}/{result.total})")
-        print(f"top-5 {100 * result.top5:.2f} % ({result.top5_correct}/{result.total})  loss {result.loss:.6f}")
-        if output:
-            result.write(output)
-            print(f"written to {output}")
+        _say(result, weights, len(source), here, *named)
     return 0
+
+
+def _place(weights, source, output):
+    """(the file for the result or None, what is to be said of the images).
+
+    Without --json it is in the run's folder: eval.json, or where the images are not those that the run held back,
+    eval-<their digest>.json; of averaged weights eval_averaged.json.
+    """
+    here, data = split_record(source), weights.data
+    same = not data or (data["held_back"] or {}).get("digest") == here["digest"]
+    note = ""
+    if data and data["training"]["digest"] == here["digest"]:
+        note = " (the very images that it was trained on)"
+    elif not same:
+        note = " (not the images that the run held back)"
+    if output or not weights.run:
+        return output, note
+    stem = "eval_averaged" if weights.average_in else "eval"
+    return weights.run / (f"{stem}.json" if same else f"{stem}-{here['digest'][:8]}.json"), note
+
+
+def _say(result, weights, images, here, output, note):
+    print(f"{weights} on {images} images of {here}{note}:")
+    print("\n".join(result.shares()), f" loss {result.loss:.6f}")
+    if output:
+        result.write(output)
+        print(f"written to {output}")
 
 
 def main(arguments=None):

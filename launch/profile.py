@@ -11,18 +11,18 @@ import shutil
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cellwright.dataloader import ImageFolder
-from cellwright.launch.build import build_loss, build_network, build_step
-from cellwright.launch.data import open_sources, train_loader
+from cellwright.launch.build import build_training
 from cellwright.launch.host.clock_offsets import align
 from cellwright.launch.host.job import checking, run
 from cellwright.launch.host.machine import machine, versions
-from cellwright.launch.settings.flags import Parser
+from cellwright.launch.settings.flags import Parser, setting
+from cellwright.launch.settings.resolve import read_settings
 from cellwright.launch.settings.run_folder import new_run_folder, prepare
-from cellwright.launch.settings.run_settings import read_settings
+from cellwright.launch.settings.sections import PROFILE
 
 PROGRAM = "python -m launch.profile"
 WORKER_SPANS = 1 << 14  # of each loader worker: 512 KiB
@@ -30,14 +30,12 @@ WORKER_SPANS = 1 << 14  # of each loader worker: 512 KiB
 
 @dataclass(frozen=True)
 class ProfileSettings:
-    """the profile"""
+    """profile"""
 
-    profile_steps: int = field(default=8, metadata={"help": "steps of each of the runs"})
-    warm_up: int = field(default=3, metadata={"help": "steps before them, which compile and fill the caches"})
-    out: str | None = field(default=None, metadata={"help": "folder for the three files; none: a new one in runs/"})
-    trace_events: int = field(
-        default=60_000, metadata={"help": "events in trace.json; the shortest are left out first"}
-    )
+    profile_steps: int = setting(8, "steps of each of the runs")
+    warm_up: int = setting(3, "steps before them, which compile and fill the caches")
+    out: str | None = setting(None, "folder for the three files; none: a new one in runs/", value="DIR")
+    trace_events: int = setting(60_000, "events in trace.json; the shortest are left out first")
 
     def __post_init__(self):
         for name, least in (("profile_steps", 2), ("warm_up", 1), ("trace_events", 100)):
@@ -66,7 +64,7 @@ class Endless:
 
 def read(arguments, program):
     with checking():
-        return read_settings(arguments, program, ProfileSettings)
+        return read_settings(arguments, program, ProfileSettings, acts_on=PROFILE)
 
 
 def profile(job, resolved, own):
@@ -75,26 +73,21 @@ def profile(job, resolved, own):
     resolved = dataclasses.replace(resolved, run=dataclasses.replace(resolved.run, compile_cache=False))
     from cellwright.engine import profiling
 
-    world, settings, recipe = job.world, resolved.run, resolved.recipe
+    world = job.world
     here = machine()  # before this rank is bound to its own cores
     with checking():
-        folder = world.broadcast_object(_folder(own, settings) if world.rank == 0 else None)
+        built = build_training(job, resolved, PROGRAM, spans=WORKER_SPANS)
+        resolved, step, loader = built.resolved, built.step, built.loader
+        settings, recipe = resolved.run, resolved.recipe
+        folder = world.on_rank_0(lambda: _folder(own, settings))
         job.log.open(folder)
-        job.start_device(settings)
-        training, _ = open_sources(settings)
-        if "num_classes" not in resolved.given:
-            recipe = dataclasses.replace(recipe, num_classes=len(training.classes))
-        job.use_compile_cache(settings, PROGRAM, recipe, resolved.step)
-        step = _step(job, resolved, recipe)
-        loader = train_loader(training, recipe, settings, world, spans=WORKER_SPANS, **job.loader_options)
     world.barrier()
     peaks = profiling.measure_peaks(job.cores.threads)
-    lr = float(recipe.learning_rates(len(loader))[0])
     with loader:
         runs = profiling.measure_runs(
             step,
             Endless(loader),
-            lr,
+            float(built.learning_rates[0]),
             steps=own.profile_steps,
             skip=own.warm_up,
             silence=_silence(step),
@@ -105,7 +98,11 @@ def profile(job, resolved, own):
     record.rank, record.host, record.peaks = world.rank, socket.gethostname(), peaks
     record.workers, record.threads, record.cores = loader.workers, job.cores.threads, job.cores.graph
     record.offset, record.error = align(world.comm, world.rank, world.size)
-    known = {"workers": loader.workers, "packed": not isinstance(training, ImageFolder), "threads": record.threads}
+    known = {
+        "workers": loader.workers,
+        "packed": not isinstance(built.training, ImageFolder),
+        "threads": record.threads,
+    }
     known |= {"kernels": settings.kernels, "device_target": settings.device_target, "batch_size": recipe.batch_size}
     gather = world.allgather_object
     verdict = profiling.judge(
@@ -130,17 +127,6 @@ def profile(job, resolved, own):
 def _folder(own, settings):
     folder = Path(own.out) if own.out else new_run_folder("runs", f"profile-{settings.net}")
     return prepare(folder)
-
-
-def _step(job, resolved, recipe):
-    settings, world = resolved.run, job.world
-    network = build_network(recipe, settings.pretrained)
-    job.accelerate(network, settings, resolved.step.amp_level or recipe.amp_level(settings.device_target))
-    seed = settings.seed * world.size + world.rank
-    allreduce, kernels = job.graph_allreduce(), job.step_kernels(settings)
-    return build_step(
-        network, build_loss(recipe), recipe, resolved.step, settings.device_target, allreduce, seed, kernels
-    )
 
 
 def _silence(step):

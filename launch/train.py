@@ -5,6 +5,7 @@ Every rank runs this; rank 0 speaks. Without --data_path the embedded images are
 
 import contextlib
 import dataclasses
+import math
 import sys
 import time
 from pathlib import Path
@@ -12,16 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from cellwright.dataloader import Ledger
-from cellwright.launch.build import build_loss, build_network, build_step
-from cellwright.launch.data import eval_loader, open_sources, train_loader
-from cellwright.launch.dry_run import show_plan, wants_plan
+from cellwright.launch.announce import likely_cause, say_end, say_nothing_left, say_start
+from cellwright.launch.build import build_evaluation, build_training, for_training_images
+from cellwright.launch.data import open_sources
+from cellwright.launch.data_record import check_resumed, data_record
+from cellwright.launch.dry_run import show_dry_run, stops_before_training
 from cellwright.launch.host.command_line import command_line
 from cellwright.launch.host.job import checking, run
 from cellwright.launch.host.signals import INTERRUPTED_EXIT_CODE, STOPPED_EXIT_CODE, StoppingOnSignals
 from cellwright.launch.host.watchdog import Watchdog
-from cellwright.launch.settings.embedded import ridge_accuracy
-from cellwright.launch.settings.run_folder import new_run_folder, prepare, write_config
-from cellwright.launch.settings.run_settings import read_settings, to_file
+from cellwright.launch.settings.resolve import read_settings, to_file
+from cellwright.launch.settings.run_folder import new_run_folder, prepare, read_config, write_config
 
 PROGRAM = "python -m launch.train"
 
@@ -33,159 +35,156 @@ def read(arguments, program):
 
 def train(job, resolved):
     """Trains to the end and returns the exit code."""
-    from cellwright.engine import Callback, Checkpoints, Evaluator, Position, Trainer
+    from cellwright.engine import Diverged
 
-    class Watch(Callback):
-        def on_step(self, trainer, record):
-            watchdog.beat()
-
-        def on_epoch(self, trainer, epoch):
-            bad = int(world.allreduce(np.array([loader.quarantine.epoch_count(epoch)]))[0])
-            if bad:
-                print(
-                    f"epoch {epoch}: {bad} unreadable files replaced by others, see {folder}/quarantine*.csv",
-                    flush=True,
-                )
-
-    started, world, settings, recipe = time.perf_counter(), job.world, resolved.run, resolved.recipe
+    started, world = time.perf_counter(), job.world
     with checking():
-        if wants_plan(settings):
-            training, held_back = open_sources(settings)
-            recipe = _with_classes(recipe, training, resolved.given)
-            return show_plan(job, dataclasses.replace(resolved, recipe=recipe), training, held_back)
-        folder = _run_folder(settings, world)
-        job.log.open(folder)
-        job.start_device(settings)
-        training, held_back = open_sources(settings, index_folder=folder if world.rank == 0 else None)
-        recipe = _with_classes(recipe, training, resolved.given)
-        resolved = dataclasses.replace(resolved, recipe=recipe)
-        job.use_compile_cache(settings, PROGRAM, recipe, resolved.step)
-        loader = train_loader(
-            training,
-            recipe,
-            settings,
-            world,
-            quarantine=folder / f"quarantine{_of_rank(world)}.csv",
-            max_bad=settings.max_bad,
-            ledger=_ledger(settings, world),
-            **job.loader_options,
-        )
-        network = build_network(recipe, settings.pretrained)
-        loss = build_loss(recipe)
-        if not (
-            resolved.step.sync_batch_norm and world.size > 1
-        ):  # the project's own kernels normalise a rank's batch alone
-            amp_level = resolved.step.amp_level or recipe.amp_level(settings.device_target)
-            job.accelerate(network, settings, amp_level, resolved.step.overlap)
-        step = build_step(
-            network,
-            loss,
-            recipe,
-            resolved.step,
-            settings.device_target,
-            job.graph_allreduce(resolved.step.overlap),
-            settings.seed * world.size + world.rank,  # of dropout: each rank its own masks
-            job.step_kernels(settings),
-        )
-        rates = recipe.learning_rates(-(-len(loader) // resolved.step.accumulate))
-    evaluation = {}
-    if held_back and settings.eval_interval:
-        evaluation = {
-            "evaluator": Evaluator(network, loss, normalise=(recipe.mean, recipe.std), world=world),
-            "eval_batches": eval_loader(held_back, recipe, settings, world, **job.loader_options),
-            "eval_interval": settings.eval_interval,
-        }
+        if stops_before_training(resolved.run):
+            training, held_back = open_sources(resolved.run)
+            return show_dry_run(job, for_training_images(resolved, training), training, held_back)
+        folder = world.on_rank_0(lambda: _old_folder(resolved.run))
+        built = build_training(job, resolved, PROGRAM, max_bad=resolved.run.max_bad)
+    with contextlib.ExitStack() as loaders:
+        loaders.enter_context(built.loader)
+        with checking():
+            evaluation = _evaluation(job, built, loaders)
+            record = world.on_rank_0(lambda: _record(built, folder))
+            built.loader.ledger = _ledger(built.resolved.run, world)
+            # Nothing is written before this line: what is refused above leaves no trace.
+            folder = world.on_rank_0(lambda: prepare(folder or _new_folder(built.resolved.run)))
+            job.log.open(folder)
+            built.loader.quarantine.path = folder / f"quarantine{_of_rank(world)}.csv"
+            trainer = _trainer(job, built, evaluation, folder, record)
+            position = _go_on(trainer.checkpoints, built.step, built.resolved.run)
+        if world.rank == 0:
+            about = {"world": {"ranks": world.size}, "data": record}
+            write_config(folder, {**to_file(built.resolved), **about})
+            say_start(job, built, folder, chosen="recipe" not in resolved.given)
+            if trainer.is_done(position):
+                say_nothing_left(built.resolved)
+        watchdog = Watchdog(built.resolved.run.timeout, job.log.failed)
+        trainer.callbacks += (_callback(job, built.loader, folder, watchdog),)
+        try:
+            with StoppingOnSignals(trainer.request_stop) as signals:
+                result = trainer.run(position)
+        except Diverged as error:
+            return _diverged(world, built, error)
+        finally:
+            watchdog.close()
+    if trainer.stopped:
+        print(f"stopped by a signal; go on with: {command_line('train', world.size)} --resume {folder}", flush=True)
+        return INTERRUPTED_EXIT_CODE if signals.by_hand and world.size == 1 else STOPPED_EXIT_CODE
+    if world.rank == 0:
+        say_end(built, folder, result, trainer, time.perf_counter() - started)
+    return 0
+
+
+def _evaluation(job, built, loaders):
+    """The Trainer's arguments for evaluation; none where nothing is held back."""
+    every = built.resolved.run.eval_interval
+    if not built.held_back or not every:
+        return {}
+    evaluator, batches = build_evaluation(job, built.network, built.loss, built.held_back, built.resolved)
+    loaders.enter_context(batches)
+    return {"evaluator": evaluator, "eval_batches": batches, "eval_interval": every}
+
+
+def _trainer(job, built, evaluation, folder, record):
+    from cellwright.engine import Checkpoints, Trainer
+
+    world, settings, recipe = job.world, built.resolved.run, built.resolved.recipe
     checkpoints = Checkpoints(
         folder / "checkpoints",
         recipe=dataclasses.asdict(recipe),
+        prefix=settings.checkpoint_prefix,
         keep=recipe.keep_checkpoint_max,
         world=world,
         global_batch=recipe.batch_size * world.size,
+        data=record,
     )
-    watchdog = Watchdog(settings.timeout, job.log.failed)
-    trainer = Trainer(
-        step,
-        loader,
-        rates,
+    return Trainer(
+        built.step,
+        built.loader,
+        built.learning_rates,
         epochs=recipe.epochs,
         max_steps=settings.max_steps,
         checkpoints=checkpoints,
         checkpoint_interval=recipe.checkpoint_interval_epochs,
         checkpoint_steps=settings.checkpoint_steps,
         checkpoint_minutes=settings.checkpoint_minutes or None,
-        average_statistics=resolved.step.average_statistics,
+        average_statistics=built.resolved.step.average_statistics,
+        settings={"step": dataclasses.asdict(built.resolved.step), "kernels": settings.kernels},
         folder=folder,
         tensorboard=settings.tensorboard,
         world=world,
-        log_interval=settings.log_interval or min(100, len(loader)),
+        log_interval=settings.log_interval or min(100, built.steps_per_epoch),
         log_format=settings.log_format,
-        callbacks=[Watch()],
         **evaluation,
     )
-    if world.rank == 0:
-        write_config(folder, {**to_file(resolved), "world": {"ranks": world.size}})
-        _say_plan(settings, recipe, job, training, held_back, loader, folder)
-    with contextlib.ExitStack() as loaders:
-        for opened in (loader, evaluation.get("eval_batches")):
-            if opened:
-                loaders.enter_context(opened)
-        position = Position()
-        if settings.resume or settings.auto_resume:
-            with checking():
-                position = _go_on(checkpoints, step, settings)
-        with StoppingOnSignals(trainer.request_stop) as signals:
-            result = trainer.run(position)
-    watchdog.close()
-    if trainer.stopped:
-        print(f"stopped by a signal; go on with: {command_line('train', world.size)} --resume {folder}", flush=True)
-        return INTERRUPTED_EXIT_CODE if signals.by_hand and world.size == 1 else STOPPED_EXIT_CODE
-    if world.rank == 0:
-        _say_end(settings, recipe, folder, result, time.perf_counter() - started)
-    return 0
 
 
-def _run_folder(settings, world):
-    folder = None
-    if world.rank == 0:
-        if settings.resume:
-            folder = Path(settings.resume)
-            if not (folder / "config.yaml").exists():
-                raise ValueError(f"--resume {folder}: not a run folder, it holds no config.yaml")
-        elif settings.run_dir:
-            folder = Path(settings.run_dir)
-            if not settings.auto_resume and (folder / "config.yaml").exists():
-                raise ValueError(
-                    f"--run_dir {folder} already holds a run: choose another one, or go on with --resume {folder}"
-                )
-        else:
-            folder = new_run_folder("runs", settings.net)
-        prepare(folder)
-    return world.broadcast_object(folder)
+def _callback(job, loader, folder, watchdog):
+    from cellwright.engine import Callback, Diverged
+
+    class Watch(Callback):
+        def on_step(self, trainer, record):
+            watchdog.beat()
+
+        def on_evaluation(self, trainer, epoch, result):
+            if not math.isfinite(result.loss):
+                raise Diverged(f"the loss of the evaluation after epoch {epoch + 1} is {result.loss}")
+
+        def on_epoch(self, trainer, epoch):
+            bad = int(job.world.allreduce(np.array([loader.quarantine.epoch_count(epoch)]))[0])
+            if bad:
+                files = "1 unreadable file" if bad == 1 else f"{bad} unreadable files"
+                print(f"epoch {epoch}: {files} replaced by others, see {folder}/quarantine*.csv", flush=True)
+
+    return Watch()
+
+
+def _old_folder(settings):
+    """The folder of the run that is to go on, or None for a new run."""
+    if settings.resume:
+        return Path(settings.resume)
+    if settings.run_dir and (Path(settings.run_dir) / "config.yaml").exists():
+        if settings.auto_resume:
+            return Path(settings.run_dir)
+        raise ValueError(
+            f"--run_dir {settings.run_dir} already holds a run: choose another one, or go on with "
+            f"--resume {settings.run_dir}"
+        )
+    return None
+
+
+def _new_folder(settings):
+    return Path(settings.run_dir) if settings.run_dir else new_run_folder("runs", settings.net)
+
+
+def _record(built, folder):
+    """The record of the images; ValueError where the run in `folder` was begun with others."""
+    record = data_record(built.training, built.held_back)
+    before = read_config(folder).get("data") if folder else None
+    if before:
+        check_resumed(before, record, folder, built.resolved.run.data_path)
+    return record
 
 
 def _go_on(checkpoints, step, settings):
     """Restores the newest whole checkpoint into the step and returns the Position from which to go on."""
     from cellwright.engine import Position
 
+    if not (settings.resume or settings.auto_resume):
+        return Position()
     path = checkpoints.latest_whole()
     if path is None:
         if settings.resume:
             raise ValueError(f"--resume {settings.resume}: no whole checkpoint in {checkpoints.folder}")
         print("no whole checkpoint there yet: starting", flush=True)
         return Position()
-    position = checkpoints.restore(step, path, ignore=("epochs", "batch_size"))
+    position = checkpoints.restore(step, path, ignore=("epochs", "batch_size", "checkpoint_prefix"))
     print(f"going on from {path.name}: epoch {position.epoch}, batch {position.batch}", flush=True)
     return position
-
-
-def _with_classes(recipe, source, given):
-    """The recipe with as many classes as the folder has, unless --num_classes says otherwise."""
-    found = len(source.classes)
-    if "num_classes" not in given:
-        return dataclasses.replace(recipe, num_classes=found)
-    if found > recipe.num_classes:
-        raise ValueError(f"--num_classes {recipe.num_classes}: the training images have {found} classes")
-    return recipe
 
 
 def _of_rank(world, separator="_"):
@@ -199,33 +198,11 @@ def _ledger(settings, world):
     return Ledger(write, settings.verify_ledger, world.rank, world.size)
 
 
-def _say_plan(settings, recipe, job, training, held_back, loader, folder):
-    world = job.world
-    form = f" (extra {settings.extra}, mlp {settings.mlp})" if settings.net == "genet" else ""
-    print(f"{settings.net}{form}, {recipe.num_classes} classes, {recipe.image_size}x{recipe.image_size} pixels")
-    if settings.data_path is None:
-        print("no --data_path: training on the embedded cut of Fashion-MNIST, with a recipe shortened for it")
-    held = f"{len(held_back)} held back" if held_back else "none held back"
-    print(f"{len(training)} training images, {held}; {recipe.epochs} epochs of {len(loader)} steps")
-    ranks = f"{world.size} rank{'s' if world.size > 1 else ''}"
-    by = "" if job.backend == "none" else f" ({job.backend})"
-    print(
-        f"{ranks} on {settings.device_target}{by}, batch {recipe.batch_size} each; {loader.workers} loader workers each"
-    )
-    print(f"run folder: {folder}", flush=True)
-
-
-def _say_end(settings, recipe, folder, result, seconds):
-    if result:
-        print(f"top-1 {100 * result.top1:.1f} % of {result.total} held-back images", end="")
-        print(
-            f" ({100 * ridge_accuracy():.1f} % by ridge regression on the pixels)" if settings.data_path is None else ""
-        )
-    print(f"done in {seconds:.0f} s; everything is in {folder}")
-    print("what to type next:")
-    data = f" --data_path {settings.data_path}" if settings.data_path else ""
-    print(f"  python -m launch.eval --net {settings.net} --ckpt {folder}{data}")
-    print(f"  python -m launch.train --resume {folder} --epochs {recipe.epochs + 2}", flush=True)
+def _diverged(world, built, error):
+    """Says why the run ended and what to do; returns the exit code."""
+    if world.rank == 0:
+        sys.stderr.write(f"{PROGRAM}: {error}\n{likely_cause(built)}\n")
+    return 1
 
 
 def main(arguments=None):

@@ -88,9 +88,9 @@ class Recipe:
             if choices and getattr(self, name) not in choices:
                 self._refuse(name, f"one of {', '.join(choices)}")
         least = {
-            "num_classes": 1, "image_size": 1, "epochs": 1, "batch_size": 1, "lr_reference_batch": 1, "t_max": 1, "warmup_epochs": 0, "hold_epochs": 0,
-            "lr_end": 0, "warmup_lr": 0, "weight_decay": 0, "crop_padding": 0, "cutout": 0, "dynamic_loss_scale_window": 1,
-            "checkpoint_interval_epochs": 1, "keep_checkpoint_max": 1,
+            "num_classes": 1, "image_size": 1, "epochs": 1, "batch_size": 1, "lr_reference_batch": 1, "t_max": 1,
+            "warmup_epochs": 0, "hold_epochs": 0, "lr_end": 0, "warmup_lr": 0, "weight_decay": 0, "crop_padding": 0,
+            "cutout": 0, "dynamic_loss_scale_window": 1, "checkpoint_interval_epochs": 1, "keep_checkpoint_max": 1,
         }  # fmt: skip
         for name, bound in least.items():
             value = getattr(self, name)

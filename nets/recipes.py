@@ -158,5 +158,4 @@ def _with_cifar10_images(recipe):
         eval_resize="direct",
         mean=mean,
         std=std,
-        checkpoint_prefix=recipe.checkpoint_prefix.replace("imagenet", "cifar10"),
     )

@@ -34,7 +34,7 @@ class ImageFolder(Source):
         stamps, self.skipped = _class_stamps(self.root)
         if not stamps:
             raise ValueError(f"{root}: no class folders; images are expected in {root}/<class>/")
-        self.classes = sorted(stamps, key=_numbers_by_value) if sort_classes == "number" else list(stamps)
+        self.classes = sorted(stamps, key=numbers_by_value) if sort_classes == "number" else list(stamps)
         state = json.dumps({"version": INDEX_VERSION, "root": self.root, "classes": self.classes, "stamps": stamps})
         if not (index and self._load(index, state)):
             self._scan(progress)
@@ -103,7 +103,7 @@ def _class_stamps(root):
     return dict(sorted(stamps.items())), dict(sorted(skipped.items()))
 
 
-def _numbers_by_value(name):
+def numbers_by_value(name):
     """A sort key that takes runs of digits as numbers: "class2" before "class10"."""
     parts = re.split(r"(\d+)", name)
     return [(int(part), part) if k % 2 else (0, part) for k, part in enumerate(parts)]

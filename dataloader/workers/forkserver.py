@@ -15,7 +15,8 @@ import cellwright
 from cellwright.dataloader.workers.messages import pair, send
 from cellwright.dataloader.workers.supervisor import FOR_THE_PARENT
 
-MPI_PREFIXES = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "MPI_", "MPICH_", "HYDRA_", "OPAL_")
+# Of the variables that launchers of Open MPI, PMIx, MPICH and Intel MPI set: who sees them joins a world of theirs.
+MPI_PREFIXES = ("OMPI_", "PMIX_", "PRTE_", "PMI_", "MPI_", "MPICH_", "MPIR_", "HYDI_", "HYDRA_", "OPAL_")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 # What the process runs: the supervisor, and the kernels that are to be compiled before it forks.
 _BOOT = """

@@ -1,4 +1,5 @@
-"""What sums the gradients over ranks: our own MPI node, or a collective library of MindSpore and the cluster that it needs.
+"""What sums the gradients over ranks: our own MPI node, or a collective library of MindSpore and the cluster that it
+needs.
 
 MindSpore's libraries (mccl on CPU, nccl on GPU, hccl on Ascend) find their ranks through a scheduler process. It is
 started here beside rank 0, on a free port, and ends with rank 0 however that ends. nccl and hccl: not run on hardware.
@@ -11,7 +12,8 @@ import socket
 import subprocess
 import sys
 
-from cellwright.launch.host.mpi_world import LAUNCHER_PREFIXES, host_address
+from cellwright.dataloader.workers.forkserver import MPI_PREFIXES
+from cellwright.launch.host.mpi_world import host_address
 
 BACKENDS = ("auto", "mpi", "mccl", "nccl", "hccl", "none")
 _BY_DEVICE = {"CPU": ("mpi", "mccl"), "GPU": ("nccl",), "Ascend": ("hccl",)}  # the default first
@@ -37,15 +39,19 @@ def choose_backend(wanted, device_target, size):
 
 
 def scheduler_environment(environment, cluster):
-    """Returns the scheduler's environment: without the launcher's variables, which would make it wait for a world of its own."""
-    clean = {name: value for name, value in environment.items() if not name.startswith(LAUNCHER_PREFIXES)}
+    """Returns the scheduler's environment: without the launcher's variables, which would make it wait for a world of
+    its own.
+    """
+    clean = {name: value for name, value in environment.items() if not name.startswith(MPI_PREFIXES)}
     return {**clean, **cluster, "MS_ROLE": "MS_SCHED", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 class Cluster:
-    """MindSpore's cluster over the ranks of a world: `Cluster(world)` makes this process one of its workers. Collective.
+    """MindSpore's cluster over the ranks of a world: `Cluster(world)` makes this process one of its workers.
+    Collective.
 
-    To be made after the device was set, and before the first tensor. RuntimeError where it does not come up. `close()` ends it.
+    To be made after the device was set, and before the first tensor. RuntimeError where it does not come up. `close()`
+    ends it.
     """
 
     def __init__(self, world, rank_table=None):
@@ -95,10 +101,11 @@ class Cluster:
 
 @contextlib.contextmanager
 def one_thread_at_a_time(core):
-    """Context manager: inside, the threads of this process take turns on one core, and none is woken into another's turn.
+    """Context manager: inside, the threads of this process take turns on one core, and none is woken into another's
+    turn.
 
-    MindSpore misses a connection that is made before the connecting thread has noted whom it called, and tries again. With threads
-    that run as they like, joining took 3 to 60 s; in turns 3 s.
+    MindSpore misses a connection that is made before the connecting thread has noted whom it called, and tries again.
+    With threads that run as they like, joining took 3 to 60 s; in turns 3 s.
     """
     cores, policy = os.sched_getaffinity(0), os.sched_getscheduler(0)
     threads = {int(name) for name in os.listdir("/proc/self/task")}

@@ -9,6 +9,8 @@ import struct
 
 import numpy as np
 
+from cellwright.dataloader.workers.forkserver import MPI_PREFIXES
+
 # Set by mpirun, mpiexec and srun for the processes that they start (Open MPI, PMIx, MPICH and Intel MPI).
 _LAUNCHER_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE")
 _SIOCGIFADDR = 0x8915
@@ -21,7 +23,9 @@ def under_mpi(environment=os.environ):
 
 
 class World:
-    """One rank's view of the run. `World(comm)` wraps an mpi4py communicator, `World()` is a single process without MPI."""
+    """One rank's view of the run. `World(comm)` wraps an mpi4py communicator, `World()` is a single process without
+    MPI.
+    """
 
     def __init__(self, comm=None):
         self.comm = comm
@@ -60,7 +64,9 @@ class World:
         return self.comm.allgather(value) if self.comm else [value]
 
     def on_rank_0(self, function):
-        """Returns, on every rank, what `function()` returned on rank 0; a ValueError there is raised on all. Collective."""
+        """Returns, on every rank, what `function()` returned on rank 0; a ValueError there is raised on all.
+        Collective.
+        """
         outcome = None
         if self.rank == 0:
             try:
@@ -78,7 +84,7 @@ class World:
             self.comm.Barrier()
 
     def graph_allreduce(self, overlap=False):
-        """Returns the cell that sums a tensor over ranks inside the graph, or None for a single rank. See MpiAllreduce."""
+        """Returns the cell that sums a tensor over ranks inside the graph (MpiAllreduce), or None for a single rank."""
         if self.size == 1:
             return None
         from cellwright.kernels.nodes import MpiAllreduce
@@ -87,7 +93,9 @@ class World:
 
 
 def host_address():
-    """Returns the address of this host that others reach it by: of the default route, else of the first interface that has one."""
+    """Returns the address of this host that others reach it by: of the default route, else of the first interface that
+    has one.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # TEST-NET-1, nobody's address; no packet is sent
@@ -131,7 +139,7 @@ def open_world():
     world.barrier()
     _remove_names("mpich_shm")  # all have mapped it by now, and a rank that is killed removes nothing
     # A library that sees these would start, or wait for, a world of its own.
-    for name in [name for name in os.environ if name.startswith(LAUNCHER_PREFIXES)]:
+    for name in [name for name in os.environ if name.startswith(MPI_PREFIXES)]:
         del os.environ[name]
     return world
 
@@ -146,7 +154,9 @@ def _remove_names(prefix):
 
 
 def launchers_library(process=None):
-    """Returns the libmpi beside the MPICH launcher that started this process, or None: mpi4py may know another MPI first."""
+    """Returns the libmpi beside the MPICH launcher that started this process, or None: mpi4py may know another MPI
+    first.
+    """
     process = os.getppid() if process is None else process
     while process > 1:
         try:

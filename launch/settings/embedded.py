@@ -25,9 +25,9 @@ def embedded_dataset(cache=None):
     """Returns the folder that holds the cut, written there on first use.
 
     It has train/<class>/*.png and val/<class>/*.png (28×28, gray, class names sort by label), and the same images as
-    CIFAR-10 records, a border of 2 black pixels around and three equal planes, in cifar-10-batches-bin/data_batch_1.bin and
-    cifar-10-verify-bin/test_batch.bin. cache: where; by default $XDG_CACHE_HOME/cellwright or ~/.cache/cellwright, or the
-    folder for temporary files where that cannot be written. Several processes may call it at once.
+    CIFAR-10 records, a border of 2 black pixels around and three equal planes, in cifar-10-batches-bin/data_batch_1.bin
+    and cifar-10-verify-bin/test_batch.bin. cache: where; by default $XDG_CACHE_HOME/cellwright or ~/.cache/cellwright,
+    or the folder for temporary files where that cannot be written. Several processes may call it at once.
     """
     name = f"fashion-mnist-{zlib.crc32(_ARCHIVE.read_bytes()):08x}"
     for parent in [Path(cache)] if cache else _cache_folders():
@@ -79,7 +79,8 @@ def ridge_accuracy(penalty=10.0):
     """Returns the share of the held-back images that ridge regression on the pixels gets right: the floor to beat.
 
     One-hot targets, pixels in [-0.5, 0.5], a constant column, closed-form solution in float64: nothing random in it.
-    penalty: the weight of the squared coefficients; 10 is the best of 1, 10, 30, 100, 300, 1000 on the held-back images.
+    penalty: the weight of the squared coefficients; 10 is the best of 1, 10, 30, 100, 300, 1000 on the held-back
+    images.
     """
     labels, pixels = records()
     design = np.c_[pixels.reshape(len(pixels), -1) / 255.0 - 0.5, np.ones(len(pixels))]

@@ -46,7 +46,8 @@ class Parser(argparse.ArgumentParser):
                 formatter.start_section(wanted)
                 formatter.add_arguments(self.sections[wanted]._group_actions)
                 formatter.end_section()
-                self.exit(0, formatter.format_help())
+                sys.stdout.write(formatter.format_help())
+                self.exit(0)
 
     def _refuse(self, word):
         flag = word.split("=")[0]
@@ -61,10 +62,6 @@ class Parser(argparse.ArgumentParser):
     def format_help(self):
         names = ", ".join(self.sections)
         return super().format_help() + (f"\n--help SECTION prints one section: {names}\n" if names else "")
-
-    def format_usage(self):
-        few = len(self._actions) < 20
-        return super().format_usage() if few else f"usage: {self.prog} [--FLAG VALUE ...]\n"
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}\n")

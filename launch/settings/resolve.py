@@ -75,7 +75,7 @@ def read_eval_settings(arguments, program):
     With --ckpt RUN the run's own settings come before the flags.
     """
     parser = command_parser(program, EVAL)
-    section = parser.section("evaluation")
+    section = parser.section("run")
     section.add_argument(
         "--ckpt", required=True, metavar="RUN|DIR|FILE", help="a run, a checkpoint folder, or a file of weights"
     )

@@ -8,7 +8,7 @@ import yaml
 
 
 def new_run_folder(parent, net):
-    """Returns a new folder PARENT/NET-DATE-TIME, with a number behind it where that one exists: runs never share one."""
+    """Returns a new folder PARENT/NET-DATE-TIME, with a number behind it where that one exists."""
     stem = f"{net}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     for number in range(1000):
         folder = Path(parent) / (f"{stem}-{number}" if number else stem)
@@ -16,6 +16,8 @@ def new_run_folder(parent, net):
             folder.mkdir(parents=True)
         except FileExistsError:
             continue
+        except OSError as error:
+            raise ValueError(f"{folder} cannot be made ({error.strerror}): name another place by --run_dir") from None
         return folder
     raise ValueError(f"{parent} already holds 1000 runs named {stem}")
 

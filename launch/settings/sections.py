@@ -11,7 +11,7 @@ SECTIONS = {
     "data": ("data_path", "val_data_path", "dataset", "sort_classes", "max_bad", "workers", "ledger", "verify_ledger"),
     "run": (
         *("run_dir", "resume", "auto_resume", "pretrained", "weights", "max_steps", "seed", "timeout"),
-        *("checkpoint_interval_epochs", "checkpoint_steps", "checkpoint_prefix", "keep_checkpoint_max"),
+        *("checkpoint_interval_epochs", "checkpoint_steps", "checkpoint_minutes", "checkpoint_prefix", "keep_checkpoint_max"),
         *("log_interval", "log_format", "tensorboard", "dry_run", "explain_cores", "explain_buckets"),
     ),
     "recipe": (
@@ -51,7 +51,8 @@ def command_parser(program, names):
     """Returns a Parser of the flags `names`, in their sections; the others are refused as flags of other commands."""
     from cellwright.nets import Recipe
 
-    parser, owners = Parser(prog=program, elsewhere=TRAIN - names), (RunSettings, StepSettings, Recipe)
+    parser = Parser(prog=program, elsewhere=TRAIN - names, usage=f"{program} [--FLAG VALUE ...]")
+    owners = RunSettings, StepSettings, Recipe
     for section, members in SECTIONS.items():
         for name in members:
             if name in names:
@@ -69,6 +70,8 @@ def _recipe_default(name, of_recipe):
     """What the help says of a recipe's setting: the number if all networks were trained by one, else each network's."""
     from cellwright.nets import recipe_for
 
+    if name == "num_classes":
+        return {name: "as many as the images have"}
     if not of_recipe:
         return {}
     values = {net: shown(getattr(recipe_for(net), name)) for net in NETS}

@@ -14,7 +14,9 @@ class StepSettings:
     nesterov: bool = setting(False, "Nesterov's form of momentum")
     accumulate: int = setting(1, "batches whose gradients are summed before an update")
     clip_norm: float | None = setting(None, "limit of the gradient's global norm; none: no limit")
-    ema: float | None = setting(None, "decay of a moving average of the weights, which is evaluated too; none: no average")
+    ema: float | None = setting(
+        None, "decay of a moving average of the weights, which is evaluated too; none: no average"
+    )
     drop_overflow: bool = setting(False, "skip a step whose gradients are not finite, with a fixed loss scale too")
     average_statistics: bool = setting(
         True, "average BatchNorm's statistics over ranks before evaluation and checkpoint"

@@ -11,7 +11,7 @@ from job_process import ends, processes_of, ranks_of, start, wait_for_steps
 from runs import command, metrics
 
 from cellwright.launch.host.collectives import choose_backend, scheduler_environment
-from cellwright.launch.settings.run_settings import read_settings
+from cellwright.launch.settings.resolve import read_settings
 
 TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
 

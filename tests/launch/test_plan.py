@@ -4,7 +4,7 @@ import pytest
 from runs import command
 
 from cellwright.launch.dry_run import check_points
-from cellwright.launch.settings.run_settings import read_settings
+from cellwright.launch.settings.resolve import read_settings
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,23 @@ from pathlib import Path
 
 import pytest
 
-from cellwright.launch.settings.run_settings import read_settings
+from cellwright.launch.settings.resolve import read_settings
 from cellwright.launch.settings.zoo import NEEDLESS, REFUSED, RENAMED, translate
 
 DOCS = Path(__file__).parents[2] / "docs" / "flags.md"
 
 # The flags of train.py and eval.py in the zoo's DenseNet121, Tiny-DarkNet, GENet_Res50 and VGG16.
-ZOO = """data_dir pretrained is_distributed train_url device_target num_classes image_size backbone log_path rank group_size
-dataset_name device_id checkpoint_path data_url pre_trained extra mlp is_modelarts dataset data_path lr_gamma eta_min T_max
-log_interval ckpt_path ckpt_interval is_save_on_master per_batch_size graph_ckpt""".split()
+ZOO = """data_dir pretrained is_distributed train_url device_target num_classes image_size backbone log_path rank
+group_size
+dataset_name device_id checkpoint_path data_url pre_trained extra mlp is_modelarts dataset data_path lr_gamma eta_min
+T_max log_interval ckpt_path ckpt_interval is_save_on_master per_batch_size graph_ckpt""".split()
+
+
+_WHERE_IT_ACTS = {
+    "device_id": ("--device_target", "GPU"),
+    "lr_gamma": ("--lr_scheduler", "exponential"),
+    "T_max": ("--lr_scheduler", "cosine_annealing"),
+}
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -29,7 +37,7 @@ def test_every_flag_of_the_zoo_works_or_is_refused_with_a_reason(name):
     elif name in ("pretrained", "pre_trained", "data_dir", "data_url", "data_path", "ckpt_path"):
         assert translated[1] == "1"
     else:
-        read_settings(translated, "program")
+        read_settings([*translated, *_WHERE_IT_ACTS.get(name, ())], "program")
 
 
 def test_the_table_in_the_docs_names_every_flag():
