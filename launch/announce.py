@@ -40,7 +40,7 @@ def _say_of_the_folder(source, settings):
     if not isinstance(source, ImageFolder):
         return
     if source.skipped:
-        print(f"left out: {source.skipped_line()}; python -m launch.doctor --data_path lists them")
+        print(f"left out: {source.skipped_line()}; {command_line('doctor')} --data_path DIR lists them")
     if settings.sort_classes == "name":
         pair = next(((a, b) for a, b in pairwise(source.classes) if numbers_by_value(a) > numbers_by_value(b)), None)
         if pair:

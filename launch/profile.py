@@ -70,7 +70,7 @@ def read(arguments, program):
 def profile(job, resolved, own):
     """Makes the profile and returns the exit code. Collective."""
     # A graph from MindSpore's compile cache has lost the names of its cells, and the kernels those of their layers.
-    resolved = dataclasses.replace(resolved, run=dataclasses.replace(resolved.run, compile_cache=False))
+    resolved = dataclasses.replace(resolved, given={**resolved.given, "compile_cache": False})
     from cellwright.engine import profiling
 
     world = job.world

@@ -11,7 +11,13 @@ SECTIONS = {
     "data": ("data_path", "val_data_path", "dataset", "sort_classes", "max_bad", "workers", "ledger", "verify_ledger"),
     "run": (
         *("run_dir", "resume", "auto_resume", "pretrained", "weights", "max_steps", "seed", "timeout"),
-        *("checkpoint_interval_epochs", "checkpoint_steps", "checkpoint_minutes", "checkpoint_prefix", "keep_checkpoint_max"),
+        *(
+            "checkpoint_interval_epochs",
+            "checkpoint_steps",
+            "checkpoint_minutes",
+            "checkpoint_prefix",
+            "keep_checkpoint_max",
+        ),
         *("log_interval", "log_format", "tensorboard", "dry_run", "explain_cores", "explain_buckets"),
     ),
     "recipe": (
@@ -34,7 +40,7 @@ SECTIONS = {
 TRAIN = frozenset(name for names in SECTIONS.values() for name in names)
 PROFILE = TRAIN - {
     *set(SECTIONS["run"]) - {"pretrained", "weights", "seed"},
-    *("val_data_path", "max_bad", "ledger", "verify_ledger", "average_statistics"),
+    *("val_data_path", "max_bad", "ledger", "verify_ledger", "average_statistics", "compile_cache"),
     *SECTIONS["evaluation"],
 }
 EVAL = frozenset(

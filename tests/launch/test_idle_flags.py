@@ -89,7 +89,5 @@ def test_every_setting_has_one_section_and_a_help_text():
 
     names = [name for members in SECTIONS.values() for name in members]
     assert len(names) == len(set(names))
-    assert set(names) == names_of(RunSettings) | names_of(StepSettings) | (
-        names_of(Recipe) - {"network_settings"}
-    )
+    assert set(names) == names_of(RunSettings) | names_of(StepSettings) | (names_of(Recipe) - {"network_settings"})
     assert PROFILE < TRAIN
