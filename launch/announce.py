@@ -63,9 +63,9 @@ def rate_line(built):
 
 def say_nothing_left(resolved):
     """Prints that a run that was to go on has come to its end."""
-    steps = f" or {resolved.run.max_steps} steps" if resolved.run.max_steps else ""
+    steps = f" or {plural(resolved.run.max_steps, 'step')}" if resolved.run.max_steps else ""
     more = "--max_steps" if resolved.run.max_steps else "--epochs"
-    print(f"nothing left to do: its {plural(resolved.recipe.epochs, 'epoch')}{steps} are done; {more} for more")
+    print(f"nothing left to do after {plural(resolved.recipe.epochs, 'epoch')}{steps}; {more} for more")
 
 
 def say_end(built, folder, result, trainer, seconds):
