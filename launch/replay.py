@@ -75,7 +75,7 @@ def main(arguments=None):
     print(f"step {meta['step']} of rank {meta['rank']} of {meta['ranks']}: {meta['trouble']}")
     samples = ", ".join(map(str, dump.ids[:8])) + (" ..." if len(dump.ids) > 8 else "")
     print(f"samples {samples}; weights {meta['weights_are']}")
-    print(f"then: first not finite was {meta['suspect']}")
+    print(f"then: first not finite was {meta['first_nonfinite']}")
     print(f"here: first not finite is {suspect}")
     print(
         f"here: loss {report.loss:g}, {'finite' if report.finite else 'not finite'}, loss scale {report.loss_scale:g}"

@@ -26,15 +26,16 @@ class Checkpoints:
     state.safetensors (optimizer, scale, EMA, each rank's statistics) and meta.json (position, recipe, versions, git
     revision, evaluation). Rank 0 writes; saving and restoring are collective. The newest `keep` stay, and the best by
     `metric`. recipe: a JSON-able dict that a resume must match. global_batch: samples in one batch of all ranks
-    together; with it a resume in mid-epoch may change the number of ranks.
+    together; with it a resume in mid-epoch may change the number of ranks. data: a JSON-able record of what is trained
+    on, kept in each meta.json.
     """
 
-    def __init__(self, folder, *, recipe=None, prefix=None, keep=5, world=None, global_batch=None):
+    def __init__(self, folder, *, recipe=None, prefix=None, keep=5, world=None, global_batch=None, data=None):
         if keep < 1:
             raise ValueError(f"keep = {keep}: at least one checkpoint must stay")
         self.folder = Path(folder)
         self.recipe = json.loads(json.dumps(recipe or {}))
-        self.prefix, self.keep, self.world, self.global_batch = prefix, keep, world, global_batch
+        self.prefix, self.keep, self.world, self.global_batch, self.data = prefix, keep, world, global_batch, data
         self.rank, self.size = (world.rank, world.size) if world is not None else (0, 1)
         if self.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +83,7 @@ class Checkpoints:
                 "metric": metric,
                 "evaluation": evaluation,
                 "recipe": self.recipe,
+                "data": self.data,
                 "versions": versions(),
                 "revision": source_revision(),
                 "files": files,
