@@ -16,12 +16,12 @@ from pathlib import Path
 from cellwright import __version__
 from cellwright.launch.host.runtime import quiet_environment, start_mindspore
 from cellwright.launch.settings.flags import Parser, add_flags
-from cellwright.launch.settings.run_settings import NETS
+from cellwright.launch.settings.run_settings import NETS, WEIGHTS
 
 PROGRAM = "python -m launch.export"
 FORMATS = ("MINDIR", "ONNX", "AIR", "SAFETENSORS", "TORCH")
 _ENDINGS = {"SAFETENSORS": ".safetensors", "TORCH": ".pth"}
-_OF_THE_NETWORK = ("net", "dataset", "extra", "mlp", "num_classes", "image_size")
+_OF_THE_NETWORK = ("weights", "net", "dataset", "extra", "mlp", "num_classes", "image_size")
 
 
 def _flag(default, help, choices=None):
@@ -34,6 +34,7 @@ class ExportSettings:
 
     ckpt: str | None = _flag(None, "a run folder, a checkpoint folder, or a file of weights")
     ckpt_file: str | None = _flag(None, "the zoo's name for --ckpt")
+    weights: str | None = _flag(None, "which of a run's weights; none: the best, else the last", WEIGHTS)
     file_name: str | None = _flag(None, "file to write, the suffix may be left off; none: the net's name")
     file_format: str = _flag("MINDIR", "in upper or lower case; AIR needs an Ascend", FORMATS)
     input: str = _flag("images", "ONNX: images, uint8 of any size, or tensor, float32 normalised", ("images", "tensor"))

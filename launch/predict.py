@@ -21,6 +21,7 @@ from cellwright.launch.host.runtime import (
 from cellwright.launch.serving.classify import NetworkClassifier, OnnxClassifier, is_onnx, probabilities
 from cellwright.launch.serving.pictures import batches, named_files, read_pixels
 from cellwright.launch.settings.flags import Parser, boolean
+from cellwright.launch.settings.run_settings import WEIGHTS
 
 PROGRAM = "python -m launch.predict"
 _OF_THE_NETWORK = {"net": str, "dataset": str, "extra": boolean, "mlp": boolean, "num_classes": int, "image_size": int}
@@ -37,6 +38,9 @@ def read(arguments):
         "--cam", metavar="FILE.png", help="draw what spoke for the class; of several pictures: a folder"
     )
     parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: 32)")
+    parser.add_argument(
+        "--weights", choices=WEIGHTS, default=argparse.SUPPRESS, help="which of a run's (default: best, else last)"
+    )
     for name, kind in _OF_THE_NETWORK.items():
         parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help="of a bare file of weights")
     given = parser.parse_args(arguments)
@@ -44,7 +48,10 @@ def read(arguments):
         if getattr(given, name) < 1:
             raise ValueError(f"--{name} {getattr(given, name)}: must be at least 1")
     flags = [
-        word for name in _OF_THE_NETWORK if hasattr(given, name) for word in (f"--{name}", str(getattr(given, name)))
+        word
+        for name in ("weights", *_OF_THE_NETWORK)
+        if hasattr(given, name)
+        for word in (f"--{name}", str(getattr(given, name)))
     ]
     if is_onnx(given.ckpt) and (flags or given.cam):
         what = flags[0] if flags else "--cam"

@@ -1,16 +1,15 @@
 """A trained network with all that its use needs: recipe, preprocessing, class names."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from cellwright.dataloader import EvalTransform
-from cellwright.launch.settings.run_folder import read_config
-from cellwright.launch.settings.run_settings import read_eval_settings
+from cellwright.launch.build import build_network
+from cellwright.launch.settings.resolve import read_eval_settings
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What was trained. weights: where it lies, for a person to read; recipe: a Recipe; run: the RunSettings; classes:
+    """What was trained. weights: where it lies, a Weights; recipe: a Recipe; run: the RunSettings; classes:
     names by label; network: the network with its weights, for evaluation; data: the record of its images, or None.
     """
 
@@ -36,21 +35,12 @@ def load_trained(path, flags=(), program=""):
     flags: as typed, those of launch.eval, for what a bare file does not tell. To be called when MindSpore has been set
     up. ValueError where something does not fit.
     """
-    from cellwright.nets import create_network, load_pretrained
-
     resolved, weights, _ = read_eval_settings(["--ckpt", str(path), *flags], program)
-    recipe, data = resolved.recipe, _data_of(Path(path))
-    classes = tuple((data or {}).get("classes") or ())
-    network = create_network(recipe.net, recipe.num_classes, recipe.image_size, **recipe.network_settings)
-    load_pretrained(network, weights, whole=True)
+    recipe = resolved.recipe
+    classes = tuple((weights.data or {}).get("classes") or ())
+    network = build_network(recipe)
+    weights.load(network, whole=True)
     network.set_train(False)
     if len(classes) != recipe.num_classes:
         classes = tuple(str(label) for label in range(recipe.num_classes))
-    return Trained(weights, recipe, resolved.run, classes, network, data)
-
-
-def _data_of(path):
-    for folder in [path, *path.absolute().parents][:4]:
-        if (folder / "config.yaml").is_file():
-            return read_config(folder).get("data")
-    return None
+    return Trained(weights, recipe, resolved.run, classes, network, weights.data)
