@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from cellwright.dataloader import EvalTransform
-from cellwright.launch.build import build_network
 from cellwright.launch.settings.resolve import read_eval_settings
 
 
@@ -35,10 +34,12 @@ def load_trained(path, flags=(), program=""):
     flags: as typed, those of launch.eval, for what a bare file does not tell. To be called when MindSpore has been set
     up. ValueError where something does not fit.
     """
+    from cellwright.nets import create_network
+
     resolved, weights, _ = read_eval_settings(["--ckpt", str(path), *flags], program)
     recipe = resolved.recipe
     classes = tuple((weights.data or {}).get("classes") or ())
-    network = build_network(recipe)
+    network = create_network(recipe.net, recipe.num_classes, recipe.image_size, **recipe.network_settings)
     weights.load(network, whole=True)
     network.set_train(False)
     if len(classes) != recipe.num_classes:
