@@ -1,6 +1,7 @@
 """Checkpoints: one folder each, written whole or not at all, from which a run goes on to the bit."""
 
 import json
+import logging
 import re
 import zlib
 from pathlib import Path
@@ -13,9 +14,11 @@ from safetensors.numpy import load_file, save_file
 from cellwright.engine.loop.position import Position
 from cellwright.engine.step.statistics import Statistics
 from cellwright.engine.storage.atomic_folder import remove_folder, remove_leftovers, whole_folder
+from cellwright.engine.storage.machine import changes, machine
 from cellwright.engine.storage.provenance import source_revision, versions
 
 _FORMAT = 1
+_log = logging.getLogger("cellwright")
 _NAME = re.compile(r"(?:.+-)?e(\d+)_b(\d+)$")
 
 
@@ -85,6 +88,7 @@ class Checkpoints:
                 "recipe": self.recipe,
                 "data": self.data,
                 "versions": versions(),
+                "machine": machine(),
                 "revision": source_revision(),
                 "files": files,
             }
@@ -145,10 +149,14 @@ class Checkpoints:
         weights = {name: value.asnumpy() for name, value in ms.load_checkpoint(str(path / "weights.ckpt")).items()}
         state = load_file(path / "state.safetensors")
         rows = state.pop("statistics_per_rank")
+        changed = changes(meta.get("machine", {}), machine())
+        if changed and self.rank == 0:
+            _log.warning("%s was written with other threads or instructions (%s): the run goes on, not to the bit", path, changed)
         _load(step.network.get_parameters(), weights, path)
         _load(step.state_parameters(), state, path)
         statistics = Statistics(step.statistics)
-        statistics.load(rows[self.rank] if len(rows) == self.size else statistics.mean(rows))
+        if rows.shape[1] == statistics.flat().size:  # else of 0.2, which took all frozen parameters for statistics
+            statistics.load(rows[self.rank] if len(rows) == self.size else statistics.mean(rows))
         step.state_was_set()
         return self.position(step, meta)
 
