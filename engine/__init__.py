@@ -9,11 +9,13 @@ from cellwright.engine.loop.checkpoint import Checkpoints
 from cellwright.engine.loop.curves import write_curves
 from cellwright.engine.loop.evaluate import EvalResult, Evaluator
 from cellwright.engine.loop.log_to import LogTo
+from cellwright.engine.loop.metric_evaluator import MeanMetric, Metric, MetricEvaluator, MetricResult
 from cellwright.engine.loop.position import Position
 from cellwright.engine.loop.trainer import Trainer
 from cellwright.engine.profiling import profile
 from cellwright.engine.step.adamw import AdamW
 from cellwright.engine.step.bucket import explain_buckets, plan_buckets
+from cellwright.engine.step.gradients import Gradients
 from cellwright.engine.step.lars import LARS
 from cellwright.engine.step.loss import SoftmaxCrossEntropy
 from cellwright.engine.step.loss_scale import LossScale
@@ -32,9 +34,14 @@ __all__ = [
     "Diverged",
     "EvalResult",
     "Evaluator",
+    "Gradients",
     "LARS",
     "LogTo",
     "LossScale",
+    "MeanMetric",
+    "Metric",
+    "MetricEvaluator",
+    "MetricResult",
     "Momentum",
     "ParameterGroup",
     "Position",

@@ -151,7 +151,9 @@ class Checkpoints:
         rows = state.pop("statistics_per_rank")
         changed = changes(meta.get("machine", {}), machine())
         if changed and self.rank == 0:
-            _log.warning("%s was written with other threads or instructions (%s): the run goes on, not to the bit", path, changed)
+            _log.warning(
+                "%s was written with other threads or instructions (%s): the run goes on, not to the bit", path, changed
+            )
         _load(step.network.get_parameters(), weights, path)
         _load(step.state_parameters(), state, path)
         statistics = Statistics(step.statistics)

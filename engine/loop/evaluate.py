@@ -62,6 +62,10 @@ class EvalResult:
             if name == "top-1" or self.classes is None or self.classes > 5
         ]
 
+    def line(self):
+        """Returns the counts and the loss as one line."""
+        return f"{'  '.join(self.shares())}  loss {self.loss:.4f}"
+
     def zoo_lines(self):
         """Returns the two lines that the zoo's evaluation scripts print."""
         return [

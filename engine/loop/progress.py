@@ -81,7 +81,7 @@ class Progress:
             when = (
                 f"after {steps} of {self.steps_per_epoch} steps of epoch {epoch}" if steps else f"after epoch {epoch}"
             )
-            self.say(f"{when}{of}: {'  '.join(result.shares())}  loss {result.loss:.4f}")
+            self.say(f"{when}{of}: {result.line()}")
 
 
 def _is_terminal(stream):

@@ -36,8 +36,9 @@ class AdamW(Optimizer):
         eps_place="outside",
         kernel=None,
         groups=(),
+        lr=None,
     ):
-        super().__init__(params, weight_decay, decays, groups)
+        super().__init__(params, weight_decay, decays, groups, lr)
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"{name} = {beta}: must be in [0, 1)")
@@ -52,8 +53,8 @@ class AdamW(Optimizer):
         self.map = ops.HyperMap()
         self.kernel = kernel(beta1, beta2, eps, self.inside, self.decay, self.factors) if kernel is not None else None
 
-    def construct(self, gradients, lr, factor=1.0):
-        lr, factor = ops.cast(lr, ms.float32), ops.cast(factor, ms.float32)
+    def construct(self, gradients, lr=None, factor=1.0):
+        lr, factor = self.scalars(lr, factor)
         updates = self.updates + 1.0
         counted = ops.assign(self.updates, updates)
         lr = ops.depend(lr, counted)

@@ -26,8 +26,9 @@ class LARS(Momentum):
         trust=0.001,
         eps=1e-9,
         groups=(),
+        lr=None,
     ):
-        super().__init__(params, momentum, weight_decay, decays, nesterov, groups=groups)
+        super().__init__(params, momentum, weight_decay, decays, nesterov, groups=groups, lr=lr)
         if not trust > 0.0:
             raise ValueError(f"trust = {trust}: must be > 0 (LARS)")
         self.settings |= {"trust": trust, "eps": eps}
@@ -35,8 +36,8 @@ class LARS(Momentum):
         scales = decays or decayed_by_default
         self.scaled = tuple(bool(scales(p.name)) or decay > 0.0 for p, decay in zip(self.params, self.decay))
 
-    def construct(self, gradients, lr, factor=1.0):
-        lr, factor = ops.cast(lr, ms.float32), ops.cast(factor, ms.float32)
+    def construct(self, gradients, lr=None, factor=1.0):
+        lr, factor = self.scalars(lr, factor)
         gradients = self.map(ops.partial(self.layer_gradient, factor), self.params, gradients, self.decay, self.scaled)
         undecayed = self.map(_zero, self.decay)
         move = ops.partial(self.move, lr, ops.cast(1.0, ms.float32))

@@ -19,8 +19,18 @@ class Momentum(Optimizer):
     Raises ValueError for numbers out of range, an empty list and a frozen parameter.
     """
 
-    def __init__(self, params, momentum=0.9, weight_decay=0.0, decays=None, nesterov=False, kernel=None, groups=()):
-        super().__init__(params, weight_decay, decays, groups)
+    def __init__(
+        self,
+        params,
+        momentum=0.9,
+        weight_decay=0.0,
+        decays=None,
+        nesterov=False,
+        kernel=None,
+        groups=(),
+        lr=None,
+    ):
+        super().__init__(params, weight_decay, decays, groups, lr)
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum = {momentum}: must be in [0, 1)")
         if nesterov and momentum == 0.0:
@@ -33,8 +43,8 @@ class Momentum(Optimizer):
         self.kernel = kernel(momentum, self.decay, self.factors, nesterov) if kernel is not None else None
         self.apply = ops.ApplyMomentum()
 
-    def construct(self, gradients, lr, factor=1.0):
-        lr, factor = ops.cast(lr, ms.float32), ops.cast(factor, ms.float32)
+    def construct(self, gradients, lr=None, factor=1.0):
+        lr, factor = self.scalars(lr, factor)
         if self.kernel is not None:
             return self.kernel(self.params, self.moments, gradients, lr, factor)
         move = ops.partial(self.move, lr, factor)

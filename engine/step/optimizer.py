@@ -1,24 +1,28 @@
 """What all our optimizers share: parameters, groups, state."""
 
-from mindspore import ParameterTuple, nn
+import mindspore as ms
+from mindspore import ParameterTuple, nn, ops
 
 from cellwright.engine.step.parameter_groups import settle
 
 
 class Optimizer(nn.Cell):
-    """Base of Momentum, LARS and AdamW: `construct(gradients, lr, factor)` moves the parameters, gradients times
-    factor.
+    """Base of Momentum, LARS and AdamW: `optimizer(gradients, lr, factor)` moves the parameters.
 
-    params: the parameters that are trained, in the order of the gradients. weight_decay: a number, which acts where
-    `decays(name)` is true (None: everywhere but on biases and on the gamma and beta of norms), or a function of the
-    name. groups: ParameterGroups, the first that holds a name decides. `factors` and `decay` hold what came out for
-    each parameter; `state()` returns the parameters that a resume needs; `settings` the numbers, as JSON knows them.
+    params: the parameters that are trained, in the order of the gradients, which are multiplied by factor.
+    weight_decay: a number, which acts where `decays(name)` is true (None: everywhere but on biases and on the gamma and
+    beta of norms), or a function of the name. groups: ParameterGroups, the first that holds a name decides. lr: the
+    rate of a step that is given none. `factors` and `decay` hold what came out for each parameter; `state()` returns
+    the parameters that a resume needs; `settings` the numbers, as JSON knows them.
+
+    Raises ValueError for an empty list, a frozen parameter and numbers out of range.
     """
 
-    needs_lr = True
-
-    def __init__(self, params, weight_decay, decays, groups):
+    def __init__(self, params, weight_decay, decays, groups, lr):
         super().__init__(auto_prefix=False)
+        if lr is not None and not lr >= 0.0:
+            raise ValueError(f"lr = {lr}: must be >= 0")
+        self.lr, self.needs_lr = lr, lr is None
         params = list(params)
         if not params:
             raise ValueError("params is empty: the optimizer needs at least one parameter")
@@ -29,7 +33,7 @@ class Optimizer(nn.Cell):
             )
         self.params = ParameterTuple(params)
         self.factors, self.decay = settle([p.name for p in params], weight_decay, decays, tuple(groups))
-        self.settings = {"class": type(self).__name__}
+        self.settings = {"class": type(self).__name__, "lr": lr}
         if not callable(weight_decay):
             self.settings["weight_decay"] = float(weight_decay)
         self.settings["groups"] = [
@@ -48,5 +52,9 @@ class Optimizer(nn.Cell):
         return made
 
     def rate(self):
-        """Returns the learning rate of the next step if the optimizer has one of its own, else None."""
-        return None
+        """Returns the learning rate of a step that is given none, or None."""
+        return self.lr
+
+    def scalars(self, lr, factor):
+        """Returns (learning rate, factor) of a step as float32 tensors."""
+        return ops.cast(self.lr if lr is None else lr, ms.float32), ops.cast(factor, ms.float32)

@@ -31,9 +31,9 @@ class StockOptimizer(nn.Cell):
         self.map = ops.HyperMap()
         self.settings = {"class": f"{type(optimizer).__module__}.{type(optimizer).__name__}"}
 
-    def construct(self, gradients, lr, factor=1.0):
+    def construct(self, gradients, lr=None, factor=1.0):
         gradients = self.map(ops.partial(_times, ops.cast(factor, ms.float32)), gradients)
-        if not self.has_schedule:
+        if not self.has_schedule and lr is not None:
             gradients = ops.depend(gradients, ops.assign(self.stock.learning_rate, ops.cast(lr, ms.float32)))
         return self.stock(gradients)
 

@@ -23,7 +23,9 @@ def machine() -> dict:
 
 
 def changes(before: dict, now: dict) -> str:
-    """Returns in words in what two machines differ, or an empty string; what one of them does not know is no difference."""
+    """Returns in words in what two machines differ, or an empty string; what one of them does not know is no
+    difference.
+    """
     parts = []
     for name, value in now.items():
         if name in before and before[name] != value and None not in (before[name], value):

@@ -1,10 +1,11 @@
 import json
 
+import mindspore as ms
 import numpy as np
 import pytest
 from small_net import NORMALISE, ChannelMeans, SmallNet, images_and_labels
 
-from cellwright.engine import Evaluator, SoftmaxCrossEntropy
+from cellwright.engine import Evaluator, Metric, MetricEvaluator, SoftmaxCrossEntropy
 
 
 class Ranks:
@@ -76,3 +77,69 @@ def test_among_equal_logits_the_lower_class_wins():
     images = np.zeros((10, 10, 2, 2), np.float32)
     result = Evaluator(ChannelMeans(), SoftmaxCrossEntropy(10))([(images, np.arange(10, dtype=np.int32))])
     assert (result.top1_correct, result.top5_correct) == (1, 5)
+
+
+class LargestOutput(Metric):
+    """No mean: a row of counts, and the class that was said most often."""
+
+    def sums(self, outputs, batch):
+        return np.bincount(outputs["logits"].argmax(1)[batch[2] > 0], minlength=10)
+
+    def result(self, total):
+        return float(total.argmax())
+
+
+def dict_outputs(network):
+    def forward(images, labels, weights):
+        return {"logits": network(images), "seen": images.shape[0]}
+
+    return forward
+
+
+@pytest.mark.parametrize("ranks, size", [(1, 12), (3, 2)])
+def test_any_metric_of_any_output_is_exact_over_ranks_and_leaves_the_modes(ranks, size):
+    images, labels = images_and_labels(12)
+    images = images.transpose(0, 3, 1, 2).astype(np.float32)
+    net = SmallNet()
+    net.set_train(True)
+    net.norm.set_train(False)
+    metrics = {
+        "right": lambda outputs, batch: outputs["logits"].argmax(1) == batch[1],
+        "entropy": lambda outputs, batch: np.log(1 + np.abs(outputs["logits"]).sum(1)),
+        "largest": LargestOutput(),
+    }
+    others = {}
+    for batches in split(images, labels, ranks, size):
+        world = OneByOne(others)
+        evaluator = MetricEvaluator(
+            dict_outputs(net), metrics, weights=lambda batch: batch[2], best="-entropy", world=world
+        )
+        result = evaluator(batches)
+    assert (net.training, net.norm.training, net.conv.training) == (True, False, True)
+    net.set_train(False)
+    logits = net(ms.Tensor(images)).asnumpy()
+    assert result.values["right"] == (logits.argmax(1) == labels).mean()
+    assert result.values["entropy"] == pytest.approx(np.log(1 + np.abs(logits).sum(1)).mean(), abs=1e-6)
+    assert result.values["largest"] == np.bincount(logits.argmax(1), minlength=10).argmax()
+    assert result.score == -result.values["entropy"]
+
+
+class OneByOne:
+    """A world whose n-th allreduce adds what the other ranks have left at their n-th."""
+
+    def __init__(self, left):
+        self.left, self.number = left, 0
+
+    def allreduce(self, array):
+        self.number += 1
+        mine = self.left.setdefault(self.number, [])
+        mine.append(array)
+        return sum(mine)
+
+
+def test_an_evaluation_leaves_each_layer_in_its_mode():
+    net = SmallNet()
+    net.set_train(True)
+    net.norm.set_train(False)
+    Evaluator(net, SoftmaxCrossEntropy(10), normalise=NORMALISE)([images_and_labels(4)])
+    assert (net.training, net.norm.training, net.head.training) == (True, False, True)

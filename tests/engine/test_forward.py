@@ -131,14 +131,20 @@ def test_labels_that_are_no_class_are_refused_unless_they_are_padding():
 
 def test_learning_rates_that_are_no_number_are_refused():
     step = small_step()
-    for wrong, said in (([0.1, 0.2], "must be one number a step"), (float("nan"), "finite"), (None, "give the step one")):
+    for wrong, said in (
+        ([0.1, 0.2], "must be one number a step"),
+        (float("nan"), "finite"),
+        (None, "give the step one"),
+    ):
         with pytest.raises(ValueError, match=said):
             step(*images_and_labels(4), lr=wrong)
 
 
 def test_what_cannot_work_is_one_line_before_the_first_step():
     network = Line()
-    with pytest.raises(ValueError, match=r"^forward returned a loss of shape \(5, 1\): it must be a scalar \(batch: 0 "):
+    with pytest.raises(
+        ValueError, match=r"^forward returned a loss of shape \(5, 1\): it must be a scalar \(batch: 0 "
+    ):
         line_step(vector_loss)(data(5)[0], lr=0.1)
     with pytest.raises(ValueError) as error:
         line_step(squares)(np.zeros((5, 3), np.float32), np.zeros((5, 1), np.float32), lr=0.1)

@@ -3,12 +3,16 @@ import json
 
 import numpy as np
 import pytest
+from any_forward import Line, squares
+from mindspore import nn
 from small_net import NORMALISE, SmallNet, batches
 
 from cellwright.engine import (
+    Callback,
     Checkpoints,
     Evaluator,
     LossScale,
+    MetricEvaluator,
     Momentum,
     Position,
     SoftmaxCrossEntropy,
@@ -143,3 +147,58 @@ def test_a_clock_that_has_run_out_writes_a_checkpoint_in_mid_epoch(tmp_path):
     trainer, _ = make(tmp_path / "slow", checkpoint_minutes=10)
     trainer.run()
     assert all(path.name.endswith("b000000") for path in trainer.checkpoints.paths())
+
+
+class Told(Callback):
+    def __init__(self):
+        self.calls = []
+
+    def on_step(self, trainer, record):
+        self.calls.append(f"step {record['step']} {float(trainer.report.aux['out'].asnumpy().sum()) == 0}")
+
+    def on_epoch(self, trainer, epoch):
+        self.calls.append(f"epoch {epoch}")
+
+    def on_evaluation(self, trainer, epoch, result):
+        self.calls.append(f"evaluation {result.values['error'] > 0}")
+
+    def on_checkpoint(self, trainer, path):
+        self.calls.append(path.name)
+
+
+def test_any_forward_function_runs_in_the_trainer_with_callbacks_and_metrics(tmp_path):
+    network, told = Line(), Told()
+    forward = squares(network)
+    step = TrainOneStep(forward=forward, optimizer=nn.Adam(network.trainable_params(), 0.1), accumulate=2)
+    draw = np.random.default_rng(0)
+    data = [[draw.normal(size=(n, 4)).astype(np.float32), np.ones((n, 1), np.float32)] for n in (4, 4, 2)]
+    evaluator = MetricEvaluator(forward, {"error": lambda outputs, batch: outputs[1]["parts"][0]}, best="-error")
+    trainer = Trainer(
+        step,
+        data,
+        epochs=1,
+        evaluator=evaluator,
+        eval_batches=data,
+        folder=tmp_path,
+        checkpoints=Checkpoints(tmp_path / "checkpoints"),
+        callbacks=[told],
+        stream=io.StringIO(),
+    )
+    result = trainer.run()
+    assert told.calls == ["step 0 False", "step 1 False", "evaluation True", "e0001_b000000", "epoch 0"]
+    assert json.loads((tmp_path / "eval.json").read_text()) == result.values
+    assert "error % of" not in (tmp_path / "curves.html").read_text()
+    meta = json.loads((tmp_path / "checkpoints" / "e0001_b000000" / "meta.json").read_text())
+    assert meta["metric"] == -result.values["error"] and meta["machine"]["mindspore_threads"] >= 1
+
+
+def test_a_checkpoint_of_other_threads_says_so(tmp_path, caplog):
+    trainer, _ = make(tmp_path)
+    path = trainer.save()
+    trainer.checkpoints.restore(trainer.step)
+    assert "other threads" not in caplog.text
+    meta = json.loads((path / "meta.json").read_text())
+    meta["machine"] |= {"mindspore_threads": 99, "instruction_set": "sse"}
+    (path / "meta.json").write_text(json.dumps(meta))
+    trainer.checkpoints.restore(trainer.step)
+    assert "mindspore_threads 99 -> " in caplog.text and "instruction_set sse -> " in caplog.text
