@@ -76,7 +76,7 @@ def say_end(built, folder, result, trainer, seconds):
         print(
             f" ({100 * ridge_accuracy():.1f} % by ridge regression on the pixels)" if settings.data_path is None else ""
         )
-    print(f"done in {seconds:.0f} s; everything is in {folder}")
+    print(f"done in {seconds:.0f} s; everything is in {folder}, in short in its README.md")
     print("what to type next:")
     run = shlex.quote(str(folder))
     if built.held_back:

@@ -34,7 +34,7 @@ def read(arguments):
     parser = argparse.ArgumentParser(
         prog=command_line("run"),
         allow_abbrev=False,
-        description=__doc__.splitlines()[0],
+        description=__doc__.partition(":  ")[0],
         usage="%(prog)s [-n RANKS] [--hostfile FILE] [--mpi_flags WORDS] [--show_mpi] [COMMAND] FLAG...",
         epilog=f"COMMAND: {', '.join(COMMANDS)}; none: train. All other flags are the command's.",
     )

@@ -22,8 +22,10 @@ from cellwright.launch.host.command_line import command_line
 from cellwright.launch.host.job import checking, run
 from cellwright.launch.host.signals import INTERRUPTED_EXIT_CODE, STOPPED_EXIT_CODE, StoppingOnSignals
 from cellwright.launch.host.watchdog import Watchdog
+from cellwright.launch.serving.model_card import write_model_card
 from cellwright.launch.settings.resolve import read_settings, to_file
 from cellwright.launch.settings.run_folder import new_run_folder, prepare, read_config, write_config
+from cellwright.launch.settings.tracker import find_tracker
 
 PROGRAM = "python -m launch.train"
 
@@ -35,7 +37,7 @@ def read(arguments, program):
 
 def train(job, resolved):
     """Trains to the end and returns the exit code."""
-    from cellwright.engine import Diverged
+    from cellwright.engine import Diverged, LogTo
 
     started, world = time.perf_counter(), job.world
     with checking():
@@ -43,6 +45,7 @@ def train(job, resolved):
             training, held_back = open_sources(resolved.run)
             return show_dry_run(job, for_training_images(resolved, training), training, held_back)
         folder = world.on_rank_0(lambda: _old_folder(resolved.run))
+        start_log = find_tracker(resolved.run.tracker) if resolved.run.tracker else None
         built = build_training(job, resolved, PROGRAM, max_bad=resolved.run.max_bad)
     with contextlib.ExitStack() as loaders:
         loaders.enter_context(built.loader)
@@ -56,14 +59,17 @@ def train(job, resolved):
             built.loader.quarantine.path = folder / f"quarantine{_of_rank(world)}.csv"
             trainer = _trainer(job, built, evaluation, folder, record)
             position = _go_on(trainer.checkpoints, built.step, built.resolved.run)
+        trackers = ()
         if world.rank == 0:
             about = {"world": {"ranks": world.size}, "data": record}
             write_config(folder, {**to_file(built.resolved), **about})
+            if start_log:
+                trackers = (LogTo(start_log(folder, read_config(folder))),)
             say_start(job, built, folder, chosen="recipe" not in resolved.given)
             if trainer.is_done(position):
                 say_nothing_left(built.resolved)
         watchdog = Watchdog(built.resolved.run.timeout, job.log.failed)
-        trainer.callbacks += (_callback(job, built.loader, folder, watchdog),)
+        trainer.callbacks += (_callback(job, built.loader, folder, watchdog), *trackers)
         try:
             with StoppingOnSignals(trainer.request_stop) as signals:
                 result = trainer.run(position)
@@ -75,6 +81,7 @@ def train(job, resolved):
         print(f"stopped by a signal; go on with: {command_line('train', world.size)} --resume {folder}", flush=True)
         return INTERRUPTED_EXIT_CODE if signals.by_hand and world.size == 1 else STOPPED_EXIT_CODE
     if world.rank == 0:
+        write_model_card(folder)
         say_end(built, folder, result, trainer, time.perf_counter() - started)
     return 0
 

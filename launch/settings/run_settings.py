@@ -70,6 +70,9 @@ class RunSettings:
     log_interval: int | None = setting(None, "steps between lines on the console; none: 100, or an epoch if it is less")
     log_format: str = setting("plain", "zoo: the lines that scripts for the zoo's logs look for", LOG_FORMATS)
     tensorboard: bool = setting(False, "write TensorBoard events into the run folder")
+    tracker: str | None = setting(
+        None, "MODULE:FUNCTION that is given the run folder and its settings and returns log(dict), see docs/use.md"
+    )
     checkpoint_steps: int | None = setting(None, "a checkpoint after every so many steps too")
     checkpoint_minutes: float = setting(10.0, "a checkpoint at least every so many minutes; 0: not")
     checkpoint_prefix: str | None = setting(None, "checkpoint folders are PREFIX-e<epoch>_b<batch>; none: no prefix")

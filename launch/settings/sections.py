@@ -18,7 +18,7 @@ SECTIONS = {
             "checkpoint_prefix",
             "keep_checkpoint_max",
         ),
-        *("log_interval", "log_format", "tensorboard", "dry_run", "explain_cores", "explain_buckets"),
+        *("log_interval", "log_format", "tensorboard", "tracker", "dry_run", "explain_cores", "explain_buckets"),
     ),
     "recipe": (
         *("recipe", "epochs", "batch_size", "lr_scheduler", "lr", "lr_reference_batch", "lr_end", "lr_epochs"),
