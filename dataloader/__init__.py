@@ -4,9 +4,10 @@ MindSpore nor MPI.
 
 import warnings
 
+from cellwright.dataloader.batch import Batch
 from cellwright.dataloader.decode.image import BadImage
 from cellwright.dataloader.ledger import Ledger, LedgerMismatch
-from cellwright.dataloader.loader import Batch, Loader
+from cellwright.dataloader.loader import Loader
 from cellwright.dataloader.quarantine import TooManyBadFiles
 from cellwright.dataloader.sampler import Sampler
 from cellwright.dataloader.sources.cifar import Cifar10

@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 
 from cellwright.kernels.image.crop import flips, pad_offsets, random_resized_box
-from cellwright.kernels.image.jitter import BLOCK, cutout, jitter
+from cellwright.kernels.image.erase import cutout, erased_box, fill_box
+from cellwright.kernels.image.jitter import BLOCK, jitter
 from cellwright.kernels.image.layout import normalise_chw, scale_and_shift
+from cellwright.kernels.image.policy import augment
 from cellwright.kernels.image.records import crop_padded
 from cellwright.kernels.image.resample import resample, taps_needed
 
@@ -30,6 +32,8 @@ class ApplyTransform:
             )
             self.room = np.zeros((4, BLOCK), np.float32)
             self.fill = np.array(transform.cutout_fill, np.uint8)
+            self.spare = np.zeros_like(self.canvas)
+            self.counts, self.tables = np.zeros((3, 256), np.int64), np.zeros((3, 256), np.uint8)
 
     def __call__(self, picture, epoch, sample, out):
         """Writes (S, S, 3) uint8, or with `normalise` (3, S, S) float32, to `out`; returns the nanoseconds
@@ -76,9 +80,21 @@ class ApplyTransform:
             )
         if any(t.jitter):
             jitter(target, self.widths, self.seed, epoch, sample, self.order, self.factor, self.room)
+        if t.policy != "none":
+            count, magnitude = (t.policy_operations, t.policy_magnitude) if t.policy == "rand" else (1, -1)
+            augment(target, count, magnitude, self.seed, epoch, sample, self.spare, self.room, self.counts, self.tables)
+        self._erase(epoch, sample, target)
+        return mirrored, spent
+
+    def _erase(self, epoch, sample, target):
+        t = self.transform
         if t.cutout:
             cutout(target, t.cutout, self.fill, self.seed, epoch, sample)
-        return mirrored, spent
+        if t.erasing:
+            where = erased_box(
+                self.side, self.side, t.erasing, *t.erasing_scale, *t.erasing_ratio, self.seed, epoch, sample
+            )
+            fill_box(target, *where, self.fill)
 
     def _resize(self, image, top, left, height, width, target):
         """The box of `image`, perhaps not of whole pixels, to the whole of `target`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cellwright.dataloader.batch import Batch, BatchMixer
 from cellwright.dataloader.quarantine import Quarantine
 from cellwright.dataloader.sample_writer import SampleWriter
 from cellwright.dataloader.sampler import Sampler
@@ -30,29 +31,6 @@ class WorkerSpec:
     def sample_writer(self):
         """Returns what a worker writes its samples with."""
         return SampleWriter(self.source, self.transform, self.seed, self.normalise, self.mask_bad)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Views into a slot of the ring, valid until the next batch is asked for; unpacks as (images, labels,
-    weights).
-
-    images (B, H, W, 3) uint8, or (B, 3, H, W) float32; labels (B,) int32; weights (B,) float32, 0 where a
-    place is padded; ids (B,) int64.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-    ids: np.ndarray
-    epoch: int
-    index: int
-
-    def __iter__(self):
-        return iter((self.images, self.labels, self.weights))
-
-    def __len__(self):
-        return len(self.labels)
 
 
 @dataclass
@@ -122,6 +100,8 @@ class Loader:
         self.quarantine = Quarantine(len(source), quarantine, max_bad)
         self.ledger = ledger
         self.wait_s = 0.0
+        mixed = transform.train and (transform.mixup or transform.cutmix)
+        self._mixer = BatchMixer(transform.mixup, transform.cutmix, seed) if mixed else None
         self._hold = hold
         # Several workers share a batch, so that the first one comes early and the last one does not wait for
         # a single worker; tasks of under 16 samples cost more in messages than they win.
@@ -202,7 +182,9 @@ class Loader:
             self._flights.popleft()
             self._held.append(flight.slot)
             ring, slot = self._ring, flight.slot
-            batch = Batch(ring.images[slot], ring.labels[slot], ring.weights[slot], ring.ids[slot], epoch, index)
+            images, labels, ids = ring.images[slot], ring.labels[slot], ring.ids[slot]
+            mixed = () if self._mixer is None else self._mixer(images, labels, ids, epoch)
+            batch = Batch(images, labels, ring.weights[slot], ids, epoch, index, *mixed)
             if self.ledger is not None:
                 self.ledger.take(batch)
             yield batch

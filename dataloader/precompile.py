@@ -46,7 +46,8 @@ def precompile():
             TrainTransform(32),
             TrainTransform(32, crop="pad"),
             TrainTransform(40, crop="pad", jitter=(0.1, 0.1, 0.1, 0.1), cutout=4),
-            TrainTransform(16, crop="none", antialias=True),
+            TrainTransform(16, crop="none", antialias=True, policy="trivial"),
+            TrainTransform(16, crop="none", policy="rand", erasing=0.5),
             EvalTransform(32, "direct"),
             EvalTransform(16),
         ):

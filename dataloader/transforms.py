@@ -3,8 +3,12 @@
 import math
 from dataclasses import dataclass
 
+from cellwright.kernels.image.policy import BINS, MOST_OPERATIONS
+
 CROPS = ("random_resized", "pad", "none")
 RESIZES = ("shorter", "squash", "direct")
+POLICIES = ("none", "rand", "trivial")
+MOST_ALPHA = 2.0
 
 
 def _reject(name, value, allowed):
@@ -19,7 +23,11 @@ class TrainTransform:
     shifts the image by up to `pad` pixels with zeros beyond its border; "none" takes it whole. All are then
     resized (bilinear) to `image_size` where needed. flip: probability of mirroring. jitter: half widths for
     brightness, contrast, saturation (0-1) and hue (0-0.5). cutout: side in pixels of the square set to
-    `cutout_fill` (0: none). antialias: average over the source when shrinking.
+    `cutout_fill` (0: none). antialias: average over the source when shrinking, as torchvision does with antialias=True.
+    policy: "rand" does `policy_operations` of RandAugment's operations at `policy_magnitude` (0 to 30), "trivial"
+    one of TrivialAugment's. erasing: probability of setting a box of `erasing_scale` of the area and an aspect ratio
+    in `erasing_ratio` to `cutout_fill`. mixup, cutmix: their alpha (0: none); both are done in the finished batch,
+    each picture with the one at the same place from the batch's other end; with both, one is drawn for each picture.
     """
 
     image_size: int = 224
@@ -32,6 +40,14 @@ class TrainTransform:
     cutout: int = 0
     cutout_fill: tuple = (0, 0, 0)
     antialias: bool = False
+    policy: str = "none"
+    policy_operations: int = 2
+    policy_magnitude: int = 9
+    erasing: float = 0.0
+    erasing_scale: tuple = (0.02, 0.33)
+    erasing_ratio: tuple = (0.3, 3.3)
+    mixup: float = 0.0
+    cutmix: float = 0.0
     train = True
 
     def __post_init__(self):
@@ -58,10 +74,34 @@ class TrainTransform:
         fill = tuple(int(x) for x in self.cutout_fill)
         if len(fill) != 3 or min(fill) < 0 or max(fill) > 255:
             _reject("cutout_fill", self.cutout_fill, "three values in 0 to 255")
+        self._check_policies()
+
+    def _check_policies(self):
+        if self.policy not in POLICIES:
+            _reject("policy", self.policy, ", ".join(POLICIES))
+        if not 1 <= self.policy_operations <= MOST_OPERATIONS:
+            _reject("policy_operations", self.policy_operations, f"1 to {MOST_OPERATIONS}")
+        if not 0 <= self.policy_magnitude < BINS:
+            _reject("policy_magnitude", self.policy_magnitude, f"0 to {BINS - 1}")
+        if not 0 <= self.erasing <= 1:
+            _reject("erasing", self.erasing, "0 to 1")
+        low, high = self.erasing_scale
+        if not 0 < low <= high <= 1:
+            _reject("erasing_scale", self.erasing_scale, "0 < low <= high <= 1")
+        low, high = self.erasing_ratio
+        if not 0 < low <= high < math.inf:
+            _reject("erasing_ratio", self.erasing_ratio, "0 < low <= high")
+        for name in ("mixup", "cutmix"):
+            if not 0 <= getattr(self, name) <= MOST_ALPHA:
+                _reject(name, getattr(self, name), f"0 to {MOST_ALPHA:g}")
+
+    @property
+    def _changes_pixels(self):
+        return any(self.jitter) or self.cutout > 0 or self.policy != "none" or self.erasing > 0
 
     def keeps_pixels(self, side):
         """True where pictures of `side` x `side` are at most moved and mirrored."""
-        return self.crop != "random_resized" and self.image_size == side and not any(self.jitter) and not self.cutout
+        return self.crop != "random_resized" and self.image_size == side and not self._changes_pixels
 
 
 @dataclass(frozen=True)

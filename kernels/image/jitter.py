@@ -1,9 +1,9 @@
-"""Colour jitter and CutOut, in place on the picture in the batch."""
+"""Colour jitter, in place on the picture in the batch."""
 
 import numba
 import numpy as np
 
-from cellwright.kernels.image.crop import BLOCK_CUTOUT, BLOCK_JITTER, BLOCK_JITTER_ORDER
+from cellwright.kernels.image.crop import BLOCK_JITTER, BLOCK_JITTER_ORDER
 from cellwright.kernels.image.philox import below, philox4, uniform
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 0, 1, 2, 3
@@ -145,18 +145,3 @@ def jitter(image, widths, seed, epoch, sample, order, factor, room):
             saturate(image, factor[operation], room)
         else:
             turn_hue(image, factor[operation], room)
-
-
-@numba.njit(cache=True, nogil=True)
-def cutout(image, side, fill, seed, epoch, sample):
-    """Sets a square of `side` pixels round a random centre, less what lies outside, to `fill` (3,) uint8.
-
-    DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017.
-    """
-    height, width = image.shape[0], image.shape[1]
-    w0, w1, _, _ = philox4(seed, epoch, sample, BLOCK_CUTOUT)
-    top, left = below(w0, height) - side // 2, below(w1, width) - side // 2
-    for i in range(max(top, 0), min(top + side, height)):
-        for j in range(max(left, 0), min(left + side, width)):
-            for c in range(3):
-                image[i, j, c] = fill[c]

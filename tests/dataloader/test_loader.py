@@ -178,3 +178,38 @@ def test_several_batches_can_be_held(images):
             if before is not None:
                 assert digest(before) == kept  # still intact while the next one is there
             before, kept = batch, digest(batch)
+
+
+@pytest.mark.parametrize("policy", ("rand", "trivial"))
+def test_augmented_and_mixed_batches_do_not_depend_on_the_number_of_workers_or_ranks(images, policy):
+    transform = TrainTransform(24, policy=policy, erasing=0.5, mixup=0.4, cutmix=1.0, antialias=True)
+    plain = digests(images, epochs=(0,), workers=1)
+    first = digests(images, transform, workers=1, tail="wrap")
+    assert first[0] != first[1] and first[0] != plain[0]
+    assert digests(images, transform, workers=3, tail="wrap") == first
+    for rank in range(2):
+        mine = digests(images, transform, workers=1, rank=rank, size=2, tail="wrap")[0]
+        assert mine[:2] == first[0][rank::2][:2]
+
+
+def test_soft_labels_tell_what_a_picture_is_made_of(images):
+    with Loader(images, 8, TrainTransform(24, cutmix=1.0), seed=3, workers=1) as loader:
+        batch = next(loader.epoch(0))
+        soft = batch.soft_labels(3)
+        assert np.array_equal(batch.partner_labels, batch.labels[::-1]) and (batch.shares < 1).any()
+        for k in range(8):
+            want = batch.shares[k] * np.eye(3)[batch.labels[k]] + (1 - batch.shares[k]) * np.eye(3)[batch.labels[7 - k]]
+            assert np.allclose(soft[k], want)
+        assert np.allclose(batch.soft_labels(3, 0.3), 0.7 * soft + 0.1)
+    with Loader(images, 8, TRAIN, workers=1) as loader:
+        batch = next(loader.epoch(0))
+        assert batch.shares is None and np.array_equal(batch.soft_labels(3), np.eye(3)[batch.labels])
+
+
+@pytest.mark.parametrize("wrong", (
+    dict(policy="auto"), dict(policy_operations=0), dict(policy_magnitude=31), dict(erasing=1.5),
+    dict(erasing_scale=(0, 1)), dict(erasing_ratio=(2, 1)), dict(mixup=-1), dict(cutmix=3),
+))  # fmt: skip
+def test_wrong_augmentations_are_named(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong)) + "="):
+        TrainTransform(24, **wrong)

@@ -41,7 +41,8 @@ for source in sources:
         for transform in (
             TrainTransform(side), TrainTransform(side, crop_scale=(0.05, 0.1)),
             TrainTransform(side, crop="pad", jitter=(0.1, 0.1, 0.1, 0.1)), TrainTransform(side, crop="pad"),
-            TrainTransform(side, cutout=5, antialias=True),
+            TrainTransform(side, cutout=5, antialias=True), TrainTransform(side, policy="rand", erasing=0.5),
+            TrainTransform(side, policy="trivial"),
             EvalTransform(side), EvalTransform(side, "direct"), EvalTransform(side, "squash", antialias=True),
         ):
             for normalise in (None, ((0, 0, 0), (1, 1, 1))):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cellwright.kernels.image.crop import flips, pad_offsets
+from cellwright.kernels.image.erase import cutout
 from cellwright.kernels.image.jitter import (
     BLOCK,
-    cutout,
     draw_jitter,
     jitter,
     mean_gray,
