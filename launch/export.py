@@ -88,6 +88,10 @@ def read(arguments):
     for name, format in (("input", "ONNX"), ("calibration_images", "ONNX"), ("data_path", "ONNX")):
         if name in given and settings.file_format != format:
             raise ValueError(f"--{name} {given[name]}: it is for --file_format {format} alone")
+    if "batch_size" in given and settings.file_format in _ENDINGS:
+        raise ValueError(f"--batch_size {settings.batch_size}: {settings.file_format} holds weights, for any batch")
+    if "device_id" in given and settings.device_target == "CPU":
+        raise ValueError(f"--device_id {settings.device_id}: the graph is built on CPU")
     if not settings.int8 and {"calibration_images", "data_path"} & given.keys():
         raise ValueError("--calibration_images and --data_path: they are for --int8 alone")
     return settings, [word for name in _OF_THE_NETWORK if name in given for word in (f"--{name}", str(given[name]))]

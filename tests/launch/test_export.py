@@ -142,6 +142,11 @@ def test_a_run_folder_brings_its_settings(tmp_path, capsys):
     "flags, message",
     [
         ([], "--ckpt is missing"),
+        (["--ckpt", "w.ckpt", "--device_id", "1"], "--device_id 1: the graph is built on CPU"),
+        (
+            ["--ckpt", "w.ckpt", "--batch_size", "2", "--file_format", "safetensors"],
+            "--batch_size 2: SAFETENSORS holds weights, for any batch",
+        ),
         (["--ckpt", "w.ckpt", "--int8"], "--int8 with --file_format MINDIR: 8 bits are for ONNX alone"),
         (["--ckpt", "w.ckpt", "--input", "tensor"], "--input tensor: it is for --file_format ONNX alone"),
         (
