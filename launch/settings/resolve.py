@@ -40,7 +40,7 @@ class Resolved:
         """Returns these settings for so many classes and training images, found at `where`; ValueError for a misfit."""
         given = dict(self.given)
         if given.setdefault("num_classes", classes) < classes:
-            raise ValueError(f"--num_classes {given['num_classes']}: {where} has {classes} classes")
+            raise ValueError(f"--num_classes {given['num_classes']}: there are {classes} in {where}")
         if self.run.recipe is None:
             given["recipe"] = "small" if images < SMALL_SET else "published"
         return resolve(given, self.typed, images)
