@@ -55,6 +55,9 @@ class TrainTransform:
             _reject("image_size", self.image_size, "1 and more")
         if self.crop not in CROPS:
             _reject("crop", self.crop, ", ".join(CROPS))
+        for name in ("crop_scale", "crop_ratio"):
+            if len(getattr(self, name)) != 2:
+                _reject(name, getattr(self, name), "two numbers")
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             _reject("crop_scale", self.crop_scale, "0 < low <= high <= 1")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cellwright.dataloader import Cifar10, EvalTransform, ImageFolder, ListFile, Loader, Pack, TrainTransform
+from cellwright.dataloader import Cifar10, ImageFolder, ListFile, Loader, Pack
 from cellwright.dataloader.sources.pack import MAGIC as PACK_MAGIC
 from cellwright.launch.settings.embedded import embedded_dataset
+from cellwright.launch.settings.transforms import eval_transform, train_transform
 
 
 def open_sources(settings, train=True):
@@ -93,24 +94,9 @@ def train_loader(source, recipe, settings, world, **options):
     return Loader(source, recipe.batch_size, train_transform(recipe), **_share(settings, world), **options)
 
 
-def train_transform(recipe):
-    """Returns the augmentation of a Recipe."""
-    return TrainTransform(
-        image_size=recipe.image_size,
-        crop=recipe.crop,
-        crop_scale=recipe.crop_scale,
-        crop_ratio=recipe.crop_ratio,
-        pad=recipe.crop_padding,
-        flip=recipe.flip,
-        jitter=recipe.jitter,
-        cutout=recipe.cutout,
-    )
-
-
 def eval_loader(source, recipe, settings, world, **options):
     """Returns the Loader of this rank's share of the held-back images: each exactly once, the last batch padded."""
-    transform = EvalTransform(recipe.image_size, recipe.eval_resize, recipe.eval_resize_size)
-    return Loader(source, recipe.batch_size, transform, **_share(settings, world), **options)
+    return Loader(source, recipe.batch_size, eval_transform(recipe), **_share(settings, world), **options)
 
 
 def _share(settings, world):

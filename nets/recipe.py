@@ -19,7 +19,8 @@ class Recipe:
     """The settings of a training run that belong to the network; `dataclasses.replace` checks them again.
 
     Images are RGB; `mean` and `std` are in units of 0 to 255; batch sizes are for each device.
-    ValueError names the setting, its value and what is allowed.
+    ValueError names the setting, its value and what is allowed. What is done to a picture is checked by the loader's
+    transforms, which do it.
     """
 
     net: str = _setting("densenet121", "the network that the recipe is for")
@@ -63,7 +64,7 @@ class Recipe:
     amp_cpu: str = _setting("O0", "precision on CPU", AMP_LEVELS)
     keep_batchnorm_fp32: bool = _setting(True, "False: O2 takes batch normalisation to float16 too, which is O3")
 
-    crop: str = _setting("random_resized", "how training images are cut", ("random_resized", "pad"))
+    crop: str = _setting("random_resized", "how training images are cut")
     crop_scale: tuple[float, float] = _setting((0.08, 1.0), "share of the area that random_resized keeps")
     crop_ratio: tuple[float, float] = _setting((3 / 4, 4 / 3), "width over height of what it keeps")
     crop_padding: int = _setting(4, "pixels of zeros on each side before `pad` cuts the image's own size out")
@@ -73,7 +74,6 @@ class Recipe:
     eval_resize: str = _setting(
         "shorter",
         "evaluation: shorter side, both sides, or straight to image_size",
-        ("shorter", "squash", "direct"),
     )
     eval_crop_ratio: float = _setting(0.875, "share of the resized side that the centre crop of evaluation keeps")
     mean: tuple[float, float, float] = _setting((123.675, 116.28, 103.53), "of each channel, in units of 0 to 255")
@@ -89,8 +89,8 @@ class Recipe:
                 self._refuse(name, f"one of {', '.join(choices)}")
         least = {
             "num_classes": 1, "image_size": 1, "epochs": 1, "batch_size": 1, "lr_reference_batch": 1, "t_max": 1,
-            "warmup_epochs": 0, "hold_epochs": 0, "lr_end": 0, "warmup_lr": 0, "weight_decay": 0, "crop_padding": 0,
-            "cutout": 0, "dynamic_loss_scale_window": 1, "checkpoint_interval_epochs": 1, "keep_checkpoint_max": 1,
+            "warmup_epochs": 0, "hold_epochs": 0, "lr_end": 0, "warmup_lr": 0, "weight_decay": 0,
+            "dynamic_loss_scale_window": 1, "checkpoint_interval_epochs": 1, "keep_checkpoint_max": 1,
         }  # fmt: skip
         for name, bound in least.items():
             value = getattr(self, name)
@@ -102,21 +102,13 @@ class Recipe:
         for name, bound in (("momentum", 1), ("label_smooth_factor", 1)):
             if not 0 <= getattr(self, name) < bound:
                 self._refuse(name, f"in [0, {bound})")
-        if not 0 <= self.flip <= 1:
-            self._refuse("flip", "in [0, 1]")
         if not 0 < self.eval_crop_ratio <= 1:
             self._refuse("eval_crop_ratio", "in (0, 1]")
         if list(self.lr_epochs) != sorted(set(self.lr_epochs)):
             self._refuse("lr_epochs", "rising")
-        for name, length in (("crop_scale", 2), ("crop_ratio", 2), ("jitter", 4), ("mean", 3), ("std", 3)):
+        for name, length in (("mean", 3), ("std", 3)):
             if len(getattr(self, name)) != length:
                 self._refuse(name, f"{length} numbers")
-        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            self._refuse("crop_scale", "two rising numbers in (0, 1]")
-        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
-            self._refuse("crop_ratio", "two rising numbers above 0")
-        if min(self.jitter) < 0 or self.jitter[3] > 0.5:
-            self._refuse("jitter", "four numbers of at least 0, the hue at most 0.5")
         if min(self.std) <= 0:
             self._refuse("std", "more than 0")
         if self.warmup_epochs + self.hold_epochs > self.epochs:

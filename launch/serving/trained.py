@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from cellwright.dataloader import EvalTransform
 from cellwright.launch.settings.resolve import read_eval_settings
+from cellwright.launch.settings.transforms import eval_transform
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Trained:
 
     @property
     def transform(self):
-        return EvalTransform(self.recipe.image_size, self.recipe.eval_resize, self.recipe.eval_resize_size)
+        return eval_transform(self.recipe)
 
     @property
     def normalisation(self):

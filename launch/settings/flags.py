@@ -122,11 +122,12 @@ def shown(value):
     return ",".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)
 
 
-def add_flags(parser, settings, group, only=None, defaults=None):
+def add_flags(parser, settings, group, only=None, defaults=None, choices=None):
     """Adds a flag --NAME for every field of the dataclass `settings` that can be written as one, to a section.
 
     Flags that are not given are absent from the parsed namespace, so that a file or a recipe can speak first. only: the
     names to take; none: all. defaults: texts that stand for the default in the help, where it is not the field's own.
+    choices: allowed values, where the field does not say.
     """
     section = parser.section(group) if isinstance(parser, Parser) else parser.add_argument_group(group)
     types = typing.get_type_hints(settings)
@@ -136,7 +137,7 @@ def add_flags(parser, settings, group, only=None, defaults=None):
         if read is None:
             continue
         alone = {"nargs": "?", "const": True} if read is boolean else {}  # --dry_run is --dry_run True
-        choices = field.metadata.get("choices")
+        allowed = choices or field.metadata.get("choices")
         default = (defaults or {}).get(name) or shown(field.default)
         text = f"{field.metadata.get('help') or ''} (default: {default})".strip()
         section.add_argument(
@@ -144,8 +145,8 @@ def add_flags(parser, settings, group, only=None, defaults=None):
             type=read,
             **alone,
             default=argparse.SUPPRESS,
-            choices=choices,
-            metavar="|".join(choices) if choices else field.metadata.get("value") or value_format(types[name]),
+            choices=allowed,
+            metavar="|".join(allowed) if allowed else field.metadata.get("value") or value_format(types[name]),
             help=text.replace("%", "%%"),
         )
     return section

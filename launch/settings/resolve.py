@@ -11,6 +11,7 @@ from cellwright.launch.settings.run_settings import RunSettings
 from cellwright.launch.settings.sections import EVAL, TRAIN, command_parser, names_of
 from cellwright.launch.settings.small_recipe import SMALL_SET, embedded_recipe, small_recipe
 from cellwright.launch.settings.step_settings import StepSettings
+from cellwright.launch.settings.transforms import eval_transform, train_transform
 from cellwright.launch.settings.weights import find_weights
 from cellwright.launch.settings.zoo import translate
 
@@ -111,6 +112,7 @@ def resolve(given, typed=frozenset(), images=None):
     changes = _part(given, names_of(Recipe) - names_of(RunSettings))
     changes["network_settings"] = _network_settings(recipe, given, typed)
     recipe = dataclasses.replace(recipe, **changes)
+    train_transform(recipe), eval_transform(recipe)  # they check their numbers
     step = StepSettings(**_part(given, names_of(StepSettings)))
     if step.amp_level == "O2" and "keep_batchnorm_fp32" in typed and not recipe.keep_batchnorm_fp32:
         step = dataclasses.replace(step, amp_level="O3")

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from cellwright.dataloader.transforms import CROPS, RESIZES
 from cellwright.launch.settings.flags import Parser, add_flags, shown
 from cellwright.launch.settings.run_settings import NETS, RunSettings
 from cellwright.launch.settings.step_settings import StepSettings
@@ -37,6 +38,7 @@ SECTIONS = {
     ),
     "machine": ("device_target", "device_id", "backend", "rank_table", "kernels", "bind", "compile_cache"),
 }
+_CHOICES = {"crop": CROPS, "eval_resize": RESIZES}  # the loader's
 TRAIN = frozenset(name for names in SECTIONS.values() for name in names)
 PROFILE = TRAIN - {
     *set(SECTIONS["run"]) - {"pretrained", "weights", "seed"},
@@ -63,7 +65,8 @@ def command_parser(program, names):
         for name in members:
             if name in names:
                 owner = next(kind for kind in owners if name in names_of(kind))
-                add_flags(parser, owner, section, only=(name,), defaults=_recipe_default(name, owner is Recipe))
+                default, choices = _recipe_default(name, owner is Recipe), _CHOICES.get(name)
+                add_flags(parser, owner, section, only=(name,), defaults=default, choices=choices)
     return parser
 
 

@@ -61,6 +61,22 @@ def test_beside_the_setting_that_it_belongs_to_it_is_taken(line):
     read(line)
 
 
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("--crop_scale 0.5,0.1", "crop_scale=(0.5, 0.1): allowed is"),
+        ("--crop_ratio 1", "crop_ratio=(1,)"),
+        ("--flip 2", "flip=2.0: allowed is"),
+        ("--jitter 0.4,0.4,0.4,0.6", "jitter=(0.4, 0.4, 0.4, 0.6): allowed is"),
+        ("--cutout 40", "cutout=40: allowed is 0 to image_size=32"),
+    ],
+)
+def test_the_numbers_of_the_augmentation_are_checked_by_the_loader(line, message):
+    with pytest.raises(ValueError) as error:
+        read(line)
+    assert message in str(error.value)
+
+
 def test_norms_in_half_precision_are_the_level_above():
     (resolved,) = read("--amp_level O2 --keep_batchnorm_fp32 False")
     assert resolved.amp_level == "O3"

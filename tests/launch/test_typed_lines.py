@@ -167,7 +167,10 @@ def test_a_rate_that_left_the_numbers_names_its_likely_cause(cache, photos, tmp_
         ("--data_path PHOTO", "neither a folder, nor a pack, nor a list file"),
         ("--resume WEIGHTS", "not a run folder, it holds no config.yaml"),
         ("--run_dir /proc/x", "--run_dir /proc/x cannot be written"),
-        ("--data_path PHOTOS --sort_classes number --num_classes 2", "--num_classes 2: there are 3 in the training images"),
+        (
+            "--data_path PHOTOS --sort_classes number --num_classes 2",
+            "--num_classes 2: there are 3 in the training images",
+        ),
         ("--data_path PHOTOS --batch_size 100", "do not fill one batch of --batch_size 100 on 1 rank"),
     ],
 )
