@@ -6,23 +6,29 @@ import logging
 from mindspore import nn
 
 from cellwright.kernels.compiler import program_set
-from cellwright.kernels.compiler.program_set import ProgramSet
+from cellwright.kernels.compiler.replacement import Replacement
 from cellwright.kernels.compiler.symbols import Untraceable
-from cellwright.kernels.compiler.trace import read
 from cellwright.kernels.csrc import program_abi as native
 from cellwright.kernels.csrc.shim import ShimMissing
-from cellwright.kernels.nodes.program import EvaluationNode, TrainingNode
 
 logger = logging.getLogger("cellwright.kernels")
 
 
 class _Accelerated(nn.Cell):
-    """Takes the place of a cell's class: the same parameters and cells, another `construct`."""
+    """Takes the place of a cell's class: the same parameters and cells, another `construct`.
+
+    Whatever begins with `program_` is made when the framework compiles the cell, from what the cell is then.
+    """
+
+    def __getattr__(self, name):
+        if name.startswith("program_"):
+            return self.__dict__["_replacement"].attribute(self, name)
+        return super().__getattr__(name)
 
     def construct(self, x):
-        if self.training:
-            return self.program_training(x, self.program_trainable, self.program_statistics)[0]
-        return self.program_evaluation(x, self.program_trainable, self.program_statistics)
+        if self.program_runs:
+            return self.program_node(x, self.program_trainable, self.program_frozen, self.program_statistics)[0]
+        return self.program_stock(x)
 
 
 def accelerate(network, backward_parts=1):
@@ -61,27 +67,23 @@ def accelerated(network):
 def restore(network):
     """Returns the network with the cells that programs ran as they were, for exporting it."""
     for cell in accelerated(network):
-        cell.__class__ = cell.__class__.__mro__[2]
-        for name in [name for name in cell.__dict__ if name.startswith("program_")]:
-            del cell.__dict__[name]
+        cell.__class__ = type(cell).stock_class
+        del cell.__dict__["_replacement"]
     return network
 
 
 def _replace(cell, name, parts):
     if isinstance(cell, _Accelerated):
         return
+    replacement = Replacement(cell, name, parts, together=bool(name))
     try:
-        programs = ProgramSet(read(cell, name), parts)
+        replacement.try_both_modes(cell)
     except Untraceable as reason:
         logger.debug("%s is not replaced: %s", type(cell).__name__, reason)
         for own, child in cell.name_cells().items():
             _replace(child, f"{name}.{own}" if name else own, parts)
         return
-    cell.__dict__.update(
-        program_training=TrainingNode(programs),
-        program_evaluation=EvaluationNode(programs),
-        program_trainable=tuple(programs.trainable),
-        program_statistics=tuple(programs.statistics),
-        program_set=programs,
-    )
-    cell.__class__ = type(type(cell).__name__, (_Accelerated, type(cell)), {"__module__": type(cell).__module__})
+    kind = type(cell)
+    cell.__dict__["_replacement"] = replacement
+    fields = {"__module__": kind.__module__, "stock_class": kind}
+    cell.__class__ = type(kind.__name__, (_Accelerated, kind), fields)

@@ -14,8 +14,8 @@ RELEASED = 4 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """The gradients that nodes give: of the parameters of each part, in the order of the nodes, and of the input by
-    the first.
+    """The gradients that nodes give: of the parameters of each part, in the order of the nodes; of the input by
+    the last one.
     """
 
     parts: tuple = ((),)
@@ -25,17 +25,19 @@ class Wanted:
 class Backward(Gradients):
     """Tensors of the node: key, input, gradient of the output, saved tensors, parameters..., then what it gives.
 
-    That is the gradient of the input (if it is wanted), then those of the parameters; if there are several nodes, the
-    work memory is the last tensor that the first one gives, and the others have it after the parameters.
+    That is the gradient of the input (if it is wanted, by the last node), then those of the parameters; if there
+    are several nodes, the work memory is the last tensor that the first one gives, and the others have it after
+    the parameters.
     """
 
     def __init__(self, tensors, images, threads, parameters, wanted, **settings):
         super().__init__(tensors, images, threads, parameters, 4, **settings)
         self.wanted = wanted
-        first = 4 + len(parameters)
-        self.input_target = Ref(first)
+        last = len(wanted.parts) - 1
+        first = [4 + len(parameters) + bool(number) for number in range(last + 1)]
+        self.input_target = Ref(first[last])
         self.targets = {
-            id(parameter): Ref(first + (bool(number) or wanted.input) + k)
+            id(parameter): Ref(first[number] + (wanted.input and number == last) + k)
             for number, part in enumerate(wanted.parts)
             for k, parameter in enumerate(part)
         }

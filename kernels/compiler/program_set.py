@@ -22,61 +22,76 @@ from cellwright.kernels.nodes.program import BACKWARD, EVALUATION, FORWARD, INPU
 _VERSION = 3  # of what a key stands for
 _TRIAL_SIZES = (224, 32, 7)
 _SHAPES = 16  # programs that are kept for a direction; of more shapes than that the oldest goes
+_WEIGHTS = ("weight", "bias", "gamma", "beta")
 _PHASES = {EVALUATION: "evaluation", FORWARD: "forward"}
 
 logger = logging.getLogger("cellwright.kernels")
 
 
 class ProgramSet:
-    """parts: the way back to the parameters is cut into so many programs, each with about as many numbers of gradients.
+    """parts: the backward to the parameters is cut into so many programs, each with about as many numbers of gradients.
 
-    Raises Untraceable where no size of image can be planned.
+    training: by batch statistics where the trace says so; else the whole set computes as in evaluation. together:
+    the last part of the backward gives the gradient of the input, too. Raises Untraceable where no size of image
+    can be planned.
     """
 
-    def __init__(self, trace, parts=1):
-        self.trace = trace
-        self.trainable = trace.parameters(("weight", "bias", "gamma", "beta"))
+    def __init__(self, trace, parts, training, together):
+        self.trace, self.together = trace, together
+        weights = trace.parameters(_WEIGHTS)
+        self.trainable = [parameter for parameter in weights if parameter.requires_grad]
+        self.frozen = [parameter for parameter in weights if not parameter.requires_grad]
         self.statistics = trace.parameters(STATISTICS)
+        self.moves_statistics = any(layer.kind.changes_parameters(layer) for layer in trace.layers)
         self._tensors = {}
         self.parts = [tuple(self.trainable)]
-        groups = self._try()
-        self.parts = _cut(groups, parts)  # the last layers first
+        groups = self._try(training)
+        self.parts = _cut(groups, parts) or [()]  # the last layers first
         self.trainable = [parameter for part in reversed(self.parts) for parameter in part]
-        text = f"{_VERSION} {native.lanes()} {trace.signature()}"
+        text = f"{_VERSION} {native.lanes()} {set_threads(0)} {trace.signature()}"
         names = ["evaluation", "forward", "input"] + [
-            f"back {part} of {len(self.parts)}" for part in range(len(self.parts))
+            f"back {part} of {len(self.parts)}{' with input' * together}" for part in range(len(self.parts))
         ]
         self.keys = [
             int.from_bytes(hashlib.sha256(f"{name} {text}".encode()).digest()[:8], "little") >> 1 for name in names
         ]
         _share(self)
 
-    def _try(self):
-        """Plans all directions for some size of image and returns the parameters in the order of their gradients, in
-        groups.
+    @property
+    def parameters(self):
+        """The trainable, frozen and statistics parameters, in the order of the nodes."""
+        return tuple(self.trainable), tuple(self.frozen), tuple(self.statistics)
+
+    def _try(self, training):
+        """Plans all directions for some size of image and returns the parameters in the order of their gradients,
+        in groups.
         """
-        if not any(layer.kind.reads_plain for layer in self.trace.layers):
-            raise Untraceable("it has no convolution")
-        layers = self.trace.layers
-        first = next(layer for layer in layers if "weight" in layer.parameters or "gamma" in layer.parameters)
-        channels = (
-            first.parameters["weight"].shape[1] if "weight" in first.parameters else first.parameters["gamma"].size
-        )
-        # A gather has to meet the map that it was made for: its extent times the strides before it.
-        extents = {
-            layer.parameters["weight"].shape[2] for layer in layers if layer.kind.name == "gather" and layer.parameters
-        }
-        fitting = tuple(extent << halvings for extent in sorted(extents, reverse=True) for halvings in range(7))
         reasons = []
-        for size in _TRIAL_SIZES + fitting:
-            shape = 2, channels, size, size
+        for size in _TRIAL_SIZES + self._fitting_sizes():
+            shape = 2, self._channels(), size, size
             try:
-                for direction in (EVALUATION, FORWARD, INPUT_GRADIENT):
+                for direction in (FORWARD, INPUT_GRADIENT) if training else (FORWARD, EVALUATION):
                     self._plan(direction, shape, dry=True)
                 return self._plan(BACKWARD, shape, dry=True).groups
             except Untraceable as reason:
                 reasons.append(reason)
         raise reasons[0]
+
+    def _channels(self):
+        """Channels of the input."""
+        if not any(layer.kind.reads_plain for layer in self.trace.layers):
+            raise Untraceable("it has no convolution")
+        for layer in self.trace.layers:
+            if "weight" in layer.parameters:
+                return layer.parameters["weight"].shape[1] * layer.numbers.get("groups", 1)
+            if "gamma" in layer.parameters:
+                return layer.parameters["gamma"].shape[0]
+
+    def _fitting_sizes(self):
+        """A gather has to meet the map that it was made for: its extent times the strides before it."""
+        gathers = (layer for layer in self.trace.layers if layer.kind.name == "gather" and layer.parameters)
+        extents = {layer.parameters["weight"].shape[2] for layer in gathers}
+        return tuple(extent << halvings for extent in sorted(extents, reverse=True) for halvings in range(7))
 
     def tensors(self, shape):
         """Returns the tensors for inputs of this shape (C, H, W)."""
@@ -106,10 +121,13 @@ class ProgramSet:
         tensors, images, threads = self.tensors(tuple(shape[1:])), shape[0], set_threads(0)
         if direction in (EVALUATION, FORWARD):
             kind = Forward if direction == FORWARD else Evaluation
-            plan = kind(tensors, images, threads, self.trainable + self.statistics, **settings)
+            parameters = self.trainable + self.frozen + self.statistics
+            plan = kind(tensors, images, threads, parameters, **settings)
         else:
-            wanted = Wanted(input=True) if direction == INPUT_GRADIENT else Wanted(tuple(self.parts))
-            plan = Backward(tensors, images, threads, self.trainable, wanted, **settings)
+            wanted = Wanted(input=True)
+            if direction != INPUT_GRADIENT:
+                wanted = Wanted(tuple(self.parts), self.together)
+            plan = Backward(tensors, images, threads, self.trainable + self.frozen, wanted, **settings)
         plan.plan()
         return plan
 
@@ -122,17 +140,17 @@ class ProgramSet:
         """Returns the floats of all tensors of the node, and the numbers of the saved and of the work tensor among
         them.
         """
-        saved, parameters = self.saved_floats(shape), [_numbers(parameter) for parameter in self.trainable]
-        image, result = int(np.prod(shape)), int(np.prod(self.output_shape(shape)))
+        image, result, saved = int(np.prod(shape)), int(np.prod(self.output_shape(shape))), self.saved_floats(shape)
+        weights = [_numbers(parameter) for parameter in self.trainable + self.frozen]
         if direction in (EVALUATION, FORWARD):
-            sizes = [0, image, *parameters, *map(_numbers, self.statistics), result]
+            sizes = [0, image, *weights, *map(_numbers, self.statistics), result]
             return (sizes, -1, -1) if direction == EVALUATION else (sizes + [saved], len(sizes), -1)
-        sizes = [0, image, result, saved, *parameters]
+        sizes = [0, image, result, saved, *weights]
         if direction == INPUT_GRADIENT:
             return sizes + [image], 3, -1
-        part, several = direction - BACKWARD, len(self.parts) > 1
-        own = list(map(_numbers, self.parts[part]))
-        if not several:
+        part, last = direction - BACKWARD, len(self.parts) - 1
+        own = [image] * (self.together and part == last) + list(map(_numbers, self.parts[part]))
+        if not last:
             return sizes + own, 3, -1
         if part:
             return sizes + [work_floats, *own], 3, len(sizes)

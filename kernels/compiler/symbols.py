@@ -59,12 +59,13 @@ class Symbol:
 class Trace:
     """The layers of a network in the order in which they run; `layers[0]` is its input, `output` its result.
 
-    operators: what reads an operator, function or method of a tensor, by name.
+    operators: what reads an operator, function or method of a tensor, by name. training: the mode of the cell that
+    is read.
     """
 
-    def __init__(self, input_kind, operators):
+    def __init__(self, input_kind, operators, training):
         self.layers = [Layer(input_kind)]
-        self.operators = operators
+        self.operators, self.training = operators, training
         self.output = None
         self.place = ""  # name of the cell that is being read
 
@@ -83,6 +84,18 @@ class Trace:
         layer = Layer(kind, tuple(symbol.layer for symbol in inputs), numbers or {}, parameters or {}, self.place)
         self.layers.append(layer)
         return Symbol(self, layer)
+
+    def drop_unused(self):
+        """Forgets the layers that the result does not depend on; raises Untraceable if one of them does something
+        else, too.
+        """
+        used = {self.layers[0], self.output}
+        for layer in reversed(self.layers):
+            if layer in used:
+                used.update(layer.inputs)
+            elif layer.kind.changes_parameters(layer):
+                raise Untraceable(f"the result of {layer.name or layer.kind.name} is not used")
+        self.layers = [layer for layer in self.layers if layer in used]
 
     def readers(self, layer):
         """Returns the layers that take this one's result, once for each use; the network's result counts as None."""
@@ -104,6 +117,6 @@ class Trace:
         return ";".join(
             f"{layer.kind.name} {layer.name}{[position[id(source)] for source in layer.inputs]}"
             f"{sorted(layer.numbers.items())}"
-            f"{[(role, parameter.shape) for role, parameter in sorted(layer.parameters.items())]}"
+            f"{[(role, parameter.shape, parameter.requires_grad) for role, parameter in sorted(layer.parameters.items())]}"
             for layer in self.layers
         )

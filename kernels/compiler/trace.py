@@ -3,7 +3,7 @@
 import contextlib
 
 import mindspore
-from mindspore import nn
+from mindspore import Parameter, nn
 
 from cellwright.kernels.compiler import layers
 from cellwright.kernels.compiler.symbols import Symbol, Trace, Untraceable
@@ -20,11 +20,17 @@ def qualified(cls):
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+def stock_class(cell):
+    """Returns the class of a cell, also if programs run it."""
+    return getattr(type(cell), "stock_class", type(cell))
+
+
 class _Reader:
     """Called in place of cells, functions and operators while a network is read."""
 
     def __init__(self, trace, names):
         self.trace, self.names = trace, names  # id of a cell -> name
+        self._in_layer = False
 
     def cell(self, cell, *inputs, **settings):
         outside, self.trace.place = self.trace.place, self.names.get(id(cell), self.trace.place)
@@ -34,14 +40,31 @@ class _Reader:
             self.trace.place = outside
 
     def _cell(self, cell, inputs, settings):
-        kind = type(cell)
+        kind = stock_class(cell)
         _check_plain(cell)
         read = layers.CELLS.get(kind) or layers.NAMED_CELLS.get(qualified(kind))
         if read and len(inputs) == 1 and not settings and isinstance(inputs[0], Symbol):
-            return read(self.trace, cell, inputs[0])
+            self._in_layer = True
+            try:
+                return read(self.trace, cell, inputs[0])
+            finally:
+                self._in_layer = False
         if read or kind.__module__.startswith("mindspore.") and kind is not nn.SequentialCell:
             raise Untraceable(f"{kind.__name__} is not one of the layers that programs have")
-        return cell.construct(*inputs, **settings)
+        return kind.construct(cell, *inputs, **settings)
+
+    def attribute(self, original):
+        """Returns what stands in place of a cell's `__getattr__`."""
+
+        def get(cell, name):
+            found = original(cell, name)
+            if isinstance(found, Parameter) and not self._in_layer:
+                # Read by the framework's own operators it would be a constant, and what is done to it would be
+                # done at once.
+                raise Untraceable(f"{name} is used by {stock_class(cell).__name__} itself")
+            return found
+
+        return get
 
     def function(self, name, original):
         """Returns what stands in place of a function of the framework."""
@@ -66,7 +89,7 @@ class _Reader:
 
 def _check_plain(cell):
     """Raises Untraceable if more happens at a call of the cell than its `construct`."""
-    name = type(cell).__name__
+    name = stock_class(cell).__name__
     if getattr(cell, "_recompute_cell", None) is not None:
         raise Untraceable(f"{name} is to be recomputed")
     if "construct" in cell.__dict__:
@@ -89,6 +112,7 @@ def _reading(reader):
         undo.append((owner, name, owner.__dict__.get(name)))
         setattr(owner, name, made)
 
+    put(nn.Cell, "__getattr__", reader.attribute(nn.Cell.__getattr__))
     put(nn.Cell, "__call__", lambda cell, *inputs, **settings: reader.cell(cell, *inputs, **settings))
     for module in _MODULES:
         for name in layers.FUNCTIONS:
@@ -111,7 +135,7 @@ def read(cell, name=""):
 
     name: of the cell within its network; it begins the names of the layers.
     """
-    trace = Trace(layers.INPUT, layers.FUNCTIONS)
+    trace = Trace(layers.INPUT, layers.FUNCTIONS, cell.training)
     names = {id(inner): ".".join(filter(None, (name, path))) for path, inner in cell.cells_and_names()}
     reader = _Reader(trace, names)
     with _reading(reader):
@@ -124,4 +148,5 @@ def read(cell, name=""):
     if not isinstance(result, Symbol) or len(trace.layers) == 1:
         raise Untraceable("it does not return one tensor")
     trace.output = result.layer
+    trace.drop_unused()
     return trace

@@ -8,12 +8,18 @@ class Concatenation(Kind):
     name = "concat"
 
     def lower(self, tensors, layer, *values):
-        parts = [tensors.plain(value).stored for value in values]
+        views, parts = [tensors.plain(value) for value in values], []
+        if any(view.stored.flat and layer.numbers["axis"] != 1 for view in views):
+            raise Untraceable("a concatenation along the batch")
+        for view in views:
+            # What is a part already, of another concatenation or of this one, is copied.
+            again = view.stored.whole is not None or view.stored in parts
+            parts.append((tensors.copy(view) if again else view).stored)
         if len({(part.height, part.width, part.flat) for part in parts}) != 1:
             raise Untraceable("a concatenation of different sizes")
-        for part in parts:
-            if part.whole is not None or part.channels % tensors.lanes:
-                raise Untraceable(f"a concatenation of {part.channels} channels, or of what is part of another one")
+        odd = next((part.channels for part in parts if part.channels % tensors.lanes), None)
+        if odd is not None:
+            raise Untraceable(f"a concatenation of {odd} channels, no multiple of {tensors.lanes}")
         return tensors.store_whole(self, parts, flat=parts[0].flat)
 
     def forward(self, plan, stored):

@@ -7,6 +7,10 @@ class Kind:
     name = ""
     reads_plain = False  # it takes images as the framework has them, (N, C, H, W)
 
+    def changes_parameters(self, layer):
+        """True if a traced layer has an effect beside its result."""
+        return False
+
     def lower(self, tensors, layer, *values):
         """Returns the result of a traced layer: a View or a Deferred; values: those of its inputs."""
         raise NotImplementedError

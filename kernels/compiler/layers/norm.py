@@ -16,6 +16,9 @@ class Norm(Kind):
 
     name = "norm"
 
+    def changes_parameters(self, layer):
+        return not layer.numbers["fixed"]
+
     def lower(self, tensors, layer, value):
         view, channels = tensors.plain(tensors.image(value)), layer.parameters["gamma"].shape[0]
         if channels != view.stored.channels:
@@ -135,10 +138,15 @@ NORM = Norm()
 
 
 def _read(trace, cell, x):
-    if cell.use_batch_statistics is not None or cell.format != "NCHW":
-        raise Untraceable("BatchNorm2d with use_batch_statistics or another format")
+    if cell.format != "NCHW":
+        raise Untraceable(f"BatchNorm2d with {cell.format}")
+    by_batch = cell.training if cell.use_batch_statistics is None else cell.use_batch_statistics
+    if by_batch and not trace.training:
+        raise Untraceable("a norm by batch statistics in evaluation")
     parameters = {role: getattr(cell, role) for role in ("gamma", "beta", *STATISTICS)}
-    numbers = {"eps": float(cell.eps), "momentum": 1 - cell.momentum, "fixed": False}
+    if any(parameters[role].requires_grad for role in STATISTICS):
+        raise Untraceable("moving statistics that ask for a gradient")
+    numbers = {"eps": float(cell.eps), "momentum": 1 - cell.momentum, "fixed": not by_batch}
     return trace.add(NORM, x, numbers=numbers, parameters=parameters)
 
 

@@ -1,0 +1,97 @@
+"""What an accelerated cell runs: a program of what the cell is now, or its own `construct` where there is none."""
+
+import logging
+import types
+
+from cellwright.kernels.compiler.program_set import ProgramSet
+from cellwright.kernels.compiler.symbols import Untraceable
+from cellwright.kernels.compiler.trace import read, stock_class
+from cellwright.kernels.nodes.program import EvaluationNode, TrainingNode
+
+_SIMPLE = (bool, int, float, str, tuple, type(None))
+
+logger = logging.getLogger("cellwright.kernels")
+
+
+def cells_of(cell):
+    """Returns a cell and all cells inside, each once."""
+    return [inner for _, inner in cell.cells_and_names()]
+
+
+def state_of(cell):
+    """Returns what a trace depends on, in a form that can be compared: cells, their classes and settings, and
+    their parameters.
+    """
+    return tuple(
+        (
+            id(inner),
+            stock_class(inner),
+            tuple((name, value) for name, value in inner.__dict__.items() if isinstance(value, _SIMPLE)),
+            tuple((id(parameter), parameter.requires_grad) for parameter in inner._params.values()),
+        )
+        for inner in cells_of(cell)
+    )
+
+
+class Choice:
+    """What a cell in one state runs. programs: a ProgramSet, or None where `reason` tells why there is none."""
+
+    def __init__(self, programs, reason, node):
+        self.programs, self.reason = programs, reason
+        self.runs = programs is not None
+        self.node = node
+        self.trainable, self.frozen, self.statistics = programs.parameters if programs else ((), (), ())
+
+
+class Replacement:
+    """Finds the Choice for the present state of a cell, again after each change of it."""
+
+    def __init__(self, cell, name, parts, together):
+        """together: the gradients of input and parameters come from one node."""
+        self.name, self.parts, self.together = name, parts, together
+        self._choices = {}
+        self.stock_class = stock_class(cell)
+
+    def try_both_modes(self, cell):
+        """Makes the choices for training and evaluation; raises Untraceable if one of them has no program.
+
+        Training is the present state, or that after `set_train()` if this is not a training one.
+        """
+        modes = {inner: inner.training for inner in cells_of(cell)}
+        training = modes if cell.training else dict.fromkeys(modes, True)
+        try:
+            for wanted in (training, dict.fromkeys(modes, False)):
+                for inner, mode in wanted.items():
+                    inner.__dict__["training"] = mode
+                choice = self.choice(cell)
+                if not choice.runs:
+                    raise Untraceable(choice.reason)
+        finally:
+            for inner, mode in modes.items():
+                inner.__dict__["training"] = mode
+
+    def choice(self, cell):
+        """Returns the Choice for the present state."""
+        state = state_of(cell)
+        if state not in self._choices:
+            self._choices[state] = self._make(cell)
+            if len(self._choices) > 4:
+                self._choices.pop(next(iter(self._choices)))
+        return self._choices[state]
+
+    def _make(self, cell):
+        try:
+            trace = read(cell, self.name)
+            programs = ProgramSet(trace, self.parts if cell.training else 1, cell.training, self.together)
+        except Untraceable as reason:
+            return Choice(None, str(reason), None)
+        return Choice(programs, "", (TrainingNode if cell.training else EvaluationNode)(programs))
+
+    def attribute(self, cell, name):
+        """Returns what the accelerated cell's `construct` asks for."""
+        if name == "program_stock":
+            return types.MethodType(self.stock_class.construct, cell)
+        choice = self.choice(cell)
+        if name == "program_runs" and not choice.runs:
+            logger.warning("%s was changed and is stock again: %s", self.name or "the network", choice.reason)
+        return getattr(choice, name.removeprefix("program_"))
