@@ -114,9 +114,10 @@ class Trace:
         shapes.
         """
         position = {id(layer): k for k, layer in enumerate(self.layers)}
-        return ";".join(
-            f"{layer.kind.name} {layer.name}{[position[id(source)] for source in layer.inputs]}"
-            f"{sorted(layer.numbers.items())}"
-            f"{[(role, parameter.shape, parameter.requires_grad) for role, parameter in sorted(layer.parameters.items())]}"
-            for layer in self.layers
-        )
+
+        def of(layer):
+            sources = [position[id(source)] for source in layer.inputs]
+            parameters = [(role, p.shape, p.requires_grad) for role, p in sorted(layer.parameters.items())]
+            return f"{layer.kind.name} {layer.name}{sources}{sorted(layer.numbers.items())}{parameters}"
+
+        return ";".join(map(of, self.layers))

@@ -1,4 +1,5 @@
 /* Opens oneDNN, and runs its primitives on the threads of the team, each with a stream and a scratchpad of its own. */
+#define _GNU_SOURCE /* RTLD_DEEPBIND */
 #include "onednn.h"
 
 #include <dlfcn.h>
@@ -19,15 +20,17 @@ static pthread_mutex_t planning = PTHREAD_MUTEX_INITIALIZER;
 #define LOAD(type, name, arguments) \
   if (!(*(void **)(&dnnl.name) = dlsym(library, "dnnl_" #name))) return -2;
 
-/* Opens the library; 0, or -1 if it is not there, -2 if a symbol lacks, -3 if it is not a version 3, -4 if it has no CPU. */
-EXPORT int cellwright_onednn_open(const char *path) {
+/* Opens the library; 0, or -1 if it is not there, -2 if a symbol lacks, -3 if it is not a version 3, -4 if it has no CPU.
+ * own: it is a copy, which finds its own symbols before the framework's, and may use all instructions. */
+EXPORT int cellwright_onednn_open(const char *path, int own) {
   if (dnnl_engine) return 0;
-  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | (own ? RTLD_DEEPBIND : 0));
   if (!library) return -1;
   const int *(*version)(void) = 0;
   *(void **)(&version) = dlsym(library, "dnnl_version");
   if (!version || version()[0] != 3) return -3;
   EACH_DNNL(LOAD)
+  if (own) dnnl.set_max_cpu_isa(0);
   if (dnnl.primitive_attr_create(&dnnl_attributes)) return -4;
   dnnl.primitive_attr_set_scratchpad_mode(dnnl_attributes, SCRATCHPAD_USER);
   return dnnl.engine_create(&dnnl_engine, CPU, 0) ? -4 : 0;

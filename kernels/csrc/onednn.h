@@ -52,6 +52,7 @@ enum { ARG_SRC = 1, ARG_DST = 17, ARG_WEIGHTS = 33, ARG_BIAS = 41, ARG_SCRATCHPA
   X(int, primitive_attr_set_scratchpad_mode, (handle_t, int))                                                          \
   X(int, threadpool_interop_set_max_concurrency, (int))                                                                \
   X(int, threadpool_interop_get_max_concurrency, (int *))                                                              \
+  X(int, set_max_cpu_isa, (int))                                                                                       \
   X(int, get_effective_cpu_isa, (void))
 
 #define DNNL_MEMBER(type, name, arguments) type(*name) arguments;

@@ -3,10 +3,8 @@
 import ctypes
 import functools
 import os
-from pathlib import Path
 
-import mindspore
-
+from cellwright.kernels.csrc.onednn_library import program_library
 from cellwright.kernels.csrc.operations import BASES, CONVOLUTION, ERRORS, FIRST_JOB, JOBS, OPERATIONS, header
 from cellwright.kernels.csrc.shim import ShimMissing, shim
 
@@ -59,7 +57,7 @@ _i64 = ctypes.POINTER(ctypes.c_int64)
 _operations = ctypes.POINTER(Operation)
 # Result and arguments of each function.
 _FUNCTIONS = {
-    "onednn_open": (ctypes.c_int, [ctypes.c_char_p]),
+    "onednn_open": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_int]),
     "conv_create": (
         ctypes.c_void_p,
         [ctypes.c_int, ctypes.POINTER(Convolution), ctypes.c_int, ctypes.c_int, _i64],
@@ -99,8 +97,8 @@ def library():
     for name, (result, arguments) in _FUNCTIONS.items():
         function = getattr(lib, f"cellwright_{name}")
         function.restype, function.argtypes = result, arguments
-    path = Path(mindspore.__file__).parent / "lib" / "libdnnl.so.3"
-    code = lib.cellwright_onednn_open(os.fsencode(path))
+    path, own = program_library()
+    code = lib.cellwright_onednn_open(os.fsencode(path), int(own))
     if code:
         raise ShimMissing(f"{path} cannot be used (code {code}): stock operators are used")
     if not lib.cellwright_onednn_lanes():

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 _ISA_FOR_STOCK_KERNELS = "AVX2"
+_set_here = set()  # environment variables that were not the user's
 
 
 def quiet_environment(threads):
@@ -15,15 +16,35 @@ def quiet_environment(threads):
     os.environ.setdefault("GLOG_v", "3")  # errors only: its warnings speak to MindSpore's own developers
     # MindSpore hands oneDNN plain NCHW. For that its AVX-512 build has reference loops alone where its AVX2 build has
     # compiled ones: 1,090 ms against 77 ms for a Tiny-DarkNet step (batch 32, 32x32 pixels, one Zen 5 core).
-    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", _ISA_FOR_STOCK_KERNELS)
+    if "ONEDNN_MAX_CPU_ISA" not in os.environ:
+        os.environ["ONEDNN_MAX_CPU_ISA"] = _ISA_FOR_STOCK_KERNELS
+        _set_here.add("ONEDNN_MAX_CPU_ISA")
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, str(threads))
 
 
 def allow_all_instructions():
-    """Takes back the limit that `quiet_environment` set for the stock kernels; before the first oneDNN kernel runs."""
-    if os.environ.get("ONEDNN_MAX_CPU_ISA") == _ISA_FOR_STOCK_KERNELS:
+    """Takes back the limit that `quiet_environment` set for the stock kernels; before the first oneDNN kernel runs.
+
+    A limit that the user has set stays. `accelerate` limits the framework's kernels again if it leaves
+    convolutions to them.
+    """
+    if "ONEDNN_MAX_CPU_ISA" in _set_here:
+        _set_here.discard("ONEDNN_MAX_CPU_ISA")
         del os.environ["ONEDNN_MAX_CPU_ISA"]
+
+
+def instruction_set():
+    """Returns what programs and stock kernels depend on: the vector instructions of this machine, and the limit on
+    them.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), ())
+    except OSError:
+        flags = ()
+    wide = sorted(flag for flag in flags if flag.startswith(("avx", "amx", "fma", "sse4")))
+    return " ".join(wide), os.environ.get("ONEDNN_MAX_CPU_ISA", "")
 
 
 def start_mindspore(device_target, device_id, threads, seed):
@@ -47,12 +68,13 @@ def start_mindspore(device_target, device_id, threads, seed):
 def graph_cache_folder(rank, size, setup):
     """Returns where the compiled graphs of this job are kept: a folder of its own for all that they depend on.
 
-    MindSpore finds a graph by the order in which it was compiled, and a graph with kernels of ours names the shim's path and the
-    slots of its table. So the folder's name is a digest of the sources, of their place and of `setup`, which has a stable repr.
+    MindSpore finds a graph by the order in which it was compiled, and a graph with kernels of ours names the
+    shim's path and the slots of its table. So the folder's name is a digest of the sources, of their place and of
+    `setup`, which has a stable repr.
     """
     import mindspore as ms
 
-    digest = hashlib.sha256(repr((ms.__version__, setup)).encode())
+    digest = hashlib.sha256(repr((ms.__version__, instruction_set(), setup)).encode())
     root = Path(__file__).resolve().parents[2]
     for room in ("engine", "kernels", "nets"):
         for path in sorted((root / room).rglob("*")):
