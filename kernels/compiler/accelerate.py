@@ -5,10 +5,11 @@ import logging
 
 from mindspore import nn
 
-from cellwright.kernels.compiler import program_set
+from cellwright.kernels.compiler import explanation, program_set
 from cellwright.kernels.compiler.replacement import Replacement
 from cellwright.kernels.compiler.symbols import Untraceable
 from cellwright.kernels.csrc import program_abi as native
+from cellwright.kernels.csrc.onednn_library import limit_framework
 from cellwright.kernels.csrc.shim import ShimMissing
 
 logger = logging.getLogger("cellwright.kernels")
@@ -43,9 +44,57 @@ def accelerate(network, backward_parts=1):
     gradients can be summed over ranks while the others are computed; they give the same bits and take a memory of
     their own.
     """
-    if _ready():
-        _replace(network, "", backward_parts)
+    if not _ready():
+        return network
+    stock = []
+    for name, cell, replacement, reason in candidates(network, backward_parts):
+        if replacement is None:
+            stock.append(cell)
+            logger.debug("%s (%s) stays stock: %s", name, type(cell).__name__, reason)
+        elif not isinstance(cell, _Accelerated):
+            _replace(cell, replacement)
+    if accelerated(network) and any(isinstance(cell, nn.Conv2d) for cell in stock):
+        limit_framework()
     return network
+
+
+def candidates(network, backward_parts=1, name="", whole=True):
+    """Yields (name, cell, Replacement or None, why there is none) of the parts that are replaced, and of cells
+    that are not.
+
+    The largest cells that can be traced are replaced; of the others, those without cells inside are named.
+    """
+    if isinstance(network, _Accelerated):
+        yield name, network, network.__dict__["_replacement"], ""
+        return
+    replacement = Replacement(network, name, backward_parts, together=not whole)
+    try:
+        replacement.try_both_modes(network)
+    except Untraceable as reason:
+        inside = network.name_cells()
+        if not inside:
+            yield name, network, None, str(reason)
+        for own, cell in inside.items():
+            yield from candidates(cell, backward_parts, f"{name}.{own}" if name else own, whole=False)
+        return
+    yield name, network, replacement, ""
+
+
+def explain(network, shape):
+    """Returns which parts of a network run on programs for inputs (N, C, H, W), and why the others do not.
+
+    It can be printed as a table; see explanation.Explanation. The network stays as it is, accelerated or not.
+    """
+    if not _ready():
+        raise ShimMissing("this machine cannot run programs: see the warning above")
+    return explanation.explain(network, shape, list(candidates(network)))
+
+
+def _replace(cell, replacement):
+    kind = type(cell)
+    cell.__dict__["_replacement"] = replacement
+    fields = {"__module__": kind.__module__, "stock_class": kind}
+    cell.__class__ = type(kind.__name__, (_Accelerated, kind), fields)
 
 
 @functools.lru_cache(maxsize=1)
@@ -70,20 +119,3 @@ def restore(network):
         cell.__class__ = type(cell).stock_class
         del cell.__dict__["_replacement"]
     return network
-
-
-def _replace(cell, name, parts):
-    if isinstance(cell, _Accelerated):
-        return
-    replacement = Replacement(cell, name, parts, together=bool(name))
-    try:
-        replacement.try_both_modes(cell)
-    except Untraceable as reason:
-        logger.debug("%s is not replaced: %s", type(cell).__name__, reason)
-        for own, child in cell.name_cells().items():
-            _replace(child, f"{name}.{own}" if name else own, parts)
-        return
-    kind = type(cell)
-    cell.__dict__["_replacement"] = replacement
-    fields = {"__module__": kind.__module__, "stock_class": kind}
-    cell.__class__ = type(kind.__name__, (_Accelerated, kind), fields)

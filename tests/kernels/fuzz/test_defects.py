@@ -18,14 +18,6 @@ from cellwright.kernels.csrc import shim_available
 pytestmark = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 
 
-def known(number):
-    return pytest.mark.xfail(strict=True, reason=f"defect {number}: to be mended")
-
-
-def _marked(names, number, but):
-    return [name if name in but else pytest.param(name, marks=known(number)) for name in names]
-
-
 def conv3(source, channels, **settings):
     return step("conv", source, channels=channels, kernel=(3, 3), **settings)
 
@@ -72,12 +64,10 @@ CONCATENATED = {
 
 
 @pytest.mark.parametrize("name", FEW_CHANNELS)
-@known(1)
 def test_convolutions_of_few_channels(name):
     assert not check(FEW_CHANNELS[name]).wrong
 
 
-@pytest.mark.xfail(strict=False, reason="defect 2: now and then")
 def test_several_norms_on_one_tensor_do_not_race():
     """Their gradients' coefficients were stored by one job and added to by another, on other threads."""
     ends = [step("norm", 1), step("norm", 1), step("norm", 1), step("add", 2, 3), step("add", 5, 4)]
@@ -86,7 +76,6 @@ def test_several_norms_on_one_tensor_do_not_race():
     assert not any(check(Network((2, 16, 5, 5), (steps,), seed)).wrong for seed in range(12))
 
 
-@known(3)
 def test_what_is_asked_of_training_holds_in_both_modes():
     compared(lambda: Between(InTraining()))
 
@@ -95,7 +84,6 @@ def test_a_scale_in_training_alone():
     assert not check(DROPPED).wrong
 
 
-@known(4)
 def test_a_norm_set_to_evaluation_keeps_its_statistics():
     assert not check(FROZEN).wrong
 
@@ -113,7 +101,7 @@ def compared(make, size=9, tolerance=1e-4):
     assert distance < tolerance, where
 
 
-@pytest.mark.parametrize("name", _marked(OTHER_CELLS, 5, but=("count_include_pad",)))
+@pytest.mark.parametrize("name", OTHER_CELLS)
 def test_cells_of_known_names_that_do_something_else(name):
     compared(lambda: Between(OTHER_CELLS[name]()))
 
@@ -123,7 +111,6 @@ def output(cell, x):
     return cell(Tensor(x)).asnumpy()
 
 
-@known(6)
 def test_a_cell_replaced_later_takes_part():
     x = np.random.default_rng(3).normal(size=(3, 3, 9, 9)).astype(np.float32)
     fast = accelerate(nn.SequentialCell([conv(3, 16), nn.BatchNorm2d(16), nn.ReLU(), conv(16, 8)]))
@@ -140,13 +127,12 @@ def test_a_cell_replaced_later_takes_part():
     np.testing.assert_allclose(after[:, 0], after[:, 1], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", _marked(UNUSED, 7, but=("a cell that is not called", "an activation of no use")))
+@pytest.mark.parametrize("name", UNUSED)
 def test_layers_of_no_use(name):
     assert not check(UNUSED[name]).wrong
 
 
 @pytest.mark.parametrize("name", FLAT_SHAPES)
-@known(8)
 def test_shapes_behind_a_flat_mean(name):
     assert not check(FLAT_SHAPES[name]).wrong
 
@@ -163,7 +149,6 @@ def test_twins_with_the_way_back_in_several_nodes():
 
 
 @pytest.mark.parametrize("level", ["O2", "O3"])
-@known(10)
 def test_half_precision_after_accelerate(level):
     x = np.random.default_rng(3).normal(size=(3, 3, 9, 9)).astype(np.float32)
 
@@ -197,6 +182,5 @@ def test_memory_of_many_shapes_does_not_grow():
 
 
 @pytest.mark.parametrize("name", CONCATENATED)
-@known("a tensor concatenated with itself")
 def test_a_tensor_concatenated_with_itself(name):
     assert not check(CONCATENATED[name]).wrong

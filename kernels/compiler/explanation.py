@@ -1,0 +1,109 @@
+"""Which parts of a network programs run, which stay stock, and why."""
+
+import contextlib
+from typing import NamedTuple
+
+import mindspore
+import numpy as np
+from mindspore import nn
+
+from cellwright.kernels.compiler.replacement import cells_of
+from cellwright.kernels.compiler.symbols import Untraceable
+from cellwright.kernels.compiler.trace import stock_class
+
+
+class Part(NamedTuple):
+    """A part of a network: its name, the class of its cell, whether programs run it, why not, its share of the
+    FLOPs.
+    """
+
+    name: str
+    kind: str
+    replaced: bool
+    reason: str
+    share: float
+
+
+class Explanation(NamedTuple):
+    """parts: in the network's order. share: of the FLOPs of all convolutions and dense layers that run on programs."""
+
+    parts: tuple
+    share: float
+
+    def __str__(self):
+        rows = [("part", "cell", "runs as", "FLOPs", "why not a program")]
+        for part in self.parts:
+            runs, share = "program" if part.replaced else "stock", f"{100 * part.share:.1f} %"
+            rows.append((part.name or "(the network)", part.kind, runs, share, part.reason))
+        widths = [max(len(row[k]) for row in rows) for k in range(4)]
+        lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[4]]).rstrip() for row in rows]
+        return "\n".join([*lines, f"{100 * self.share:.1f} % of the FLOPs on programs"])
+
+
+def explain(network, shape, candidates):
+    """Returns an Explanation for inputs of a shape (N, C, H, W).
+
+    candidates: (name, cell, Replacement or None, reason) of the parts, as `accelerate` finds them.
+    """
+    flops = count_flops(network, shape)
+    total = sum(flops.values()) or 1.0
+    parts = []
+    for name, cell, replacement, reason in candidates:
+        if replacement is not None:
+            reason = _reason(cell, replacement, shape, whole=not name)
+        share = sum(flops.get(id(inner), 0.0) for inner in cells_of(cell)) / total
+        parts.append(Part(name, stock_class(cell).__name__, not reason, reason, share))
+    return Explanation(tuple(parts), sum(part.share for part in parts if part.replaced))
+
+
+def _reason(cell, replacement, shape, whole):
+    """Returns why a part that can be replaced is stock all the same, or does not take inputs of this shape; "" if
+    neither.
+    """
+    choice = replacement.choice(cell)
+    if not choice.runs:
+        return choice.reason
+    try:
+        if whole:
+            choice.programs.tensors(tuple(shape[1:]))
+    except Untraceable as reason:
+        return f"not for {tuple(shape)}: {reason}"
+    return ""
+
+
+def count_flops(network, shape):
+    """Returns {id of a cell: FLOPs for one image} of the Conv2d and Dense cells, by running stock operators on one
+    image.
+    """
+    found = {}
+    with _stock_calls(found):
+        modes = {cell: cell.training for cell in cells_of(network)}
+        try:
+            for cell in modes:
+                cell.__dict__["training"] = False
+            network(mindspore.Tensor(np.zeros((1, *shape[1:]), np.float32)))
+        finally:
+            for cell, mode in modes.items():
+                cell.__dict__["training"] = mode
+    return found
+
+
+@contextlib.contextmanager
+def _stock_calls(found):
+    """Cells that are called inside run their own `construct` at once; `found` is given the FLOPs of some."""
+
+    def call(cell, *inputs, **settings):
+        result = stock_class(cell).construct(cell, *inputs, **settings)
+        if isinstance(cell, nn.Conv2d):
+            pixels = result.shape[2] * result.shape[3]
+            found[id(cell)] = found.get(id(cell), 0.0) + 2.0 * cell.weight.size * pixels
+        elif isinstance(cell, nn.Dense):
+            found[id(cell)] = found.get(id(cell), 0.0) + 2.0 * cell.weight.size
+        return result
+
+    before = nn.Cell.__call__
+    nn.Cell.__call__ = call
+    try:
+        yield
+    finally:
+        nn.Cell.__call__ = before
