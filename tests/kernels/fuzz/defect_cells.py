@@ -70,7 +70,6 @@ OTHER_CELLS = {
     "BatchNorm2d": lambda: BatchNorm2d(16),
     "GlobalMean": GlobalMean,
     "divisor_override": lambda: nn.AvgPool2d(2, 2, divisor_override=3),
-    "ceil_mode": lambda: nn.AvgPool2d(2, 2, ceil_mode=True),
     "count_include_pad": lambda: nn.AvgPool2d(3, 2, "pad", 1, count_include_pad=False),
 }
 

@@ -53,7 +53,6 @@ def fuzz(first, last, threads, size, isa):
 
 @needs_shim
 @pytest.mark.parametrize("position", range(len(SETTINGS)))
-@pytest.mark.xfail(strict=True, reason="defects 1, 4, 7 and 8 of test_defects.py")
 def test_random_networks(position):
     count = 10
     failures, on_programs = fuzz(count * position, count * (position + 1), *SETTINGS[position])
