@@ -1,9 +1,9 @@
 """Which oneDNN programs use: MindSpore's own, or a copy of it that may use other instructions.
 
-A process sets oneDNN's instruction limit once for each loaded library. For plain NCHW its AVX-512 build has reference loops alone
-where its AVX2 build has compiled ones (ResNet-18, 96 pixels, batch 4: 7.3 s a step and 0.9 s), while programs are twice as fast
-with AVX-512. So programs have an instance of their own, and the framework's can be limited where convolutions stay with it. What
-the user has set in ONEDNN_MAX_CPU_ISA holds for both.
+A process sets oneDNN's instruction limit once for each loaded library. For plain NCHW its AVX-512 build has
+reference loops alone where its AVX2 build has compiled ones (ResNet-18, 96 pixels, batch 4: 7.3 s a step and 0.9
+s), while programs are twice as fast with AVX-512. So programs have an instance of their own, and the framework's
+can be limited where convolutions stay with it. What the user has set in ONEDNN_MAX_CPU_ISA holds for both.
 """
 
 import ctypes
@@ -43,7 +43,9 @@ def program_library():
 
 
 def limit_framework():
-    """Limits the framework's own convolutions to AVX2; returns False if the user has set a limit or it is too late for one."""
+    """Limits the framework's own convolutions to AVX2; returns False if the user has set a limit or it is too late
+    for one.
+    """
     if "ONEDNN_MAX_CPU_ISA" in os.environ:
         return False
     return ctypes.CDLL(str(framework_library())).dnnl_set_max_cpu_isa(_AVX2) == 0

@@ -16,8 +16,10 @@ class Activation(Kind):
         if isinstance(value, ResidualSum):
             return value.activated(tensors, slope)
         view = tensors.tensor(value)
-        if view.slope != 1.0:
-            view = tensors.copy(view)
+        # A norm that others read as well is one view of its own: it moves its statistics once.
+        shared = view.norm is not None and len(tensors.trace.readers(view.norm)) > 1
+        if view.slope != 1.0 or shared:
+            view = tensors.plain(view)
         return tensors.view(view.stored, view.norm, slope)
 
 

@@ -57,6 +57,9 @@ FLAT_SHAPES = {
     ),
     "concatenation of means": network(3, conv3(0, 16), FLAT, step("mean", 1, keep=False), step("concat", 2, 3)),
 }
+NORM_READ_TWICE = network(
+    16, conv3(0, 24), step("norm", 1, momentum=0.5), step("act", 2), step("add", 2, 3), conv3(4, 8)
+)
 CONCATENATED = {
     "twice the same": network(1, step("conv", 0, channels=8), step("concat", 1, 1)),
     "three times": network(16, conv3(0, 16), step("concat", 1, 1, 1), conv3(2, 16)),
@@ -180,3 +183,8 @@ def test_memory_of_many_shapes_does_not_grow():
 @pytest.mark.parametrize("name", CONCATENATED)
 def test_a_tensor_concatenated_with_itself(name):
     assert not check(CONCATENATED[name]).wrong
+
+
+def test_a_norm_that_is_read_with_and_without_an_activation():
+    """Its statistics were moved twice, and the gradients of its parameters were those of one reader."""
+    assert not check(NORM_READ_TWICE).wrong
