@@ -137,7 +137,8 @@ def start(own, command, arguments):
         sys.stderr.write(f"{shlex.join(words)}\n")
     ranks = Ranks(words, environment, command in SAVES, several, own.show_mpi)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, ranks.stop)
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish, and a shell's for what it runs beside itself
+            signal.signal(number, ranks.stop)
     code = ranks.wait()
     if ranks.asked and code not in (0, 1, STOPPED_EXIT_CODE):
         saved = (

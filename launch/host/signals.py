@@ -23,7 +23,8 @@ class StoppingOnSignals:
     def __enter__(self):
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
-        self._handlers = {number: signal.signal(number, _nothing) for number in _ASK}
+        asking = [number for number in _ASK if signal.getsignal(number) != signal.SIG_IGN]
+        self._handlers = {number: signal.signal(number, _nothing) for number in asking}
         self._descriptor = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         threading.Thread(target=self._listen, args=(self._reader,), name="signals", daemon=True).start()
         return self

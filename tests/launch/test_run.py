@@ -144,6 +144,20 @@ def test_a_bad_setting_is_told_once_with_its_own_code(tmp_path, cache):
     assert "unknown flag --lr_gama" in errors and "prterun" not in errors
 
 
+def test_what_nohup_ignores_stays_ignored(tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "from cellwright.launch import run\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "run.line_of = lambda *_: ['sleep', '1']\n"
+        "signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGHUP))\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.3)\n"
+        "sys.exit(run.main(['-n', '1']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == ""
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
