@@ -33,18 +33,37 @@ class Checkpoints:
     on, kept in each meta.json.
     """
 
-    def __init__(self, folder, *, recipe=None, prefix=None, keep=5, world=None, global_batch=None, data=None):
+    def __init__(
+        self,
+        folder,
+        *,
+        recipe: dict | None = None,
+        prefix: str | None = None,
+        keep: int = 5,
+        world=None,
+        global_batch: int | None = None,
+        data=None,
+    ):
         if keep < 1:
             raise ValueError(f"keep = {keep}: at least one checkpoint must stay")
         self.folder = Path(folder)
         self.recipe = json.loads(json.dumps(recipe or {}))
         self.prefix, self.keep, self.world, self.global_batch, self.data = prefix, keep, world, global_batch, data
-        self.rank, self.size = (world.rank, world.size) if world is not None else (0, 1)
+        self.rank: int = world.rank if world is not None else 0
+        self.size: int = world.size if world is not None else 1
         if self.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.folder)
 
-    def save(self, step, position, *, metric=None, evaluation=None, average_statistics=True):
+    def save(
+        self,
+        step,
+        position: Position,
+        *,
+        metric: float | None = None,
+        evaluation: dict | None = None,
+        average_statistics: bool = True,
+    ) -> Path:
         """Writes the state of a TrainOneStep and returns the folder's path. metric: higher is better, for `best`."""
         statistics = Statistics(step.statistics, self.world, average_statistics)
         rows = statistics.rows()
@@ -102,7 +121,7 @@ class Checkpoints:
             if path != best:
                 remove_folder(path)
 
-    def paths(self):
+    def paths(self) -> list[Path]:
         """Returns the folders of all whole checkpoints, oldest position first: by epoch, and by samples within one."""
         found = []
         for entry in self.folder.iterdir() if self.folder.exists() else ():
@@ -112,25 +131,25 @@ class Checkpoints:
                 found.append((int(match[1]), samples, entry))
         return [entry for _, _, entry in sorted(found)]
 
-    def latest(self):
+    def latest(self) -> Path | None:
         """Returns the newest checkpoint's folder, or None."""
         paths = self.paths()
         return paths[-1] if paths else None
 
-    def latest_whole(self):
+    def latest_whole(self) -> Path | None:
         """Returns the newest checkpoint's folder whose files are all undamaged, or None. Reads them. Collective."""
         path = None
         if self.rank == 0:
             path = next((path for path in reversed(self.paths()) if damaged_file(path) is None), None)
         return self._agreed(path)
 
-    def best(self):
+    def best(self) -> Path | None:
         """Returns the folder of the checkpoint with the highest metric (the later one of equals), or None."""
         scored = [(read_meta(path)["metric"], place, path) for place, path in enumerate(self.paths())]
         scored = [entry for entry in scored if entry[0] is not None]
         return max(scored)[2] if scored else None
 
-    def restore(self, step, path=None, *, ignore=()):
+    def restore(self, step, path=None, *, ignore: tuple = ()) -> Position | None:
         """Loads a checkpoint (default: the newest) into a TrainOneStep; returns its Position, or None if there is none.
 
         With another global batch the position in mid-epoch is that of the same samples, rounded down to a whole update:
@@ -162,7 +181,7 @@ class Checkpoints:
         step.state_was_set()
         return self.position(step, meta)
 
-    def position(self, step, meta):
+    def position(self, step, meta: dict) -> Position:
         """Returns the Position at which a step goes on from a checkpoint's meta.json, a dict; see `restore`."""
         before, now, batch = meta.get("global_batch"), self.global_batch, meta["batch"]
         if before and now and before != now:

@@ -29,29 +29,29 @@ class EvalResult:
     classes: int | None = None
 
     @property
-    def top1(self):
+    def top1(self) -> float:
         return self.top1_correct / self.total
 
     @property
-    def top5(self):
+    def top5(self) -> float:
         return self.top5_correct / self.total
 
-    def write(self, path):
+    def write(self, path) -> None:
         """Writes the four numbers to a JSON file, whole or not at all."""
         with whole_file(path) as file:
             json.dump(self.numbers(), file)
             file.write("\n")
 
     @property
-    def score(self):
+    def score(self) -> float:
         """What ranks checkpoints: top-1, higher is better."""
         return self.top1
 
-    def numbers(self):
+    def numbers(self) -> dict:
         """Returns the four numbers as a dict."""
         return {name: value for name, value in asdict(self).items() if name != "classes"}
 
-    def shares(self):
+    def shares(self) -> list:
         """Returns the lines "top-1 91.00% (91/100)" and, from six classes on, where it says something, that
         of top-5.
         """
@@ -62,11 +62,11 @@ class EvalResult:
             if name == "top-1" or self.classes is None or self.classes > 5
         ]
 
-    def line(self):
+    def line(self) -> str:
         """Returns the counts and the loss as one line."""
         return f"{'  '.join(self.shares())}  loss {self.loss:.4f}"
 
-    def zoo_lines(self):
+    def zoo_lines(self) -> list:
         """Returns the two lines that the zoo's evaluation scripts print."""
         return [
             f"after allreduce eval: {name}_correct={correct}, tot={self.total}, acc={100.0 * correct / self.total:.2f}%"
@@ -108,12 +108,12 @@ class Evaluator:
     of an int64 numpy array; None for one rank.
     """
 
-    def __init__(self, network, loss, *, normalise=None, world=None):
+    def __init__(self, network: nn.Cell, loss: nn.Cell, *, normalise=None, world=None):
         self.graph = PlacesAndLosses(network, loss, normalise)
         self.classes = getattr(loss, "num_classes", None)
         self.world = world
 
-    def __call__(self, batches):
+    def __call__(self, batches) -> EvalResult:
         counts = np.zeros(5, np.int64)  # top-1, top-5, samples, loss in units, losses that are not finite
         size = None
         with TrainingModes(self.graph):

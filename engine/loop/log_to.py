@@ -1,6 +1,7 @@
 """The course of a run for a tracker: one call of `log(dict)` for each step and each evaluation."""
 
 from cellwright.engine.loop.callback import Callback
+from cellwright.engine.loop.evaluate import EvalResult
 
 _OF_A_STEP = ("loss", "lr", "loss_scale", "step_ms", "wait_ms", "images_per_s")
 
@@ -9,7 +10,8 @@ class LogTo(Callback):
     """Callback of a Trainer that calls `log` with a flat dict of numbers: `Trainer(..., callbacks=[LogTo(wandb.log)])`.
 
     After each update {"step", "epoch", "train/loss", "train/lr", ...} (see engine.metrics), after each evaluation
-    {"step", "epoch", "eval/top1", "eval/top5", "eval/loss"}, shares from 0 to 1; with averaged weights
+    {"step", "epoch", "eval/top1", "eval/top5", "eval/loss"}, shares from 0 to 1 (or
+    the metrics of a MetricEvaluator); with averaged weights
     "eval_averaged/..." too. interval: steps between two calls. On rank 0 alone.
     """
 
@@ -35,4 +37,6 @@ class LogTo(Callback):
 
 
 def _numbers(name, result):
+    if not isinstance(result, EvalResult):
+        return {f"{name}/{metric}": value for metric, value in result.numbers().items()}
     return {f"{name}/top1": result.top1, f"{name}/top5": result.top5, f"{name}/loss": result.loss}

@@ -107,8 +107,8 @@ class MetricEvaluator:
             name: metric if isinstance(metric, Metric) else MeanMetric(metric, weights)
             for name, metric in metrics.items()
         }
-        self.best = best if best is not None else next(iter(metrics), None)
-        if self.best is None or self.best.removeprefix("-") not in metrics:
+        self.best: str = best if best is not None else next(iter(metrics), "")
+        if self.best.removeprefix("-") not in metrics:
             raise ValueError(f"best = {best!r}: must be one of {', '.join(metrics)}, or -NAME where less is better")
         self.world = world
 

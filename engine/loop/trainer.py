@@ -68,7 +68,8 @@ class Trainer:
         self._check(max_steps)
         self.average_statistics = average_statistics
         self.world, self.callbacks = world, tuple(callbacks)
-        self.rank, self.size = (world.rank, world.size) if world is not None else (0, 1)
+        self.rank: int = world.rank if world is not None else 0
+        self.size: int = world.size if world is not None else 1
         recipe = checkpoints.recipe if checkpoints is not None else {}
         self.trouble = Trouble(step, overflow_limit, folder, self.rank, self.size, recipe, settings)
         self.log = None

@@ -67,8 +67,9 @@ class Step:
     def phases(self):
         """Returns {phase: ns} whose sum is the step: what ran on the wall clock.
 
-        Where several nodes ran, the one begun first counts, and the allreduce only where nothing else ran: hidden behind
-        backward it costs nothing. gaps: inside the graph, between nodes. host: outside the graph, not waiting for data.
+        Where several nodes ran, the one begun first counts, and the allreduce only where nothing else ran: hidden
+        behind backward it costs nothing. gaps: inside the graph, between nodes. host: outside the graph, not waiting
+        for data.
         """
         found = dict.fromkeys(PHASES, 0)
         for begin, end in self.graphs:

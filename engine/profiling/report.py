@@ -61,8 +61,11 @@ def write_report(path, profile, lanes=(), title="Profile"):
         .replace("{{", "{\\u007b")
     )
     for mark, text in (
-        ("{{title}}", html.escape(title)), ("{{style}}", style), ("{{scripts}}", "\n".join(scripts)), ("{{data}}", data),
-    ):  # fmt: skip
+        ("{{title}}", html.escape(title)),
+        ("{{style}}", style),
+        ("{{scripts}}", "\n".join(scripts)),
+        ("{{data}}", data),
+    ):
         page = page.replace(mark, text)
     Path(path).write_text(page, encoding="utf-8")
     return Path(path)

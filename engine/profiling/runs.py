@@ -127,7 +127,8 @@ def measurements(runs, step, *, gather=None, host="", cores=(), **known):
         "steps": len(runs.plain.steps), "recompiled_s": compiled[0][0], "recompilations": compiled[0][1],
         "loader_ms": max((ms for ms in loader_ms if ms), default=None),
         "worker_ms": max((ms for ms in worker_ms if ms), default=None), "affinity": affinity if all(affinity) else (),
-        "buckets": len(reduce.bounds), "gradient_bytes": sum(4 * p.size for p in step.optimizer.params), "phases": phases[0],
+        "buckets": len(reduce.bounds), "gradient_bytes": sum(4 * p.size for p in step.optimizer.params),
+        "phases": phases[0],
     }  # fmt: skip
     return Measurements(as_is, cached, silent if None not in silent else (), **(facts | known))
 

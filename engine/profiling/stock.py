@@ -20,7 +20,8 @@ from cellwright.engine.profiling.record import Execution, Node
 _SHAPE = re.compile(r"input_\d+:\[([\d, ]*)\]")
 # Gradients whose cell MindSpore names by the first of several equal cells: they are told apart by their shapes.
 _GRADIENT_OF = {
-    "Conv2DBackpropInput": "Conv2D", "Conv2DBackpropFilter": "Conv2D", "BatchNormGrad": "BatchNorm", "MaxPoolGrad": "MaxPool",
+    "Conv2DBackpropInput": "Conv2D", "Conv2DBackpropFilter": "Conv2D", "BatchNormGrad": "BatchNorm",
+    "MaxPoolGrad": "MaxPool",
     "AvgPoolGrad": "AvgPool", "ReluGrad": "ReLU", "ReLUGrad": "ReLU",
 }  # fmt: skip
 _WEIGHT_KERNELS = ("Conv2DBackpropFilter", "BiasAddGrad", "BatchNormGrad")

@@ -71,8 +71,13 @@ def _rows(steps, keys, peaks):
         count, flops, moved = (statistics.median(cell[k] for cell in cells) for k in (1, 2, 3))
         milliseconds = statistics.median(times)
         row = dict(zip(keys, key)) | {
-            "ms": milliseconds, "spread_ms": spread(times), "count": count, "flops": flops, "bytes": moved, "steps_ms": times,
-        }  # fmt: skip
+            "ms": milliseconds,
+            "spread_ms": spread(times),
+            "count": count,
+            "flops": flops,
+            "bytes": moved,
+            "steps_ms": times,
+        }
         row["gflops"] = flops / milliseconds / 1e6 if milliseconds else 0.0
         row["gbytes"] = moved / milliseconds / 1e6 if milliseconds else 0.0
         row["of_peak"] = of_peak(flops, moved, milliseconds, peaks)
@@ -101,7 +106,8 @@ def text(profile, rows=15):
         lines.append(f"{row['phase']:<12} {row['ms']:>9.3f} {100 * row['share']:>5.1f}% {row['spread_ms']:>8.3f}")
     lines += [
         "",
-        f"{'kernel':<30} {'layer':<30} {'direction':<16} {'ms/step':>9} {'share':>6} {'GFLOP/s':>8} {'GB/s':>7} {'roof':>5}",
+        f"{'kernel':<30} {'layer':<30} {'direction':<16} {'ms/step':>9} {'share':>6} "
+        f"{'GFLOP/s':>8} {'GB/s':>7} {'roof':>5}",
     ]
     for row in profile["kernels"][:rows]:
         part = "" if row["of_peak"] is None else f"{100 * row['of_peak']:.0f}%"

@@ -11,7 +11,7 @@ _ORDER = ("host", "graph", "collectives", "nodes", "program thread", "loader wor
 
 def rank_spans(record):
     """Returns all Spans of a rank: steps, graphs, kernels, and what was noted on the host and in the loader."""
-    spans = [span for span in record.spans]
+    spans = list(record.spans)
     for number, step in enumerate(record.steps):
         spans.append(Span("steps", f"step {number}", step.begin, step.end, {"loss": step.loss}))
         for begin, end in step.graphs:

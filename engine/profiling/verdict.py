@@ -186,9 +186,12 @@ def _first(bound, m, total, whole, costs):
     if waiting < costs["data"] / 2:
         how = f"most of them because its workers take the graph's cores: only {waiting:.1f} are waiting"
     sentences = {
-        "data": f"The loader bounds the step: of {total:.1f} ms, {costs['data']:.1f} ({share:.0f} %) go when batches are cached, {how}.",
-        "allreduce": f"The allreduce bounds the step: of {total:.1f} ms, {costs['allreduce']:.1f} ({share:.0f} %) go without it.",
-        "straggler": f"One slow rank bounds the step: of {total:.1f} ms, the others wait {costs['straggler']:.1f} ({share:.0f} %).",
+        "data": f"The loader bounds the step: of {total:.1f} ms, {costs['data']:.1f} ({share:.0f} %) "
+        f"go when batches are cached, {how}.",
+        "allreduce": f"The allreduce bounds the step: of {total:.1f} ms, {costs['allreduce']:.1f} "
+        f"({share:.0f} %) go without it.",
+        "straggler": f"One slow rank bounds the step: of {total:.1f} ms, the others wait "
+        f"{costs['straggler']:.1f} ({share:.0f} %).",
         "compilation": f"Compiling bounds the run: {costs['compilation']:.0f} ms a step, {share:.0f} % of the time.",
         "cores": f"Too few cores bound the step of {total:.1f} ms: graph threads share them.",
     }

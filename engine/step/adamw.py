@@ -1,11 +1,13 @@
 """AdamW: Adam with weight decay apart from the gradient."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import mindspore as ms
 from mindspore import Parameter, Tensor, ops
 
 from cellwright.engine.step.optimizer import Optimizer
+from cellwright.engine.step.parameter_groups import ParameterGroup
 
 EPS_PLACES = ("outside", "inside")
 
@@ -27,16 +29,16 @@ class AdamW(Optimizer):
     def __init__(
         self,
         params,
-        beta1=0.9,
-        beta2=0.999,
-        eps=1e-8,
-        weight_decay=0.01,
-        decays=None,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float | Callable[[str], float] = 0.01,
+        decays: Callable[[str], bool] | None = None,
         *,
-        eps_place="outside",
+        eps_place: str = "outside",
         kernel=None,
-        groups=(),
-        lr=None,
+        groups: Sequence[ParameterGroup] = (),
+        lr: float | None = None,
     ):
         super().__init__(params, weight_decay, decays, groups, lr)
         for name, beta in (("beta1", beta1), ("beta2", beta2)):

@@ -1,5 +1,6 @@
 """Plans which gradients travel together in one allreduce: a pure function of their sizes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # One bucket of this size is large enough that latency is noise, and small enough that several overlap with backward.
@@ -10,15 +11,15 @@ DEFAULT_BUCKET_BYTES = 25 << 20
 class Bucket:
     """indices: positions of the tensors in the parameter list, in the order in which backward finishes them."""
 
-    indices: tuple
-    sizes: tuple
+    indices: tuple[int, ...]
+    sizes: tuple[int, ...]
 
     @property
-    def elements(self):
+    def elements(self) -> int:
         return sum(self.sizes)
 
 
-def plan_buckets(sizes, bucket_bytes=DEFAULT_BUCKET_BYTES, itemsize=4):
+def plan_buckets(sizes: Sequence[int], bucket_bytes: int = DEFAULT_BUCKET_BYTES, itemsize: int = 4) -> tuple:
     """Returns the buckets, a tuple of Bucket, that hold every tensor once, last tensor first.
 
     sizes: number of elements of each tensor in forward order; backward makes the last gradient first. A bucket is
@@ -26,7 +27,8 @@ def plan_buckets(sizes, bucket_bytes=DEFAULT_BUCKET_BYTES, itemsize=4):
     """
     if bucket_bytes < itemsize:
         raise ValueError(f"bucket_bytes = {bucket_bytes}: must be at least one element, {itemsize} bytes")
-    buckets, indices = [], []
+    buckets: list[Bucket] = []
+    indices: list[int] = []
 
     def close():
         if indices:
@@ -45,7 +47,9 @@ def plan_buckets(sizes, bucket_bytes=DEFAULT_BUCKET_BYTES, itemsize=4):
     return tuple(buckets)
 
 
-def explain_buckets(names, sizes, bucket_bytes=DEFAULT_BUCKET_BYTES, itemsize=4):
+def explain_buckets(
+    names: Sequence[str], sizes: Sequence[int], bucket_bytes: int = DEFAULT_BUCKET_BYTES, itemsize: int = 4
+) -> str:
     """Returns the bucket plan as lines of text: number, MB, tensors, first and last parameter name."""
     lines = []
     for number, bucket in enumerate(plan_buckets(sizes, bucket_bytes, itemsize)):

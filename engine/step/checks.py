@@ -11,6 +11,18 @@ from mindspore import Tensor, nn
 from cellwright.engine.step.nest import as_tensor, describe, map_leaves
 
 
+def check_form(network, loss, optimizer, forward, normalise, accumulate):
+    """Raises ValueError unless the arguments of a TrainOneStep make one of its two forms."""
+    if accumulate < 1:
+        raise ValueError(f"accumulate = {accumulate}: must be >= 1 micro-batch")
+    if optimizer is None:
+        raise ValueError("optimizer: there is none")
+    if forward is None and (network is None or loss is None):
+        raise ValueError("TrainOneStep takes a network and its loss, or forward=function")
+    if forward is not None and (loss is not None or normalise is not None):
+        raise ValueError("forward: loss and normalise belong into the function")
+
+
 def check_parameters(network, params):
     """Raises ValueError for a parameter of the optimizer that is none of the network's, or that is there twice."""
     own = {id(p) for p in network.get_parameters()}

@@ -1,10 +1,12 @@
 """LARS: momentum SGD whose step is scaled layer by layer, for large batches."""
 
+from collections.abc import Callable, Sequence
+
 import mindspore as ms
 from mindspore import ops
 
 from cellwright.engine.step.momentum import Momentum
-from cellwright.engine.step.parameter_groups import decayed_by_default
+from cellwright.engine.step.parameter_groups import ParameterGroup, decayed_by_default
 
 
 class LARS(Momentum):
@@ -19,14 +21,14 @@ class LARS(Momentum):
     def __init__(
         self,
         params,
-        momentum=0.9,
-        weight_decay=0.0,
-        decays=None,
-        nesterov=False,
-        trust=0.001,
-        eps=1e-9,
-        groups=(),
-        lr=None,
+        momentum: float = 0.9,
+        weight_decay: float | Callable[[str], float] = 0.0,
+        decays: Callable[[str], bool] | None = None,
+        nesterov: bool = False,
+        trust: float = 0.001,
+        eps: float = 1e-9,
+        groups: Sequence[ParameterGroup] = (),
+        lr: float | None = None,
     ):
         super().__init__(params, momentum, weight_decay, decays, nesterov, groups=groups, lr=lr)
         if not trust > 0.0:

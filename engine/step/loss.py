@@ -16,7 +16,7 @@ class SoftmaxCrossEntropy(nn.Cell):
     share s / K back, so targets sum to 1 - s/K: that is how GENet was trained. s = 0 is the plain, sparse loss.
     """
 
-    def __init__(self, num_classes, smooth=0.0, smooth_off="K-1"):
+    def __init__(self, num_classes: int, smooth: float = 0.0, smooth_off: str = "K-1"):
         super().__init__(auto_prefix=False)
         if num_classes < 2:
             raise ValueError(f"num_classes = {num_classes}: at least 2 classes are needed (SoftmaxCrossEntropy)")

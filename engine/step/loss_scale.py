@@ -44,17 +44,32 @@ class LossScale:
             raise ValueError(f"loss scale = {self.init}: must be within floor {self.floor} and ceiling {self.ceiling}")
 
     @classmethod
-    def none(cls, drop_overflow=False):
+    def of(cls, given) -> "LossScale":
+        """Returns the setting that is meant by a LossScale, a number or None."""
+        if given is None:
+            return cls.none()
+        return given if isinstance(given, cls) else cls.fixed(given)
+
+    @classmethod
+    def none(cls, drop_overflow: bool = False) -> "LossScale":
         """Returns the setting without a factor."""
         return cls(1.0, drop_overflow=drop_overflow)
 
     @classmethod
-    def fixed(cls, factor=1024.0, drop_overflow=True):
+    def fixed(cls, factor: float = 1024.0, drop_overflow: bool = True) -> "LossScale":
         """Returns the setting with one factor for all steps."""
         return cls(float(factor), drop_overflow=drop_overflow)
 
     @classmethod
-    def dynamic(cls, init=65536.0, window=2000, growth=2.0, backoff=0.5, floor=1.0, ceiling=2.0**24):
+    def dynamic(
+        cls,
+        init: float = 65536.0,
+        window: int = 2000,
+        growth: float = 2.0,
+        backoff: float = 0.5,
+        floor: float = 1.0,
+        ceiling: float = 2.0**24,
+    ) -> "LossScale":
         """Returns the setting that grows until it overflows and then backs off (Micikevicius et al. 2018)."""
         return cls(float(init), True, True, growth, backoff, window, floor, ceiling)
 

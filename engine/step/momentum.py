@@ -1,9 +1,12 @@
 """Momentum SGD, with the learning rate as an input of the graph and weight decay by parameter name."""
 
+from collections.abc import Callable, Sequence
+
 import mindspore as ms
 from mindspore import Tensor, ops
 
 from cellwright.engine.step.optimizer import Optimizer
+from cellwright.engine.step.parameter_groups import ParameterGroup
 
 
 class Momentum(Optimizer):
@@ -22,13 +25,13 @@ class Momentum(Optimizer):
     def __init__(
         self,
         params,
-        momentum=0.9,
-        weight_decay=0.0,
-        decays=None,
-        nesterov=False,
+        momentum: float = 0.9,
+        weight_decay: float | Callable[[str], float] = 0.0,
+        decays: Callable[[str], bool] | None = None,
+        nesterov: bool = False,
         kernel=None,
-        groups=(),
-        lr=None,
+        groups: Sequence[ParameterGroup] = (),
+        lr: float | None = None,
     ):
         super().__init__(params, weight_decay, decays, groups, lr)
         if not 0.0 <= momentum < 1.0:

@@ -63,7 +63,7 @@ class SyncBatchNorm(nn.Cell):
         return self.momentum * old + (1.0 - self.momentum) * new
 
 
-def synchronise_batch_norm(network, allreduce):
+def synchronise_batch_norm(network: nn.Cell, allreduce) -> nn.Cell:
     """Replaces every nn.BatchNorm2d within a network by one over all ranks, in place, and returns the network.
 
     Only for networks whose BatchNorms lie on one path (DenseNet121, Tiny-DarkNet, VGG16): on parallel branches, as in

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import math
 import time
 
 import mindspore as ms
@@ -11,18 +10,26 @@ from mindspore import Tensor, nn
 
 from cellwright.engine.step.begin import Begin
 from cellwright.engine.step.bucket import DEFAULT_BUCKET_BYTES
-from cellwright.engine.step.checks import check_labels, check_lr, check_parameters, in_one_line, unread_parameters
+from cellwright.engine.step.checks import (
+    check_form,
+    check_labels,
+    check_lr,
+    check_parameters,
+    in_one_line,
+    unread_parameters,
+)
 from cellwright.engine.step.dropout import make_dropout_resumable
 from cellwright.engine.step.ema import MovingAverage
 from cellwright.engine.step.forward import FunctionForward, ImageForward, network_of
-from cellwright.engine.step.gradients import Accumulator, GradientGraph, Gradients
+from cellwright.engine.step.gradients import Accumulator, Gradients
 from cellwright.engine.step.graphs import Flush, WholeStep
+from cellwright.engine.step.inspection import Inspection, norms_by_layer
 from cellwright.engine.step.loss_scale import LossScale
 from cellwright.engine.step.nest import as_input, as_tensor, describe, map_leaves
 from cellwright.engine.step.precision import apply_precision
 from cellwright.engine.step.report import Compilation, StepReport, difference
 from cellwright.engine.step.shares import Shares
-from cellwright.engine.step.statistics import Statistics, statistics_of
+from cellwright.engine.step.statistics import statistics_of
 from cellwright.engine.step.stock_optimizer import as_optimizer
 from cellwright.engine.step.training_modes import TrainingModes
 from cellwright.engine.step.update import Update
@@ -81,47 +88,34 @@ class TrainOneStep:
         finite_kernel=None,
         reduce_after_backward: bool = False,
     ):
-        if loss_scale is None:
-            loss_scale = LossScale.none()
-        elif not isinstance(loss_scale, LossScale):
-            loss_scale = LossScale.fixed(loss_scale)
-        if accumulate < 1:
-            raise ValueError(f"accumulate = {accumulate}: must be >= 1 micro-batch")
-        if optimizer is None:
-            raise ValueError("optimizer: there is none")
+        scale = LossScale.of(loss_scale)
+        check_form(network, loss, optimizer, forward, normalise, accumulate)
         self.optimizer = as_optimizer(optimizer)
-        if forward is None and (network is None or loss is None):
-            raise ValueError("TrainOneStep takes a network and its loss, or forward=function")
-        if forward is not None and (loss is not None or normalise is not None):
-            raise ValueError("forward: loss and normalise belong into the function")
         network = network if network is not None else network_of(forward, self.optimizer.params)
         check_parameters(network, self.optimizer.params)
         self.dropouts = make_dropout_resumable(network)
         self.network = apply_precision(network, amp_level, float32_cells, float16_cells)
         self.statistics = statistics_of(network)
-        self.loss = loss
+        self.loss, self.normalise, self.amp_level = loss, normalise, amp_level
+        self.accumulate, self.seed = accumulate, seed
         self.settings = {
             "form": "forward" if forward is not None else "images",
             "amp_level": amp_level,
-            "loss_scale": dataclasses.asdict(loss_scale),
+            "loss_scale": dataclasses.asdict(scale),
             "accumulate": accumulate,
             "clip_norm": clip_norm,
             "ema": ema,
             "seed": seed,
             "normalise": normalise,
-            "bucket_bytes": bucket_bytes,
-            "reduce_after_backward": reduce_after_backward,
             "optimizer": self.optimizer.settings,
         }
         self._shares = Shares(allreduce, count, by_weights=forward is None)
-        self.normalise, self.amp_level, self.accumulate, self.seed = normalise, amp_level, accumulate, seed
         self.forward = FunctionForward(forward) if forward else ImageForward(self.network, loss, normalise)
         self.ema = MovingAverage(self.optimizer.params, ema) if ema is not None else None
-        self.gradients = Gradients(self.forward, self.optimizer.params)
-        self.begin = Begin(self.statistics, self.dropouts, seed, keeps=loss_scale.drop_overflow)
+        self.begin = Begin(self.statistics, self.dropouts, seed, keeps=scale.drop_overflow)
         self.update = Update(
             self.optimizer,
-            loss_scale,
+            scale,
             begin=self.begin,
             allreduce=allreduce,
             bucket_bytes=bucket_bytes,
@@ -130,23 +124,27 @@ class TrainOneStep:
             finite_kernel=finite_kernel,
             after_backward=reduce_after_backward,
         )
-        if accumulate == 1:
-            self.graph = WholeStep(self.gradients, self.update, self.begin)
+        self._build_graphs()
+
+    def _build_graphs(self):
+        gradients = Gradients(self.forward, self.optimizer.params)
+        if self.accumulate == 1:
+            self.graph = WholeStep(gradients, self.update, self.begin)
         else:
-            self.graph = Accumulator(self.gradients, self.begin, self.update.scale, self.optimizer.params)
+            self.graph = Accumulator(gradients, self.begin, self.update.scale, self.optimizer.params)
             self.flush = Flush(self.graph, self.update, self.begin)
         if not self.network.training:  # as a cell is when it was just made: else some layers may be frozen on purpose
             self.graph.set_train(True)
             self.network.set_train(True)
+        self._modes, self._known_modes = TrainingModes(self.graph, self.network), {}
         self.pending = 0  # micro-batches added since the last update
-        self.compilations = []
         self.aux = ()
+        self.compilations: list = []
         self._told = 0
         self._signature = None
-        self._signatures = set()
-        self._ones = {}
+        self._signatures: set = set()
+        self._ones: dict = {}
         self._inspection = None
-        self._modes, self._known_modes = TrainingModes(self.graph, self.network), {}
 
     def __call__(self, *batch, lr: float | None = None, vote: float = 0.0, count: float | None = None, weights=None):
         """Trains by one batch and returns a StepReport; with accumulation, None until the update's last micro-batch.
@@ -186,23 +184,12 @@ class TrainOneStep:
 
     def _gradients(self, batch):
         if self._inspection is None:
-            self._inspection = GradientGraph(self.forward, self.optimizer.params)
-        statistics = Statistics(self.statistics)
-        kept = statistics.flat()
-        try:
-            with in_one_line(batch, self.forward.names):
-                _, gradients = self._inspection(as_input(batch), _scalar(1.0))
-        finally:
-            statistics.load(kept)
-        return {p.name: g.asnumpy() for p, g in zip(self.optimizer.params, gradients)}
+            self._inspection = Inspection(self.forward, self.optimizer.params, self.statistics)
+        return self._inspection(batch)
 
     def gradient_norms(self, *batch, weights=None) -> dict:
         """Returns {layer name: Euclidean norm of its parameters' gradients} of one batch, see `gradients_of`."""
-        squares: dict = {}
-        for name, gradient in self.gradients_of(*batch, weights=weights).items():
-            layer = name.rpartition(".")[0] or name
-            squares[layer] = squares.get(layer, 0.0) + float(np.square(gradient, dtype=np.float64).sum())
-        return {layer: math.sqrt(square) for layer, square in squares.items()}
+        return norms_by_layer(self.gradients_of(*batch, weights=weights))
 
     def completed(self, batch, weights=None) -> tuple:
         """Returns a batch as forward takes it: images with weights, and labels as int32 unless they are floats.

@@ -8,6 +8,7 @@ from cellwright.engine.step.clip import clip_factor, global_norm
 from cellwright.engine.step.finite import all_finite
 from cellwright.engine.step.loss_scale import LossScale, Scale
 from cellwright.engine.step.reduce import Reduce
+from cellwright.engine.step.stock_optimizer import as_optimizer
 
 
 class Update(nn.Cell):
@@ -18,7 +19,7 @@ class Update(nn.Cell):
     float32 (5,): loss, finite, scale used, gradient norm before clipping (-1 unless clipped), sum of votes.
 
     If the settings drop overflows, a step that is not finite moves nothing but the scale. The check is made on the sums
-    over ranks: all ranks decide alike. optimizer: one of ours, or what `as_optimizer` makes of MindSpore's. begin: a
+    over ranks: all ranks decide alike. optimizer: one of ours or of MindSpore's. begin: a
     Begin, which takes the network's statistics back when a step is dropped. average: a MovingAverage. finite_kernel: a
     cell, tuple of float32 tensors -> bool scalar, in place of the stock operators. The rest is as in TrainOneStep.
     """
@@ -26,25 +27,25 @@ class Update(nn.Cell):
     def __init__(
         self,
         optimizer,
-        loss_scale=None,
+        loss_scale: LossScale | float | None = None,
         *,
         begin=None,
         allreduce=None,
-        bucket_bytes=DEFAULT_BUCKET_BYTES,
-        clip_norm=None,
+        bucket_bytes: int = DEFAULT_BUCKET_BYTES,
+        clip_norm: float | None = None,
         average=None,
         finite_kernel=None,
-        after_backward=False,
+        after_backward: bool = False,
     ):
         super().__init__(auto_prefix=False)
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm = {clip_norm}: must be > 0")
-        settings = loss_scale if loss_scale is not None else LossScale.none()
-        self.optimizer, self.begin, self.average = optimizer, begin, average
+        settings = LossScale.of(loss_scale)
+        self.optimizer, self.begin, self.average = as_optimizer(optimizer), begin, average
         self.scale = Scale(settings)
         self.drop = settings.drop_overflow
         self.clip_norm = clip_norm
-        self.reduce = Reduce(optimizer.params, allreduce, bucket_bytes, after_backward)
+        self.reduce = Reduce(self.optimizer.params, allreduce, bucket_bytes, after_backward)
         self.ranks = allreduce.size if allreduce is not None else 1
         self.finite_kernel = finite_kernel
 
