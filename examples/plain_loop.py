@@ -29,9 +29,7 @@ network = Network()
 accelerate(network)  # +
 network.set_train()
 loss_function = nn.CrossEntropyLoss()
-optimizer = Momentum(
-    network.trainable_params(), lr=0.05
-)  # - optimizer = nn.Momentum(network.trainable_params(), 0.05, 0.9)
+optimizer = Momentum(network.trainable_params(), lr=0.05)  # - nn.Momentum(network.trainable_params(), 0.05, 0.9)
 
 
 def forward(images, labels):

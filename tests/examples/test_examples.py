@@ -62,7 +62,7 @@ def test_an_example_is_short_and_is_listed(name):
 
 
 def test_four_lines_make_the_plain_loop_ours(project):
-    """The stock loop is the example without its lines marked "+", and with those marked "-" as they stand beside it."""
+    """The stock loop is the example without its lines marked "+", and with what stands behind a "-" on the right."""
     stock, changed = [], 0
     for line in (project / "plain_loop.py").read_text().splitlines():
         code, _, old = line.partition("  # - ")
@@ -70,7 +70,7 @@ def test_four_lines_make_the_plain_loop_ours(project):
             changed += 1
         elif old:
             changed += 1
-            stock.append(code[: len(code) - len(code.lstrip())] + old)
+            stock.append(f"{code.partition(' = ')[0]} = {old}")
         else:
             stock.append(line)
     assert changed == 4
