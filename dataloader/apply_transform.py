@@ -22,7 +22,8 @@ class ApplyTransform:
         self.normalise = None if normalise is None else scale_and_shift(*normalise)
         self.side = transform.image_size
         self.canvas = np.zeros((self.side, self.side, 3), np.uint8)
-        self.row = np.zeros(1 << 12, np.int32)
+        self.row = np.zeros(1 << 12, np.float32)
+        self.starts = np.zeros((2, self.side), np.int64)
         self.line = np.zeros(self.side, np.float32)
         if transform.train:
             self.widths, self.order, self.factor = (
@@ -136,18 +137,9 @@ class ApplyTransform:
 
     def _resample(self, image, top, left, scale_y, scale_x, bounds, target):
         antialias = self.transform.antialias
-        if self.row.size < 3 * image.shape[1] + 3:
-            self.row = np.zeros(3 * image.shape[1] + 3, np.int32)
-        work = np.empty((2, self.side, 2 + taps_needed(max(scale_y, scale_x), antialias)), np.int32)
-        resample(
-            image,
-            float(top),
-            float(left),
-            float(scale_y),
-            float(scale_x),
-            bounds,
-            antialias,
-            target,
-            self.row,
-            work,
-        )
+        if self.row.size < 3 * image.shape[1] + 1:
+            self.row = np.zeros(3 * image.shape[1] + 1, np.float32)
+        down = np.empty((self.side, taps_needed(scale_y, antialias, bounds[1] - bounds[0] + 1)), np.float32)
+        across = np.empty((self.side, taps_needed(scale_x, antialias, bounds[3] - bounds[2] + 1)), np.float32)
+        where = float(top), float(left), float(scale_y), float(scale_x), bounds
+        resample(image, *where, antialias, target, self.row, self.starts, down, across)

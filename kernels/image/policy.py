@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from cellwright.kernels.image.geometry import affine, rotate
+from cellwright.kernels.image.geometry import affine, rotate, shift_rows
 from cellwright.kernels.image.jitter import mean_gray, saturate, scale_shift
 from cellwright.kernels.image.philox import below, philox4
 from cellwright.kernels.image.tone import auto_contrast, equalize, posterize, sharpen, solarize
@@ -58,16 +58,16 @@ def trivial_strength(operation, level):
 @numba.njit(cache=True, nogil=True)
 def _move(image, operation, strength, spare):
     if operation == SHEAR_X:
-        affine(image, 1.0, strength, 0.0, 0.0, 1.0, 0.0, spare)
+        shift_rows(image, strength, 0.0, spare)
     elif operation == SHEAR_Y:
         affine(image, 1.0, 0.0, 0.0, strength, 1.0, 0.0, spare)
     elif operation == TRANSLATE_X:
-        affine(image, 1.0, 0.0, -strength, 0.0, 1.0, 0.0, spare)
+        shift_rows(image, 0.0, -strength, spare)
     elif operation == TRANSLATE_Y:
         affine(image, 1.0, 0.0, 0.0, 0.0, 1.0, -strength, spare)
     else:
         rotate(image, strength, spare)
-    image[:] = spare
+    image.reshape(-1)[:] = spare.reshape(-1)
 
 
 @numba.njit(cache=True, nogil=True)

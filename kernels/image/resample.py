@@ -2,22 +2,22 @@
 
 import numba
 import numpy as np
-
-WEIGHT_BITS = 11
-"""As in OpenCV: two passes of 11 bits each leave a product of 255 * 2**22, which int32 holds."""
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def taps(size, origin, scale, first, last, antialias, start, count, weight):
-    """Fills `start`, `count` (size,) and `weight` (size, n) int32: which source pixels make up each target
-    pixel, and how much of each.
+def taps(size, origin, scale, first, last, antialias, start, weight):
+    """Fills `start` (size,) int64 and `weight` (size, n) float32: which source pixels make up each target pixel, and
+    how much of each.
 
     Target pixel i looks at source coordinate (i + 0.5) * scale - 0.5 + origin within [first, last]; the
-    weights are those of a triangle of half width 1, or of `scale` where that is more and antialias is set,
-    and sum to 2**11.
+    weights are those of a triangle of half width 1, or of `scale` where that is more and antialias is set, and sum
+    to 1. All n pixels from `start` on may be read.
     """
-    one = 1 << WEIGHT_BITS
     reach = scale if antialias and scale > 1.0 else 1.0
+    count = weight.shape[1]
     for i in range(size):
         centre = (i + 0.5) * scale - 0.5 + origin
         low = int(np.floor(centre - reach)) + 1
@@ -30,91 +30,89 @@ def taps(size, origin, scale, first, last, antialias, start, count, weight):
         total = 0.0
         for k in range(low, high + 1):
             total += max(0.0, 1.0 - abs(k - centre) / reach)
-        start[i], count[i] = low, high - low + 1
-        left, widest, most = one, 0, -1
+        start[i] = max(min(low, last + 1 - count), first)
+        weight[i] = 0.0
         for k in range(low, high + 1):
             share = 1.0 if total == 0.0 else max(0.0, 1.0 - abs(k - centre) / reach) / total
-            w = int(share * one + 0.5)
-            weight[i, k - low] = w
-            left -= w
-            if w > most:
-                most, widest = w, k - low
-        weight[i, widest] += left
+            weight[i, k - start[i]] = share
 
 
-def taps_needed(scale, antialias):
-    """Upper bound of `count` in `taps`."""
-    return 2 * int(np.ceil(scale)) + 1 if antialias and scale > 1 else 2
+def taps_needed(scale, antialias, pixels):
+    """How many source pixels make up a target pixel at most, of `pixels` that there are."""
+    return min(pixels, 2 * int(np.ceil(scale)) + 1 if antialias and scale > 1 else 2)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def resample(source, top, left, scale_y, scale_x, box, antialias, out, row, work):
+def resample(source, top, left, scale_y, scale_x, box, antialias, out, row, starts, down, across):
     """Writes to `out` (h, w, 3) uint8 the part of `source` (H, W, 3) uint8 that begins at (top, left), in
     source pixels and not necessarily whole ones, with `scale_y` and `scale_x` source pixels a target pixel.
 
     box: (first row, last row, first column, last column) that may be read; beyond them the border pixel
-    counts. row: int32 of at least 3 * W + 3. work: int32 (2, max(h, w), 2 + taps).
+    counts. row: float32 of at least 3 * W + 1. starts: int64 (2, max(h, w)). down (h, n), across (w, m): float32, of
+    `taps_needed`. In float32, so that every machine gives the same bits.
     """
     height, width = out.shape[0], out.shape[1]
-    n = work.shape[2] - 2
-    taps(height, top, scale_y, box[0], box[1], antialias, work[0, :, n], work[0, :, n + 1], work[0])
-    taps(width, left, scale_x, box[2], box[3], antialias, work[1, :, n], work[1, :, n + 1], work[1])
+    taps(height, top, scale_y, box[0], box[1], antialias, starts[0], down)
+    taps(width, left, scale_x, box[2], box[3], antialias, starts[1], across)
     base, span = 3 * box[2], 3 * (box[3] - box[2] + 1)
     flat = source.reshape(source.shape[0], -1)
-    two = n == 2
-    if two:  # a second tap for every pixel, of weight 0 where there is one only; the columns in units of the row buffer
-        row[span : span + 3] = 0
-        for j in range(width):
-            work[1, j, 1] = work[1, j, 1] if work[1, j, n + 1] == 2 else 0
-            work[1, j, n] = 3 * (work[1, j, n] - box[2])
+    starts[1, :width] -= box[2]
     for i in range(height):
-        _blend_rows(flat, work[0, i, n], work[0, i, n + 1], work[0, i], base, span, row)
-        if two:
-            _blend_pairs(row, work[1], out[i])
-        else:
-            _blend_columns(row, work[1], box[2], out[i])
+        _blend_rows(flat, starts[0, i], down[i], base, row[:span])
+        _blend_columns(row, starts[1], across, across.shape[1], out[i], width)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _blend_rows(flat, first, count, weight, base, span, row):
-    line, w = flat[first], weight[0]
-    if count == 2:
-        other, v = flat[first + 1], weight[1]
-        for k in range(span):
-            row[k] = np.int32(line[base + k]) * w + np.int32(other[base + k]) * v
+def _blend_rows(flat, first, weight, base, row):
+    line = flat[first, base : base + row.size]
+    w = weight[0]
+    if weight.size == 1:
+        for k in range(row.size):
+            row[k] = np.float32(line[k]) * w
         return
-    for k in range(span):
-        row[k] = np.int32(line[base + k]) * w
-    for t in range(1, count):
-        line, w = flat[first + t], weight[t]
-        for k in range(span):
-            row[k] += np.int32(line[base + k]) * w
+    other, v = flat[first + 1, base : base + row.size], weight[1]
+    for k in range(row.size):
+        row[k] = np.float32(line[k]) * w + np.float32(other[k]) * v
+    for t in range(2, weight.size):
+        line, w = flat[first + t, base : base + row.size], weight[t]
+        if w != 0:
+            for k in range(row.size):
+                row[k] += np.float32(line[k]) * w
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _blend_pairs(row, work, target):
-    half = np.int32(1 << (2 * WEIGHT_BITS - 1))
-    width = target.shape[0]
-    for j in range(width):
-        k, w, v = np.uint32(work[j, 2]), work[j, 0], work[j, 1]
-        target[j, 0] = np.uint8((row[k] * w + row[k + np.uint32(3)] * v + half) >> 22)
-        target[j, 1] = np.uint8((row[k + np.uint32(1)] * w + row[k + np.uint32(4)] * v + half) >> 22)
-        target[j, 2] = np.uint8((row[k + np.uint32(2)] * w + row[k + np.uint32(5)] * v + half) >> 22)
+@intrinsic
+def _blend_columns(typing_context, row, starts, weights, count, out, width):
+    """Writes `width` RGB pixels to uint8 `out`, each the sum of `count` pixels of float32 `row` from starts[j] on,
+    times `weights` [j], rounded. A pixel is a vector of four, whose last is nobody's.
+    """
 
+    def generate(context, b, signature, arguments):
+        whole, real = ir.IntType(64), ir.FloatType()
+        four, bytes_ = ir.VectorType(real, 4), ir.IntType(8)
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _blend_columns(row, work, left, target):
-    half = np.int32(1 << (2 * WEIGHT_BITS - 1))
-    width, n = target.shape[0], work.shape[1] - 2
-    for j in range(width):
-        k = 3 * (work[j, n] - left)
-        red, green, blue = half, half, half
-        for t in range(work[j, n + 1]):
-            w = work[j, t]
-            red += row[k] * w
-            green += row[k + 1] * w
-            blue += row[k + 2] * w
-            k += 3
-        target[j, 0] = np.uint8(red >> 22)
-        target[j, 1] = np.uint8(green >> 22)
-        target[j, 2] = np.uint8(blue >> 22)
+        def data(k):
+            return context.make_array(signature.args[k])(context, b, arguments[k]).data
+
+        line, begins, shares, target = (data(k) for k in (0, 1, 2, 4))
+        count, width = arguments[3], arguments[5]
+        total = cgutils.alloca_once(b, four)
+        with cgutils.for_range(b, width) as pixels:
+            j = pixels.index
+            b.store(ir.Constant(four, [0.5] * 4), total)
+            begin = b.mul(b.load(b.gep(begins, [j])), whole(3))
+            with cgutils.for_range(b, count) as taps_of_it:
+                t = taps_of_it.index
+                share = b.load(b.gep(shares, [b.add(b.mul(j, count), t)]))
+                one = b.insert_element(ir.Constant(four, ir.Undefined), share, ir.IntType(32)(0))
+                zeros = ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4)
+                spread = b.shuffle_vector(one, ir.Constant(four, ir.Undefined), zeros)
+                at = b.gep(line, [b.add(begin, b.mul(t, whole(3)))])
+                pixel = b.load(b.bitcast(at, four.as_pointer()), align=4)
+                b.store(b.fadd(b.load(total), b.fmul(pixel, spread)), total)
+            value = b.fptosi(b.load(total), ir.VectorType(ir.IntType(32), 4))
+            for c in range(3):
+                at = b.gep(target, [b.add(b.mul(j, whole(3)), whole(c))])
+                b.store(b.trunc(b.extract_element(value, ir.IntType(32)(c)), bytes_), at)
+        return whole(0)
+
+    return types.int64(row, starts, weights, types.int64, out, types.int64), generate
