@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 from cellwright.launch.data import eval_loader, open_sources, train_loader
+from cellwright.launch.data_record import split_record
+from cellwright.launch.host.agreement import agree, code
+from cellwright.launch.settings.run_settings import to_file
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,11 @@ def build_training(job, resolved, program, **loader_options):
     program: the command, which has compiled graphs of its own. ValueError for what cannot work.
     """
     world, settings = job.world, resolved.run
+    agree(world, **to_file(resolved), code=code())
     job.start_device(settings)
     training, held_back = open_sources(settings)
+    if world.size > 1:
+        agree(world, data={"classes": list(training.classes), **split_record(training)})
     resolved = for_training_images(resolved, training)
     settings, recipe, step_settings = resolved.run, resolved.recipe, resolved.step
     job.use_compile_cache(settings, program, recipe, step_settings)

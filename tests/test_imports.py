@@ -71,7 +71,7 @@ def files():
                 yield path
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", list(files()), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_imports_only_what_its_arrows_allow(path):
     parts = path.relative_to(ROOT).parts
     room, floor = parts[0], floor_of(parts[:-1]) or parts[0]

@@ -92,8 +92,9 @@ class Reduce(nn.Cell):
         gradients = ()
         for number in range(len(self.bounds)):
             first, end = self.bounds[number]
-            cut = ops.partial(_cut, sums[number])
-            gradients = gradients + self.map(cut, self.starts[number], self.reversed_params[first:end])
+            # Not a partial of the sums: MindSpore takes two of one shape for the same, and both get the first sums.
+            flat = (sums[number],) * (end - first)
+            gradients = gradients + self.map(_cut, flat, self.starts[number], self.reversed_params[first:end])
         last = sums[-1]
         numbers = ()
         for number in range(self.riders):
