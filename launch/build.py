@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cellwright.launch.data import eval_loader, open_sources, train_loader
 from cellwright.launch.data_record import split_record
 from cellwright.launch.host.agreement import agree, code
-from cellwright.launch.settings.run_settings import to_file
+from cellwright.launch.settings.resolve import to_file
 
 
 @dataclass(frozen=True)
