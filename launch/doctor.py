@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cellwright.dataloader.workers.ring_buffer import available_memory
 from cellwright.launch.dry_run import ring_bytes
 from cellwright.launch.host.collectives import BACKENDS
 from cellwright.launch.host.cores import explain_cores, this_host
@@ -79,7 +80,7 @@ def check_memory(world, batch_size=256, image_size=224, workers=None):
     ring_mb = ring_bytes(batch_size, image_size, workers) * world.local_size >> 20
     what = f"the loader's rings take {ring_mb} MB on this host (--batch_size {batch_size}, {workers} workers a rank)"
     try:
-        free = _available_mb()
+        free = available_memory() >> 20
     except OSError:
         return [Finding("WARN", f"available memory unknown; {what}")]
     if free < ring_mb:
@@ -99,17 +100,6 @@ def _shm_mb():
         return shutil.disk_usage("/dev/shm").free >> 20
     except OSError:
         return None
-
-
-def _available_mb(meminfo="/proc/meminfo", cgroup="/sys/fs/cgroup"):
-    """MB that may still be taken: of the host, or of the cgroup if that grants less."""
-    with open(meminfo, encoding="utf-8") as lines:
-        free = next(int(line.split()[1]) >> 10 for line in lines if line.startswith("MemAvailable"))
-    try:
-        limit, used = (Path(cgroup, f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        return free if limit == "max" else min(free, int(limit) - int(used) >> 20)
-    except (OSError, ValueError):
-        return free
 
 
 def check_kernels():

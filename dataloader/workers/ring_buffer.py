@@ -20,18 +20,18 @@ def _up(n):
     return -(-n // PAGE) * PAGE
 
 
-def available_memory():
+def available_memory(meminfo="/proc/meminfo", groups="/sys/fs/cgroup"):
     """Bytes that this process may still take: the machine's available memory, less where a control group
     allows less.
     """
-    with open("/proc/meminfo") as lines:
+    with open(meminfo) as lines:
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     for limit, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         try:
-            with open(f"/sys/fs/cgroup/{limit}") as a, open(f"/sys/fs/cgroup/{used}") as b:
+            with open(f"{groups}/{limit}") as a, open(f"{groups}/{used}") as b:
                 allowed = a.read().strip()
                 if allowed != "max":
                     free = min(free, int(allowed) - int(b.read()))

@@ -1,4 +1,4 @@
-"""The rank table that HCCL wants on Ascend, built from the MPI world. Not run on hardware: tried with simulated hosts."""
+"""The rank table that HCCL wants on Ascend, from the MPI world. Not run on hardware: tried with simulated hosts."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellwright.launch.host.devices import visible_devices
 from cellwright.launch.host.mpi_world import host_address
 
 HCCN_CONF = "/etc/hccn.conf"
@@ -35,21 +36,6 @@ def read_hccn(text, source=HCCN_CONF):
     if not found:
         raise ValueError(f"{source}: no line address_<device>=<address>; is this an Ascend server?")
     return found
-
-
-def visible_devices(environment, present):
-    """Returns the devices that a server's ranks may use, in order: ASCEND_RT_VISIBLE_DEVICES, else all that are present."""
-    listed = environment.get("ASCEND_RT_VISIBLE_DEVICES", "").strip()
-    if not listed:
-        return sorted(present)
-    try:
-        devices = [int(part) for part in listed.split(",")]
-    except ValueError:
-        raise ValueError(f"ASCEND_RT_VISIBLE_DEVICES={listed}: must be device numbers such as 0,1,2") from None
-    missing = [device for device in devices if device not in present]
-    if missing:
-        raise ValueError(f"ASCEND_RT_VISIBLE_DEVICES={listed}: device {missing[0]} has no address_{missing[0]}")
-    return devices
 
 
 def place(local_rank, local_size, devices, server, addresses):
@@ -112,7 +98,7 @@ def gather_members(world, hccn_conf=HCCN_CONF, environment=os.environ, server=No
         except OSError as error:
             raise ValueError(f"{hccn_conf}: {error.strerror}; is this an Ascend server?") from None
         addresses = read_hccn(text, hccn_conf)
-        devices = visible_devices(environment, addresses)
+        devices = [int(name) for name in visible_devices("Ascend", environment, tuple(sorted(addresses)))]
         mine = place(world.local_rank, world.local_size, devices, server or host_address(), addresses)
     except ValueError as error:
         mine = str(error)
@@ -124,10 +110,11 @@ def gather_members(world, hccn_conf=HCCN_CONF, environment=os.environ, server=No
 
 
 def table_for(world, given=None, hccn_conf=HCCN_CONF, environment=os.environ):
-    """Returns the path of this world's rank table, or None where the servers have no hccn.conf to make one from. Collective.
+    """Returns the path of this world's rank table, or None where the servers have no hccn.conf to make one from.
+    Collective.
 
-    given: a table that exists (--rank_table, else RANK_TABLE_FILE); it is checked. Else local rank 0 of each host writes one
-    into the folder for temporary files. ValueError with one line where a given table does not fit.
+    given: a table that exists (--rank_table, else RANK_TABLE_FILE); it is checked. Else local rank 0 of each host
+    writes one into the folder for temporary files. ValueError with one line where a given table does not fit.
     """
     given = given or environment.get("RANK_TABLE_FILE")
     hosts_have_one = all(world.allgather_object(os.path.exists(hccn_conf)))

@@ -42,7 +42,7 @@ def test_a_full_disk(monkeypatch, tmp_path):
 
 
 def test_too_little_memory(monkeypatch):
-    monkeypatch.setattr(doctor, "_available_mb", lambda: 100)
+    monkeypatch.setattr(doctor, "available_memory", lambda: 100 << 20)
     (found,) = doctor.check_memory(World())
     assert found.level == "FAIL" and "--batch_size" in found.fix
 
@@ -75,9 +75,9 @@ def test_the_cgroup_limits_the_memory(tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 8388608 kB\n")
     (tmp_path / "memory.max").write_text("1073741824\n")
     (tmp_path / "memory.current").write_text("536870912\n")
-    assert doctor._available_mb(tmp_path / "meminfo", tmp_path) == 512
+    assert doctor.available_memory(tmp_path / "meminfo", tmp_path) == 512 << 20
     (tmp_path / "memory.max").write_text("max\n")
-    assert doctor._available_mb(tmp_path / "meminfo", tmp_path) == 8192
+    assert doctor.available_memory(tmp_path / "meminfo", tmp_path) == 8192 << 20
 
 
 def test_a_small_shm_is_a_warning_where_ranks_share_a_host(monkeypatch):

@@ -3,7 +3,8 @@ import json
 import pytest
 from runs import command
 
-from cellwright.launch.host.rank_table import Member, build_table, check_table, place, read_hccn, visible_devices
+from cellwright.launch.host.devices import visible_devices
+from cellwright.launch.host.rank_table import Member, build_table, check_table, place, read_hccn
 
 CONF = "\n".join(f"address_{device}=192.168.{100 + device % 4}.{101 + device // 4}" for device in range(8))
 
@@ -11,7 +12,7 @@ CONF = "\n".join(f"address_{device}=192.168.{100 + device % 4}.{101 + device // 
 def simulated(servers, ranks_each, environment=None):
     """The Members of a world of several servers with the same hccn.conf."""
     addresses = read_hccn(CONF)
-    devices = visible_devices(environment or {}, addresses)
+    devices = [int(name) for name in visible_devices("Ascend", environment or {}, tuple(sorted(addresses)))]
     return [place(local, ranks_each, devices, server, addresses) for server in servers for local in range(ranks_each)]
 
 
@@ -42,8 +43,8 @@ def test_visible_devices_are_kept_to():
     "make, message",
     [
         (lambda: simulated(["10.0.0.1"], 9), "9 ranks on 10.0.0.1, which has 8 devices"),
-        (lambda: simulated(["a"], 1, {"ASCEND_RT_VISIBLE_DEVICES": "9"}), "device 9 has no address_9"),
-        (lambda: simulated(["a"], 1, {"ASCEND_RT_VISIBLE_DEVICES": "x"}), "must be device numbers"),
+        (lambda: simulated(["a"], 1, {"ASCEND_RT_VISIBLE_DEVICES": "9"}), "there is no device 9"),
+        (lambda: simulated(["a"], 1, {"ASCEND_RT_VISIBLE_DEVICES": "x"}), "'x' is not a device"),
         (lambda: read_hccn("netmask_0=255.255.255.0", "conf"), "conf: no line address_"),
         (lambda: read_hccn("address_0=1.1.1.1\naddress_0=1.1.1.2"), "address_0 stands there twice"),
         (lambda: build_table([Member("a", 0, "1.1.1.1")] * 2), "ranks 0 and 1 both have device 0 of a"),

@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -22,13 +24,6 @@ def cache(tmp_path_factory):
 
 def typed(cache, module, *flags, **options):
     return command(module, *flags, XDG_CACHE_HOME=str(cache), check=False, **options)
-
-
-def refused(done):
-    """The one line of a refusal."""
-    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("python -m launch.")]
-    return line
 
 
 def photos_of(cache, folder, names, first=0, count=24, splits=("train", "val")):
@@ -82,72 +77,138 @@ def test_what_to_type_next_works_when_it_is_typed(first, cache):
         assert done.returncode == 0 and expected in done.stdout, (line, done.stdout, done.stderr)
 
 
-def test_a_refused_resume_leaves_the_run_as_it_was(first, cache):
-    run, _ = first
-    before = (run / "config.yaml").read_bytes()
-    line = refused(typed(cache, "launch.train", "--resume", run, "--lr", 0.3))
-    assert "lr = 0.3" in line and "was trained with 0.05" in line
-    assert (run / "config.yaml").read_bytes() == before
-    other = run.parent / "other"
-    assert "goes on in its own folder" in refused(typed(cache, "launch.train", "--resume", run, "--run_dir", other))
-    assert not other.exists()
+# What is typed in one session after the first run, by name; words in capitals are places.
+SESSION = {
+    "resumed with another rate": "train --resume RUN --lr 0.3",
+    "resumed elsewhere": "train --resume RUN --run_dir OTHER_RUN",
+    "resumed on other classes": "train --resume RUN --data_path PETS",
+    "resumed on other images": "train --resume RUN --data_path MORE --epochs 2",
+    "resumed when done": "train --resume RUN",
+    "evaluated on other classes": "eval --ckpt RUN --data_path PETS",
+    "evaluated on other images": "eval --ckpt RUN --data_path MORE",
+    "evaluated on training images": "eval --ckpt RUN --data_path PHOTOS --val_data_path PHOTOS/train",
+    "average": "eval --ckpt RUN --weights average",
+    "last of a file": "eval --ckpt FILE --weights last --json OUT",
+    "another network": "eval --ckpt RUN --net genet",
+    "pretrained by another network": "train --net genet --image_size 32 --data_path PHOTOS --pretrained RUN",
+    "pretrained": "train --net tinydarknet --image_size 32 --data_path PHOTOS --pretrained RUN --weights last "
+    "--max_steps 1 --eval_interval 0 --run_dir PRETRAINED",
+    "a picture": "train --data_path PHOTO",
+    "a file of weights to resume": "train --resume FILE",
+    "a folder that cannot be": "train --run_dir /proc/x",
+    "too few classes": "train --data_path PHOTOS --num_classes 2",
+    "too large a batch": "train --data_path PHOTOS --batch_size 100",
+    "vgg16 on photos": "train --net vgg16 --image_size 32 --data_path PHOTOS --dry_run",
+    "numbers as numbers": "train --net tinydarknet --image_size 32 --data_path PHOTOS --sort_classes number "
+    "--max_steps 1 --eval_interval 0 --run_dir SORTED",
+}
 
 
-def test_a_run_that_is_done_says_so(first, cache):
-    done = typed(cache, "launch.train", "--resume", first[0])
-    assert done.returncode == 0 and "nothing left to do after 1 epoch; --epochs for more" in done.stdout
+@pytest.fixture(scope="module")
+def session(first, photos, cache, tmp_path_factory):
+    """name -> (exit code, stdout, stderr) of every line of SESSION, and the places of the words in capitals."""
+    folder = tmp_path_factory.mktemp("session")
+    places = {name: folder / name.lower() for name in ("OTHER_RUN", "PRETRAINED", "SORTED", "OUT")}
+    places |= {"RUN": first[0], "PHOTOS": photos, "PHOTO": next(photos.rglob("*.png"))}
+    places["FILE"] = next(first[0].rglob("weights.ckpt"))
+    places["PETS"] = photos_of(cache, folder / "pets", ("cat", "dog", "owl"))
+    places["MORE"] = photos_of(cache, folder / "more", ("2", "10", "9"), first=30, count=20)
+    files = {name: (first[0] / name).read_bytes() for name in ("config.yaml", "eval.json")}
+    lines = []
+    for line in SESSION.values():
+        command_word, *words = line.split()
+        words = [re.sub("^[A-Z_]+", lambda found: str(places.get(found[0], found[0])), word) for word in words]
+        lines.append([f"launch.{command_word}", *words])
+    environment = {**os.environ, **ENVIRONMENT, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
+    program = [sys.executable, ROOT / "tests" / "launch" / "session.py"]
+    work = folder / "work"
+    work.mkdir()
+    done = subprocess.run(
+        program, input=json.dumps(lines), capture_output=True, text=True, env=environment, cwd=work, timeout=900
+    )
+    assert done.returncode == 0, done.stderr
+    results = dict(zip(SESSION, map(tuple, json.loads(done.stdout))))
+    return SimpleNamespace(results=results, places=places, files=files, work=work)
 
 
-def test_other_classes_are_refused_by_eval_and_resume(first, cache, tmp_path):
-    other = photos_of(cache, tmp_path / "other", ("cat", "dog", "owl"))
-    before = (first[0] / "eval.json").read_bytes()
-    for module, flags in (("launch.eval", ("--ckpt", first[0])), ("launch.train", ("--resume", first[0]))):
-        line = refused(typed(cache, module, *flags, "--data_path", other))
-        assert "has other classes" in line and "class 0 is 'cat' and was '10'" in line
-    assert (first[0] / "eval.json").read_bytes() == before
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("resumed with another rate", "lr = 0.3"),
+        ("resumed elsewhere", "goes on in its own folder"),
+        ("resumed on other classes", "has other classes than"),
+        ("resumed on other images", "holds other training images"),
+        ("evaluated on other classes", "class 0 is 'cat' and was '10'"),
+        ("last of a file", "--weights last: "),
+        ("another network", "was trained as tinydarknet"),
+        ("pretrained by another network", "was trained as tinydarknet, this network is genet"),
+        ("a picture", "neither a folder, nor a pack, nor a list file"),
+        ("a file of weights to resume", "not a run folder, it holds no config.yaml"),
+        ("a folder that cannot be", "--run_dir /proc/x cannot be written"),
+        ("too few classes", "--num_classes 2: there are 3 in the training images"),
+        ("too large a batch", "do not fill one batch of --batch_size 100 on 1 rank"),
+    ],
+)
+def test_what_cannot_work_is_one_line(session, name, message):
+    code, _, errors = session.results[name]
+    assert code == 2 and "Traceback" not in errors, errors
+    (line,) = [line for line in errors.splitlines() if line.startswith("python -m launch.")]
+    assert message in line
 
 
-def test_other_images_of_the_same_classes_get_a_file_of_their_own_and_are_not_gone_on_with(first, cache, tmp_path):
-    run, other = first[0], photos_of(cache, tmp_path / "other", ("2", "10", "9"), first=30, count=20)
-    before = (run / "eval.json").read_bytes()
-    done = typed(cache, "launch.eval", "--ckpt", run, "--data_path", other)
-    assert "not the images that the run held back" in done.stdout
-    (written,) = run.glob("eval-*.json")
-    assert json.loads(written.read_text())["total"] == 60 and (run / "eval.json").read_bytes() == before
-    line = refused(typed(cache, "launch.train", "--resume", run, "--data_path", other, "--epochs", 2))
-    assert "holds other training images" in line and f"--pretrained {run}" in line
+def test_what_is_refused_leaves_nothing_behind(session, first):
+    assert not session.places["OTHER_RUN"].exists() and not list(session.work.iterdir())
+    assert (first[0] / "eval.json").read_bytes() == session.files["eval.json"]
+    before = yaml.safe_load(session.files["config.yaml"])
+    now = yaml.safe_load((first[0] / "config.yaml").read_text())
+    assert before["recipe"] == now["recipe"] and before["data"] == now["data"]
 
 
-def test_the_training_images_are_not_evaluated_unsaid(first, cache, photos):
-    done = typed(cache, "launch.eval", "--ckpt", first[0], "--val_data_path", photos / "train", "--data_path", photos)
-    assert done.returncode == 0 and "(the very images that it was trained on)" in done.stdout
+def test_a_run_that_is_done_says_so(session):
+    code, told, _ = session.results["resumed when done"]
+    assert code == 0 and "nothing left to do after 1 epoch; --epochs for more" in told
 
 
-def test_the_average_of_the_weights_can_be_evaluated(first, cache):
-    run = first[0]
-    done = typed(cache, "launch.eval", "--ckpt", run, "--weights", "average")
-    assert done.returncode == 0 and "(moving average)" in done.stdout
+def test_other_images_of_the_same_classes_get_a_file_of_their_own(session, first):
+    code, told, errors = session.results["evaluated on other images"]
+    assert code == 0 and "(not the images that the run held back)" in told, errors
+    (written,) = first[0].glob("eval-*.json")
+    assert json.loads(written.read_text())["total"] == 60
+
+
+def test_the_training_images_are_not_evaluated_unsaid(session):
+    code, told, errors = session.results["evaluated on training images"]
+    assert code == 0 and "(the very images that it was trained on)" in told, errors
+
+
+def test_the_average_of_the_weights_can_be_evaluated(session, first):
+    code, told, errors = session.results["average"]
+    assert code == 0 and "(moving average)" in told, errors
     # To the very counts of the evaluation at the end of training.
-    ends = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    ends = [json.loads(line) for line in (first[0] / "evaluations.jsonl").read_text().splitlines()]
     (averaged,) = [end for end in ends if end["weights"] == "averaged"]
-    found = json.loads((run / "eval_averaged.json").read_text())
+    found = json.loads((first[0] / "eval_averaged.json").read_text())
     assert found == {name: averaged[name] for name in found}
 
 
-def test_weights_of_another_network_are_named_as_such(first, cache, photos):
-    line = refused(typed(cache, "launch.eval", "--ckpt", first[0], "--net", "genet"))
-    assert line.endswith("was trained as tinydarknet")
-    flags = ("--net", "genet", "--image_size", 32, "--data_path", photos, "--pretrained", first[0])
-    assert "was trained as tinydarknet, this network is genet" in refused(typed(cache, "launch.train", *flags))
+def test_a_run_is_what_another_one_starts_from(session):
+    code, _, errors = session.results["pretrained"]
+    assert code == 0 and metrics(session.places["PRETRAINED"]), errors
 
 
-def test_a_run_is_what_another_one_starts_from(first, cache, photos, tmp_path):
-    flags = ("--data_path", photos, "--pretrained", first[0], "--weights", "last", "--max_steps", 1)
-    done = typed(cache, "launch.train", *FLAGS, *flags, "--eval_interval", 0, "--run_dir", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
+def test_vgg16_looks_at_what_is_there(session):
+    code, told, errors = session.results["vgg16 on photos"]
+    assert code == 0 and "72 training images in 3 classes, 72 held back" in told, errors
 
 
-def test_a_rate_that_left_the_numbers_names_its_likely_cause(cache, photos, tmp_path):
+def test_classes_that_are_numbers_can_be_sorted_so(session):
+    code, told, errors = session.results["numbers as numbers"]
+    assert code == 0 and "in the order of text" not in told, errors
+    config = yaml.safe_load((session.places["SORTED"] / "config.yaml").read_text())
+    assert config["data"]["classes"] == ["2", "9", "10"]
+
+
+def test_a_rate_that_left_the_numbers_names_its_likely_cause_and_is_replayed(cache, photos, tmp_path):
     flags = ("--data_path", photos, "--lr", 1e30, "--run_dir", tmp_path / "run", "--optimizer", "lars", "--nesterov")
     done = typed(cache, "launch.train", *FLAGS, *flags, "--accumulate", 2, "--clip_norm", 5, "--eval_interval", 0)
     assert done.returncode == 1 and "Traceback" not in done.stderr
@@ -159,29 +220,3 @@ def test_a_rate_that_left_the_numbers_names_its_likely_cause(cache, photos, tmp_
     assert again.returncode == 0, again.stderr
     then, here = re.findall(r"first not finite (?:was|is) (.*)", again.stdout)
     assert then == here
-
-
-@pytest.mark.parametrize(
-    "line, message",
-    [
-        ("--data_path PHOTO", "neither a folder, nor a pack, nor a list file"),
-        ("--resume WEIGHTS", "not a run folder, it holds no config.yaml"),
-        ("--run_dir /proc/x", "--run_dir /proc/x cannot be written"),
-        (
-            "--data_path PHOTOS --sort_classes number --num_classes 2",
-            "--num_classes 2: there are 3 in the training images",
-        ),
-        ("--data_path PHOTOS --batch_size 100", "do not fill one batch of --batch_size 100 on 1 rank"),
-    ],
-)
-def test_what_cannot_work_is_one_line_and_leaves_no_folder(first, cache, photos, tmp_path, line, message):
-    (weights,) = list(first[0].rglob("weights.ckpt"))[:1]
-    places = {"PHOTO": next(photos.rglob("*.png")), "WEIGHTS": weights, "PHOTOS": photos}
-    words = [str(places.get(word, word)) for word in line.split()]
-    assert message in refused(typed(cache, "launch.train", *words, cwd=tmp_path))
-    assert not list(tmp_path.iterdir())
-
-
-def test_vgg16_looks_at_what_is_there(cache, photos):
-    done = typed(cache, "launch.train", "--net", "vgg16", "--image_size", 32, "--data_path", photos, "--dry_run")
-    assert done.returncode == 0 and "72 training images in 3 classes, 72 held back" in done.stdout

@@ -1,0 +1,35 @@
+"""Runs many command lines in one process, one after another: reads [[module, argument, ...], ...] as JSON from its
+input, writes [[exit code, stdout, stderr], ...]. A tenth of the time of as many processes.
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import sys
+import traceback
+
+
+def run(module, *arguments):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = importlib.import_module(f"cellwright.{module}").main(list(arguments))
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+    return code, out.getvalue(), err.getvalue()
+
+
+if __name__ == "__main__":
+    answer = os.fdopen(os.dup(1), "w")
+    cores = os.sched_getaffinity(0)
+    results = []
+    for line in json.load(sys.stdin):
+        results.append(run(*line))
+        os.sched_setaffinity(0, cores)
+    json.dump(results, answer)
+    answer.close()
