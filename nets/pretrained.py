@@ -112,9 +112,24 @@ def _check(arrays, shapes, network_name, path):
         if names
     ]
     if wrong:
+        other = _network_of(arrays) if missing else None
+        if other not in (None, network_name):
+            raise ValueError(f"{path}: the weights of a {other}, and this network is {network_name}")
         raise ValueError(f"{path}: not the weights of this {network_name}: {'; '.join(wrong)}")
 
 
-def _listed(names, most=12):
+def _network_of(arrays):
+    """The network most of whose parameters have the names of these arrays, or None."""
+    from cellwright.nets.hub import create_network, network_names
+
+    for name in network_names():
+        settings = {"hidden": 8} if name == "vgg16" else {}  # its classifier would take a second to draw
+        known = {parameter.name for parameter in create_network(name, 10, 64, **settings).get_parameters()}
+        if 2 * len(known & arrays.keys()) > len(arrays):
+            return name
+    return None
+
+
+def _listed(names, most=4):
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
