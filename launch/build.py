@@ -94,21 +94,17 @@ def build_loss(recipe):
 
 def build_step(network, loss, recipe, settings, amp_level, *, allreduce=None, seed=0, kernels=None):
     """Returns the TrainOneStep of a network for a Recipe and StepSettings; kernels: see Job.step_kernels."""
-    from cellwright.engine import LARS, Momentum, TrainOneStep, synchronise_batch_norm
+    from cellwright.engine import TrainOneStep, synchronise_batch_norm
     from cellwright.engine.step.sync_norm import SyncBatchNorm
 
     kernels = kernels or {}
     synchronised = settings.sync_batch_norm and allreduce is not None
     if synchronised:
         synchronise_batch_norm(network, allreduce)
-    arguments = network.trainable_params(), recipe.momentum, recipe.weight_decay, recipe.decays, settings.nesterov
-    optimizer = (
-        LARS(*arguments) if settings.optimizer == "lars" else Momentum(*arguments, kernel=kernels.get("momentum"))
-    )
     return TrainOneStep(
         network,
         loss,
-        optimizer,
+        _optimizer(network, recipe, settings, kernels),
         normalise=(recipe.mean, recipe.std),
         amp_level=amp_level,
         loss_scale=_loss_scale(recipe, settings),
@@ -122,6 +118,17 @@ def build_step(network, loss, recipe, settings, amp_level, *, allreduce=None, se
         float32_cells=(SyncBatchNorm,) if synchronised else (),
         reduce_after_backward=synchronised,
     )
+
+
+def _optimizer(network, recipe, settings, kernels):
+    from cellwright.engine import LARS, AdamW, Momentum
+
+    params, decay = network.trainable_params(), {"weight_decay": recipe.weight_decay, "decays": recipe.decays}
+    if settings.optimizer == "adamw":
+        return AdamW(params, **decay, kernel=kernels.get("adamw"))
+    if settings.optimizer == "lars":
+        return LARS(params, recipe.momentum, **decay, nesterov=settings.nesterov)
+    return Momentum(params, recipe.momentum, **decay, nesterov=settings.nesterov, kernel=kernels.get("momentum"))
 
 
 def _loss_scale(recipe, settings):

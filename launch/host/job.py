@@ -107,11 +107,11 @@ class Job:
     def step_kernels(self, settings):
         """Returns what `build_step` takes for the optimizer and the overflow check: the project's own, or nothing."""
         from cellwright.kernels.csrc import shim_available
-        from cellwright.kernels.nodes import AllFinite, MomentumStep
+        from cellwright.kernels.nodes import AdamWStep, AllFinite, MomentumStep
 
         if settings.kernels == "stock" or settings.device_target != "CPU" or not shim_available():
             return {}
-        return {"momentum": MomentumStep, "finite": AllFinite()}
+        return {"momentum": MomentumStep, "adamw": AdamWStep, "finite": AllFinite()}
 
     @property
     def loader_options(self):

@@ -90,6 +90,12 @@ def _weights_need_a_run(resolved):
 
 _FIXED_SCALE = _where("dynamic_loss_scale", False, "the loss scale is dynamic")
 _DYNAMIC_SCALE = _where("dynamic_loss_scale", True, "the loss scale is fixed (--dynamic_loss_scale)")
+
+
+def _of_sgd(resolved):
+    return "adamw has momentum of its own" if resolved.step.optimizer == "adamw" else None
+
+
 _RANDOM_CROP = _where("crop", "random_resized", "it belongs to --crop random_resized")
 _RULES = {
     **{name: _schedule(name) for name in _READ_BY},
@@ -113,6 +119,8 @@ _RULES = {
     "crop_ratio": _RANDOM_CROP,
     "crop_padding": _where("crop", "pad", "it belongs to --crop pad"),
     "eval_crop_ratio": lambda r: "--eval_resize direct cuts nothing out" if r.recipe.eval_resize == "direct" else None,
+    "momentum": _of_sgd,
+    "nesterov": _of_sgd,
     "log_interval": _where("log_format", "plain", "--log_format zoo has one line an epoch"),
     "overlap": lambda r: "it belongs to --backend mpi" if r.run.backend not in ("auto", "mpi") or _gpu(r) else None,
     "sort_classes": lambda r: "the embedded images have named classes" if r.run.data_path is None else None,

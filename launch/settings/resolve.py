@@ -116,6 +116,8 @@ def resolve(given, typed=frozenset(), images=None):
     step = StepSettings(**_part(given, names_of(StepSettings)))
     if step.amp_level == "O2" and "keep_batchnorm_fp32" in typed and not recipe.keep_batchnorm_fp32:
         step = dataclasses.replace(step, amp_level="O3")
+    if step.optimizer == "adamw" and "lr" not in given:
+        raise ValueError("--optimizer adamw: the recipe's rates are for SGD, give --lr (1e-3 is usual)")
     if step.sync_batch_norm and run.net == "genet":
         raise ValueError(
             "--sync_batch_norm: genet normalises on parallel branches, whose sums ranks could start in other orders"

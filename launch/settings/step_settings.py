@@ -4,13 +4,15 @@ from dataclasses import dataclass
 
 from cellwright.launch.settings.flags import setting
 
+OPTIMIZERS = ("momentum", "lars", "adamw")
+
 
 @dataclass(frozen=True)
 class StepSettings:
     """How a step is computed, where that is not the recipe's business; checked when they are made."""
 
     amp_level: str | None = setting(None, "precision; none: the recipe's for the device", ("O0", "O2", "O3"))
-    optimizer: str = setting("momentum", "lars is for large batches", ("momentum", "lars"))
+    optimizer: str = setting("momentum", "lars is for large batches; adamw wants a --lr of its own", OPTIMIZERS)
     nesterov: bool = setting(False, "Nesterov's form of momentum")
     accumulate: int = setting(1, "batches whose gradients are summed before an update")
     clip_norm: float | None = setting(None, "limit of the gradient's global norm; none: no limit")

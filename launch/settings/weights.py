@@ -49,7 +49,7 @@ def find_weights(path, which=None):
     path = Path(path)
     if path.is_file():
         folder = path.parent if path.name == "weights.ckpt" else None
-        if which and folder is None:
+        if which in ("best", "last") or (which and folder is None):
             raise ValueError(f"--weights {which}: {path} is a file of weights, it holds one set of them")
     else:
         folder = _checkpoint_in(path, which)

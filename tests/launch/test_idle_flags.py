@@ -34,6 +34,8 @@ def read(line, **options):
         ("--eval_resize direct --eval_crop_ratio 0.5", "cuts nothing out"),
         ("--log_format zoo --log_interval 3", "has one line an epoch"),
         ("--overlap --backend mccl", "it belongs to --backend mpi"),
+        ("--optimizer adamw --lr 0.001 --nesterov", "adamw has momentum of its own"),
+        ("--optimizer adamw", "the recipe's rates are for SGD, give --lr"),
         ("--weights best", "there is no --pretrained"),
         ("--amp_gpu O2", "the graph runs on CPU"),
         ("--sort_classes number", "the embedded images have named classes"),
