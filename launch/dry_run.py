@@ -1,4 +1,4 @@
-"""What a run would do, said before it does anything: --dry_run, --explain_cores, --explain_buckets."""
+"""What a run would do, said before it does anything: --dry_run, --explain_cores, and the like."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ _MB = 1e6
 
 def stops_before_training(settings):
     """True where RunSettings ask for words in place of a run."""
-    return settings.dry_run or settings.explain_cores or settings.explain_buckets
+    return settings.dry_run or settings.explain_cores or settings.explain_buckets or settings.explain_kernels
 
 
 def show_dry_run(job, resolved, training, held_back):
@@ -43,9 +43,12 @@ def show_dry_run(job, resolved, training, held_back):
     if settings.dry_run or settings.explain_cores:
         sections.append(["cores" + ("" if settings.bind == "auto" else " (--bind none: not bound)")])
         sections[-1] += [f"  rank {each['rank']} on {each['host']}: {each['cores']}" for each in everyone]
-    if settings.dry_run or settings.explain_buckets:
+    if settings.dry_run or settings.explain_buckets or settings.explain_kernels:
         network = build_network(recipe)
-        sections.append(bucket_lines(network, resolved.step.bucket_bytes, world.size))
+        if settings.dry_run or settings.explain_buckets:
+            sections.append(bucket_lines(network, resolved.step.bucket_bytes, world.size))
+        if settings.explain_kernels:
+            sections.append(kernel_lines(network, resolved))
         if settings.dry_run:
             sections += [memory_lines(network, resolved, workers), checkpoint_lines(resolved, network)]
     print("\n".join(line for section in sections for line in section), flush=True)
@@ -103,6 +106,22 @@ def bucket_lines(network, bucket_bytes, ranks):
     sizes = [math.prod(parameter.shape) for parameter in parameters]
     lines = explain_buckets([parameter.name for parameter in parameters], sizes, bucket_bytes).splitlines()
     return [f"buckets: {len(lines)}, in the order of the backward pass"] + [f"  {line}" for line in lines]
+
+
+def kernel_lines(network, resolved):
+    """Returns the lines on which parts of the network the project's own kernels run, and why not the others."""
+    from cellwright.kernels.compiler import explain
+    from cellwright.kernels.csrc import ShimMissing
+
+    recipe, level = resolved.recipe, resolved.amp_level
+    if level != "O0":
+        return [f"kernels: stock ones, the project's own compute in O0 and this run in {level}"]
+    shape = recipe.batch_size, 3, recipe.image_size, recipe.image_size
+    try:
+        told = str(explain(network, shape))
+    except ShimMissing as error:
+        return [f"kernels: stock ones, {error}"]
+    return [f"kernels, for images {shape}"] + [f"  {line}" for line in told.splitlines()]
 
 
 def memory_lines(network, resolved, workers):

@@ -92,6 +92,17 @@ _FIXED_SCALE = _where("dynamic_loss_scale", False, "the loss scale is dynamic")
 _DYNAMIC_SCALE = _where("dynamic_loss_scale", True, "the loss scale is fixed (--dynamic_loss_scale)")
 
 
+def _own_kernels(resolved):
+    run = resolved.run
+    if run.kernels == "stock":
+        return "--kernels stock takes none of our own"
+    return (
+        None
+        if run.device_target == "CPU"
+        else f"our own kernels run on CPU, and --device_target is {run.device_target}"
+    )
+
+
 def _of_sgd(resolved):
     return "adamw has momentum of its own" if resolved.step.optimizer == "adamw" else None
 
@@ -119,6 +130,7 @@ _RULES = {
     "crop_ratio": _RANDOM_CROP,
     "crop_padding": _where("crop", "pad", "it belongs to --crop pad"),
     "eval_crop_ratio": lambda r: "--eval_resize direct cuts nothing out" if r.recipe.eval_resize == "direct" else None,
+    "explain_kernels": _own_kernels,
     "momentum": _of_sgd,
     "nesterov": _of_sgd,
     "log_interval": _where("log_format", "plain", "--log_format zoo has one line an epoch"),

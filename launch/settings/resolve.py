@@ -16,7 +16,7 @@ from cellwright.launch.settings.weights import find_weights
 from cellwright.launch.settings.zoo import translate
 
 # What config.yaml holds but does not hand on to the run that repeats it.
-_NOT_REPEATED = ("resume", "auto_resume", "run_dir", "dry_run", "explain_cores", "explain_buckets")
+_NOT_REPEATED = ("resume", "auto_resume", "run_dir", "dry_run", "explain_cores", "explain_buckets", "explain_kernels")
 
 
 @dataclass(frozen=True)

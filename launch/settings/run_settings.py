@@ -67,6 +67,7 @@ class RunSettings:
     dry_run: bool = setting(False, "print all that a run would do and stop")
     explain_cores: bool = setting(False, "print which core does what and stop")
     explain_buckets: bool = setting(False, "print which gradients travel together and stop")
+    explain_kernels: bool = setting(False, "print what our own kernels run, and why not the rest, and stop")
     log_interval: int | None = setting(None, "steps between lines on the console; none: 100, or an epoch if it is less")
     log_format: str = setting("plain", "zoo: the lines that scripts for the zoo's logs look for", LOG_FORMATS)
     tensorboard: bool = setting(False, "write TensorBoard events into the run folder")

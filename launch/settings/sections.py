@@ -19,7 +19,16 @@ SECTIONS = {
             "checkpoint_prefix",
             "keep_checkpoint_max",
         ),
-        *("log_interval", "log_format", "tensorboard", "tracker", "dry_run", "explain_cores", "explain_buckets"),
+        *(
+            "log_interval",
+            "log_format",
+            "tensorboard",
+            "tracker",
+            "dry_run",
+            "explain_cores",
+            "explain_buckets",
+            "explain_kernels",
+        ),
     ),
     "recipe": (
         *("recipe", "epochs", "batch_size", "lr_scheduler", "lr", "lr_reference_batch", "lr_end", "lr_epochs"),

@@ -79,6 +79,7 @@ def test_what_to_type_next_works_when_it_is_typed(first, cache):
 
 # What is typed in one session after the first run, by name; words in capitals are places.
 SESSION = {
+    "kernels": "train --net tinydarknet --explain_kernels",
     "resumed with another rate": "train --resume RUN --lr 0.3",
     "resumed elsewhere": "train --resume RUN --run_dir OTHER_RUN",
     "resumed on other classes": "train --resume RUN --data_path PETS",
@@ -194,6 +195,11 @@ def test_the_average_of_the_weights_can_be_evaluated(session, first):
 def test_a_run_is_what_another_one_starts_from(session):
     code, _, errors = session.results["pretrained"]
     assert code == 0 and metrics(session.places["PRETRAINED"]), errors
+
+
+def test_the_kernels_can_be_asked_for(session):
+    code, told, errors = session.results["kernels"]
+    assert code == 0 and re.search(r"\(the network\)  TinyDarkNet  (program|stock)", told), errors
 
 
 def test_vgg16_looks_at_what_is_there(session):
