@@ -8,6 +8,7 @@ instruction set is that of ONEDNN_MAX_CPU_ISA (AVX2 if it is not set; DEFAULT is
 
 import argparse
 import faulthandler
+import gc
 import inspect
 import json
 import logging
@@ -71,6 +72,9 @@ def main():
         sys.exit(f"the team has {set_threads(0)} threads and not {given.threads}")
     if given.chunk and not force_chunks(given.chunk):
         sys.exit("no CHUNK_BYTES was found in cellwright.kernels.compiler: chunks cannot be forced")
+    # MindSpore collects garbage at each compilation: half of a network's time went there while the modules took part.
+    gc.collect()
+    gc.freeze()
     began, tried, on_programs, failures = time.perf_counter(), 0, 0, 0
     for seed in seeds:
         network = draw_network(seed)
