@@ -37,7 +37,7 @@ def main():
     weights = Tensor(draw.normal(size=(given.batch, 1000)).astype(np.float32))
     report = {}
     if given.variant == "ours":
-        report |= _accelerate(network, images)
+        report |= _accelerate(network, images.shape)
     found, seconds = _evaluation(network, images, given.steps)
     report["eval_s"] = seconds
     gradients, seconds = _training(network, images, weights, given.steps)
@@ -58,39 +58,12 @@ def _without_dropout(network):
     return network
 
 
-def _accelerate(network, images):
+def _accelerate(network, shape):
     """Replaces what can be, and returns how much that is."""
-    from cellwright.kernels.compiler import accelerate, accelerated
+    from cellwright.kernels.compiler import accelerate, explain
 
-    flops = _flops(network, images)
-    accelerate(network)
-    cells = accelerated(network)
-    inside = {id(inner) for cell in cells for _, inner in cell.cells_and_names()}
-    on_programs = sum(count for cell, count in flops if id(cell) in inside)
-    return {"programs": len(cells), "share": on_programs / max(1, sum(count for _, count in flops))}
-
-
-def _flops(network, images):
-    """Returns the multiplications and additions of every convolution and dense layer: (cell, number)."""
-    import mindspore as ms
-    from mindspore import nn
-
-    found, hooks = [], []
-
-    def note(cell, inputs, output):
-        taps = int(np.prod(cell.weight.shape[1:]))
-        found.append((cell, 2 * taps * int(np.prod(output.shape))))
-
-    for _, cell in network.cells_and_names():
-        if isinstance(cell, (nn.Conv2d, nn.Dense)):
-            hooks.append(cell.register_forward_hook(note))
-    network.set_train(False)
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    network(images)
-    ms.set_context(mode=ms.GRAPH_MODE)
-    for hook in hooks:
-        hook.remove()
-    return found
+    explanation = explain(accelerate(network), shape)
+    return {"programs": sum(part.replaced for part in explanation.parts), "share": explanation.share}
 
 
 def _timed(run, steps):

@@ -64,6 +64,13 @@ CONCATENATED = {
     "twice the same": network(1, step("conv", 0, channels=8), step("concat", 1, 1)),
     "three times": network(16, conv3(0, 16), step("concat", 1, 1, 1), conv3(2, 16)),
 }
+SHARED = {
+    "behind its convolution": network(16, conv3(0, 16), step("concat", 1, 0)),
+    "before its convolution": network(16, conv3(0, 16), step("concat", 0, 1), conv3(2, 8)),
+    "behind a sum with it": network(16, conv3(0, 16), step("add", 1, 0), step("concat", 2, 1)),
+    "in two": network(16, conv3(0, 16), conv3(0, 16), step("concat", 1, 2), conv3(1, 16), step("concat", 4, 1)),
+    "and summed up": network(16, conv3(0, 16), conv3(1, 16), step("add", 1, 2), step("concat", 3, 2)),
+}
 
 
 @pytest.mark.parametrize("name", FEW_CHANNELS)
@@ -188,3 +195,8 @@ def test_a_tensor_concatenated_with_itself(name):
 def test_a_norm_that_is_read_with_and_without_an_activation():
     """Its statistics were moved twice, and the gradients of its parameters were those of one reader."""
     assert not check(NORM_READ_TWICE).wrong
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_concatenated_tensor_that_is_read_elsewhere_too(name):
+    assert not check(SHARED[name]).wrong
