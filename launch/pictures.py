@@ -17,12 +17,13 @@ MEMBERS = {
     "loader": ("Data loader", "img/s", True),
     "step": ("Training step", "images/s", True),
     "allreduce": ("Allreduce between the ranks of one host", "ms", False),
+    "hosts": ("Allreduce between two hosts of two ranks", "ms", False),
     "scaling": ("One rank on all cores, one rank on each", "images/s", True),
     "eval": ("Evaluation", "images/s", True),
     "start-up": ("From the start of the process to the end of the first step", "s", False),
 }
 # Who is not us. "ours stock" is our engine on MindSpore's kernels: ours, but drawn lighter.
-PEERS = ("mindspore", "eager", "channels_last", "compiled", "bare mpi", "mccl")
+PEERS = ("mindspore", "eager", "channels_last", "compiled", "bare mpi", "flat mpi", "mccl")
 WIDTH, NAMES, BAR, GAP, HEAD = 760, 250, 18, 7, 66
 
 _STYLE = (
@@ -92,7 +93,8 @@ def draw(report):
     for number, line in enumerate(lines):
         head += f'<text class="quiet" x="0" y="{36 + 15 * number}">{html.escape(line)}</text>'
     box = f'viewBox="-12 -6 {WIDTH + 24} {y + 6}" width="{WIDTH + 24}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img"><title>{html.escape(title)}</title><style>{_STYLE}</style>{head}{"".join(parts)}</svg>\n'
+    head = f"<title>{html.escape(title)}</title><style>{_STYLE}</style>{head}"
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img">{head}{"".join(parts)}</svg>\n'
 
 
 def _machine(report):

@@ -1,7 +1,7 @@
-"""The rank table that HCCL wants on Ascend, built from the MPI world:  mpirun -n 8 python -m launch.ranktable [--output FILE]
+"""The rank table that HCCL wants, from the MPI world:  mpirun -n 8 python -m launch.ranktable [--output FILE]
 
-Prints the table, or writes it. With --rank_table FILE a table that exists is checked against the world instead. Not run on
-hardware: tried with simulated hosts and hccn.conf files.
+Prints the table, or writes it. With --rank_table FILE a table that exists is checked against the world instead. Not run
+on hardware: tried with simulated hosts and hccn.conf files.
 """
 
 import json

@@ -57,8 +57,9 @@ class ConvNorm(nn.Cell):
 class GlobalGather(nn.Cell):
     """Depthwise convolution whose kernel covers the whole map: (N, C, e, e) -> (N, C, 1, 1), weight (C, 1, e, e).
 
-    One output pixel for each channel is the dot product of map and kernel, so it is computed as a product and a sum. As a
-    convolution, in the published runs, it made a training step of the theta networks cost 3.5 times one of theta minus.
+    One output pixel for each channel is the dot product of map and kernel, so it is computed as a product and a sum. As
+    a convolution, in the published runs, it made a training step of the theta networks cost 3.5 times one of theta
+    minus.
     """
 
     def __init__(self, channels, extent):
@@ -125,17 +126,18 @@ class Bottleneck(nn.Cell):
 class GENet(nn.Cell):
     """GENet on ResNet-50: images (N, 3, H, W) -> logits (N, num_classes).
 
-    `extra` gathers with weights, else with the mean; `mlp` puts two 1x1 convolutions between gather and gate. Neither is the
-    paper's theta minus, `extra` alone theta, both theta plus.
-    `gather="downsampled"` is the zoo's form, which its checkpoints need: stage 1 halves its map with a dense 3x3 convolution before
-    it gathers. `"single"` is the paper's: one gather over the whole map in every stage.
-    `pad_mode="same"` is the zoo's and pads at the bottom and right; `"pad"` pads on all sides, as the ResNet-50 whose weights PyTorch
-    has, and learns faster on small images: from the same weights the loss of the embedded images stood at 1.30 and not 1.94 after 30 steps.
-    `bn_momentum` is one momentum for every BN, in place of the zoo's 0.95 (stem), 0.997 (blocks) and 0.9 (gathers): with 0.997 a run of
-    a few hundred steps is evaluated with statistics that are still largely the initial ones.
-    `zero_init_last` starts each block as the identity: the gamma of its last BN is 0 (Goyal et al., 2017, arXiv:1706.02677).
-    The extents of the gathers follow from `image_size`: 56, 28, 14, 7 at 224, and 8, 4, 2, 1 at 32. `stages` is the number of blocks
-    of each stage. A theta network cannot train on a batch of one image: its gathers leave one number a channel, which has no variance.
+    `extra` gathers with weights, else with the mean; `mlp` puts two 1x1 convolutions between gather and gate. Neither
+    is the paper's theta minus, `extra` alone theta, both theta plus. `gather="downsampled"` is the zoo's form, which
+    its checkpoints need: stage 1 halves its map with a dense 3x3 convolution before it gathers. `"single"` is the
+    paper's: one gather over the whole map in every stage. `pad_mode="same"` is the zoo's and pads at the bottom and
+    right; `"pad"` pads on all sides, as the ResNet-50 whose weights PyTorch has, and learns faster on small images:
+    from the same weights the loss of the embedded images stood at 1.30 and not 1.94 after 30 steps. `bn_momentum` is
+    one momentum for every BN, in place of the zoo's 0.95 (stem), 0.997 (blocks) and 0.9 (gathers): with 0.997 a run of
+    a few hundred steps is evaluated with statistics that are still largely the initial ones. `zero_init_last` starts
+    each block as the identity: the gamma of its last BN is 0 (Goyal et al., 2017, arXiv:1706.02677). The extents of the
+    gathers follow from `image_size`: 56, 28, 14, 7 at 224, and 8, 4, 2, 1 at 32. `stages` is the number of blocks of
+    each stage. A theta network cannot train on a batch of one image: its gathers leave one number a channel, which has
+    no variance.
     """
 
     network_name = "genet"

@@ -45,7 +45,8 @@ class VGG(nn.Cell):
             raise ValueError(f"pad_mode={pad_mode!r} is not one of 'same', 'pad' (setting of vgg16)")
         if initialize_mode not in _WEIGHT_INITS:
             raise ValueError(
-                f"initialize_mode={initialize_mode!r} is not one of {', '.join(map(repr, _WEIGHT_INITS))} (setting of vgg16)"
+                f"initialize_mode={initialize_mode!r} is not one of "
+                f"{', '.join(map(repr, _WEIGHT_INITS))} (setting of vgg16)"
             )
         extent = at_least(32, image_size, "vgg16") // 32
         super().__init__()

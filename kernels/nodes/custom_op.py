@@ -45,9 +45,10 @@ def address(typing_context, reference):
 def bind(identity, compiled, split=False):
     """Returns the library and symbol, as `ops.Custom` takes them, through which a numba cfunc of SIGNATURE is called.
 
-    identity: a string that stands for the kernel in this and in later processes; a graph that MindSpore has cached names
-    the symbol, so the same kernel gets the same one wherever it can. split: every thread of the team calls it, with the thread's
-    number and the count of threads in place of `stream` and `extra`; else it is called once, with 0 and 1.
+    identity: a string that stands for the kernel in this and in later processes; a graph that MindSpore has cached
+    names the symbol, so the same kernel gets the same one wherever it can. split: every thread of the team calls it,
+    with the thread's number and the count of threads in place of `stream` and `extra`; else it is called once, with 0
+    and 1.
     """
     path, library = shim()
     if identity not in _bound:
@@ -64,10 +65,10 @@ def bind(identity, compiled, split=False):
 
 
 def custom_op(kernel, out_shape, out_dtype):
-    """The MindSpore operator that runs `kernel`, a Python function that numba compiles with SIGNATURE, as a graph node on CPU.
+    """The MindSpore operator that runs `kernel`, a function that numba compiles with SIGNATURE, as a node on CPU.
 
-    `params` holds the addresses of the inputs, then of the outputs; a result that is not 0 ends the graph with an error.
-    out_shape, out_dtype: functions of the inputs' shapes and dtypes, as `mindspore.ops.Custom` takes them.
+    `params` holds the addresses of the inputs, then of the outputs; a result that is not 0 ends the graph with an
+    error. out_shape, out_dtype: functions of the inputs' shapes and dtypes, as `mindspore.ops.Custom` takes them.
     """
     identity = f"{kernel.__module__}.{kernel.__qualname__}"
     if identity in _bound and _bound[identity][1].py_function is not kernel:

@@ -37,17 +37,17 @@ def wrapper(nparam, params, ndims, shapes, dtypes, stream, extra):
 
 
 class GraphKernel(nn.Cell):
-    """Runs a numba function as a node of the graph, on CPU; returns one tensor, or a tuple if there are several outputs.
+    """Runs a numba function as a node of the graph, on CPU; returns a tensor, or a tuple if there are several outputs.
 
     signature: dtypes and dimensions of inputs and outputs, such as "float32[:,:], int32[:] -> float32[:,:]";
-    `float32[...]` takes any shape and is given to the function as one row. function: called with the arrays of the inputs
-    and of the outputs, which it fills. shape: inputs' shapes -> shape of the output, or a list of shapes; by default that of the
-    first input. gradient: called with inputs, outputs, gradients of the outputs, and gradients of the inputs, which it fills.
-    split: all arrays are cut along their first axis (`[...]`: anywhere) into one piece for each thread of the team; the function
-    then sees a piece.
+    `float32[...]` takes any shape and is given to the function as one row. function: called with the arrays of the
+    inputs and of the outputs, which it fills. shape: inputs' shapes -> shape of the output, or a list of shapes; by
+    default that of the first input. gradient: called with inputs, outputs, gradients of the outputs, and gradients of
+    the inputs, which it fills. split: all arrays are cut along their first axis (`[...]`: anywhere) into one piece for
+    each thread of the team; the function then sees a piece.
 
-    A tensor of another dtype or number of dimensions is a TypeError when the graph is compiled. The compiled function is kept on
-    disk; a change in the file that defines it makes a new one.
+    A tensor of another dtype or number of dimensions is a TypeError when the graph is compiled. The compiled function
+    is kept on disk; a change in the file that defines it makes a new one.
     """
 
     def __init__(self, signature, function, shape=None, gradient=None, split=False):
@@ -109,7 +109,7 @@ def _arrays(text):
 
 def _node(function, inputs, outputs, shape, split, compiled=True):
     def out_shape(*shapes):
-        for number, (found, (dtype, dimensions)) in enumerate(zip(shapes, inputs)):
+        for number, (found, (_, dimensions)) in enumerate(zip(shapes, inputs)):
             if dimensions and len(found) != dimensions:
                 raise TypeError(
                     f"{function.__name__}: input {number} has shape {list(found)}, not {dimensions} dimensions"

@@ -53,7 +53,7 @@ def measure(settings):
     for name, value, unit in counted(found, settings.ranks):
         results.append({"name": name, "value": value, "unit": unit})
         size = name.partition(" MB")[0]
-        if unit == "ms" and settings.ranks <= len(os.sched_getaffinity(0)):
+        if unit == "ms, modelled" and settings.ranks <= len(os.sched_getaffinity(0)):
             ratios[f"{size} MB: modelled / measured, time"] = value / 1e3 / found["times"][size][SHARED_NODE]
     return {"results": results, "ratios": ratios}
 
@@ -66,7 +66,9 @@ def counted(found, ranks):
         rows.append((f"{size} MB: through main memory, a rank, counted", memory, "x the tensor"))
         rows.append((f"{size} MB: through the shared cache, a rank, counted", cache, "x the tensor"))
         seconds = modelled(float(size) * 1e6, memory, cache, ranks, **found["bandwidth"])
-        rows.append((f"{size} MB: shared memory node, {ranks} ranks, a core each, modelled", 1e3 * seconds, "ms"))
+        rows.append(
+            (f"{size} MB: shared memory node, {ranks} ranks, a core each, modelled", 1e3 * seconds, "ms, modelled")
+        )
     return rows
 
 

@@ -21,11 +21,12 @@ class CorePlan:
 def plan_cores(affinity, local_rank, local_size, siblings=None, nodes=None, device_target="CPU", quota=None):
     """Returns the CorePlan of one rank.
 
-    affinity: the cores that each rank of this host may use, a list of sets by local rank. Where the launcher gave every rank
-    its own cores they stay; where all ranks see the same ones they are dealt out, whole NUMA nodes first, one hardware
-    thread of each physical core before the second. siblings: core -> the set of hardware threads of its physical core.
-    nodes: core -> NUMA node. quota: CPUs that the cgroup grants to all of them, a float, or None. On CPU the graph uses
-    all of a rank's cores and the workers share them; elsewhere the graph needs one and the workers get the rest.
+    affinity: the cores that each rank of this host may use, a list of sets by local rank. Where the launcher gave every
+    rank its own cores they stay; where all ranks see the same ones they are dealt out, whole NUMA nodes first, one
+    hardware thread of each physical core before the second. siblings: core -> the set of hardware threads of its
+    physical core. nodes: core -> NUMA node. quota: CPUs that the cgroup grants to all of them, a float, or None. On CPU
+    the graph uses all of a rank's cores and the workers share them; elsewhere the graph needs one and the workers get
+    the rest.
     """
     siblings, nodes = siblings or {}, nodes or {}
     mine = sorted(affinity[local_rank])
@@ -122,7 +123,7 @@ def _short(cores):
 
 
 def this_host(world, device_target="CPU"):
-    """Returns the CorePlans of all ranks on this host, from what each of them may really use. Collective over the world."""
+    """Returns the CorePlans of all ranks on this host, from what each may really use. Collective over the world."""
     here = world.on_this_host(sorted(os.sched_getaffinity(0)))
     everywhere = sorted(set().union(*here))
     siblings, nodes = host_topology(everywhere)

@@ -43,8 +43,9 @@ def visible_devices(device_target, environment, present=None):
 def plan_devices(visible, device_target):
     """Returns the device id of each local rank: an index into what that rank may see.
 
-    visible: a list by local rank of what `visible_devices` returns. Ranks that see the same devices take them in turn; where the
-    launcher shows each rank its own, all take id 0. ValueError with one line where there are more ranks than devices.
+    visible: a list by local rank of what `visible_devices` returns. Ranks that see the same devices take them in turn;
+    where the launcher shows each rank its own, all take id 0. ValueError with one line where there are more ranks than
+    devices.
     """
     variable, taken, plan = VARIABLES[device_target], {}, []
     for rank, mine in enumerate(visible):
@@ -66,7 +67,7 @@ def plan_devices(visible, device_target):
 
 
 def device_of(world, device_target, device_id=None, environment=os.environ):
-    """Returns the device id of this rank, for `mindspore.set_device`; 0 on CPU. Collective; ValueError on all ranks alike."""
+    """Returns this rank's id for `mindspore.set_device`; 0 on CPU. Collective; ValueError on all ranks alike."""
     if device_target == "CPU":
         return 0
     try:

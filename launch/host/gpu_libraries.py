@@ -1,9 +1,9 @@
 """The CUDA 11 libraries of the [gpu] extra: found in site-packages and made known to the dynamic loader.
 
-MindSpore opens its GPU plugin when the device is set, and the plugin names its libraries by soname. The loader takes a library of
-that soname which is in the process already, so they are opened here first; LD_LIBRARY_PATH alone would come too late for
-this process, which read it when it started. It is set all the same, for the `ldd` by which MindSpore checks its plugin.
-Not run on hardware.
+MindSpore opens its GPU plugin when the device is set, and the plugin names its libraries by soname. The loader takes a
+library of that soname which is in the process already, so they are opened here first; LD_LIBRARY_PATH alone would come
+too late for this process, which read it when it started. It is set all the same, for the `ldd` by which MindSpore
+checks its plugin. Not run on hardware.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ DRIVER = "libcuda.so.1"
 
 
 def library_folders(site_folders):
-    """Returns the lib folders of the extra's packages below these site-packages folders, in the order in which they load."""
+    """Returns the lib folders of the extra's packages below these site-packages folders, in the order of loading."""
     found = []
     for folder in dict.fromkeys(name for name, _ in LIBRARIES.values()):
         for site in site_folders:
@@ -39,14 +39,15 @@ def library_folders(site_folders):
 
 
 def use_gpu_libraries(environment=os.environ, site_folders=None):
-    """Opens the libraries of the [gpu] extra for the whole process; returns their paths, none where it is not installed.
+    """Opens the libraries of the [gpu] extra for the whole process; returns their paths, none without the extra.
 
     Libraries of the system serve where a package is missing. To be called before the device is set.
     """
     folders = library_folders(sys.path if site_folders is None else site_folders)
     if not folders:
         return []
-    # The plugin was chosen by the nvcc of CUDA_HOME if that is set; without it the one whose libraries are there is taken.
+    # The plugin was chosen by the nvcc of CUDA_HOME if that is set; without it the one whose libraries are there is
+    # taken.
     environment.pop("CUDA_HOME", None)
     before = environment.get("LD_LIBRARY_PATH")
     environment["LD_LIBRARY_PATH"] = os.pathsep.join([*map(str, folders), *([before] if before else [])])

@@ -7,8 +7,8 @@ import sys
 class RankLog:
     """The log file of one rank, RUN/logs/rank_<r>.log.
 
-    Until `open` is called the ranks above 0 are silent. What fails is told on the console by the first rank that fails; the ranks
-    that fail because of it write to their logs alone.
+    Until `open` is called the ranks above 0 are silent. What fails is told on the console by the first rank that fails;
+    the ranks that fail because of it write to their logs alone.
     """
 
     def __init__(self, rank):

@@ -10,7 +10,7 @@ HANG_EXIT_CODE = 75  # EX_TEMPFAIL: the same command may well succeed
 
 
 class Watchdog:
-    """Calls `hung(text)` and ends this process where `beat` was not called for `timeout` seconds. Starts with the first beat.
+    """Calls `hung(text)` and ends this process where no `beat` came for `timeout` seconds. Starts with the first beat.
 
     text: how long it has hung, and where the main thread stands.
     """

@@ -1,4 +1,4 @@
-"""The flags of the MindSpore model zoo's four training scripts, under their own names: each works, or is refused with the reason.
+"""The flags of the MindSpore model zoo's four training scripts, by their names: each works, or is refused and told why.
 
 The zoo's keys that were lines of a config file (lr, max_epoch, per_batch_size, ...) are flags here too.
 """
@@ -34,7 +34,7 @@ REFUSED = {
     "rank": "ranks come from mpirun",
     "group_size": "ranks come from mpirun: -n",
     "ckpt_interval": "it counted steps in one script and epochs in another; give --checkpoint_interval_epochs",
-    "lr_init": "it was the highest rate in one script and the first of the warm-up in another; give --lr or --warmup_lr",
+    "lr_init": "it was the highest rate in one script, the first of the warm-up in another; give --lr or --warmup_lr",
     "is_save_on_master": "rank 0 writes the checkpoints, always",
     "save_checkpoint": "checkpoints are always written; --checkpoint_interval_epochs says how often",
     "use_label_smooth": "--label_smooth_factor 0 turns smoothing off",
@@ -50,7 +50,7 @@ NEEDLESS = {"is_distributed": "a run is distributed if mpirun starts it"}
 
 
 def translate(arguments):
-    """Returns the command line with the zoo's names replaced by ours; ValueError with the reason for what is refused."""
+    """Returns the command line with the zoo's names replaced by ours; ValueError with why for what is refused."""
     translated, rest = [], list(arguments)
     while rest:
         word = rest.pop(0)

@@ -205,7 +205,10 @@ def test_every_part_is_drawn_and_nothing_complains(page):
     for part in ("steps", "roofline", "flame", "ring", "loss"):
         assert page.evaluate(f"document.querySelectorAll('#{part} svg *').length") > 8, part
     assert page.evaluate("document.querySelectorAll('#roofline circle').length") == 9
-    ink = "(() => { const c = document.querySelector('#timeline canvas'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+    ink = (
+        "(() => { const c = document.querySelector('#timeline canvas');"
+        " const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+    )
     assert (
         page.evaluate(
             ink + " let n = 0; for (let k = 3; k < d.length; k += 4) n += d[k] > 0; return n / (d.length / 4); })()"

@@ -8,10 +8,18 @@ from cellwright.engine.profiling import Measurements, RankRun, judge
 
 # Two ranks, nothing wrong: 100 ms of compute, an exchange of 2 ms.
 GOOD = Measurements(
-    as_is=(RankRun(103, 0.5), RankRun(103, 0.5)), cached=(RankRun(102), RankRun(102)), silent=(RankRun(100), RankRun(99)), steps=8,
-    loader_ms=40, workers=1, buckets=2, gradient_bytes=40 << 20, affinity=((0,), (1,)), batch_size=32,
+    as_is=(RankRun(103, 0.5), RankRun(103, 0.5)),
+    cached=(RankRun(102), RankRun(102)),
+    silent=(RankRun(100), RankRun(99)),
+    steps=8,
+    loader_ms=40,
+    workers=1,
+    buckets=2,
+    gradient_bytes=40 << 20,
+    affinity=((0,), (1,)),
+    batch_size=32,
     phases={"forward": 30, "backward": 65, "update": 4, "host": 1},
-)  # fmt: skip
+)
 
 
 def of(**changes):

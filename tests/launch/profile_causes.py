@@ -10,8 +10,8 @@ from cellwright.launch.host.runtime import quiet_environment, start_mindspore
 # The order matters: MPI before MindSpore, the environment before both.
 world = open_world()
 quiet_environment(1)
-import numba
-from mindspore import nn
+import numba  # noqa: E402
+from mindspore import nn  # noqa: E402
 
 usleep = ctypes.CDLL(None).usleep
 usleep.argtypes = [ctypes.c_uint]
@@ -65,9 +65,14 @@ def main():
         runs = profiling.measure_runs(step, endless(), 0.01, steps=5, skip=2, silence=quiet, barrier=world.barrier)
         found = profiling.judge(profiling.measurements(runs, step, gather=world.allgather_object, cores=(world.rank,)))
         return {
-            "bound": found.bound, "flag": found.flag, "straggler": found.straggler, "exposed": found.exposed_ms, "text": found.text,
-            "gain": found.gain, "nodes": sum(e.phase == "allreduce" for s in runs.profiled.steps for e in s.executions) / 5,
-        }  # fmt: skip
+            "bound": found.bound,
+            "flag": found.flag,
+            "straggler": found.straggler,
+            "exposed": found.exposed_ms,
+            "text": found.text,
+            "gain": found.gain,
+            "nodes": sum(e.phase == "allreduce" for s in runs.profiled.steps for e in s.executions) / 5,
+        }
 
     link = SlowLink(world.comm)
     found = {

@@ -34,7 +34,8 @@ def test_uuids_are_taken_as_they_are():
         (
             5,
             None,
-            "5 ranks on this host, but local rank 4 may use 4 GPU devices (0, 1, 2, 3): start at most one rank a device",
+            "5 ranks on this host, but local rank 4 may use 4 GPU devices (0, 1, 2, 3): "
+            "start at most one rank a device",
         ),
         (2, "2", "local rank 1 may use 1 GPU device (2)"),
         (1, "", "local rank 0 may use 0 GPU devices (none)"),

@@ -57,7 +57,10 @@ def test_records_have_the_form_of_cifar_10(folder):
 
 
 def test_processes_that_write_it_at_once_get_one_whole_folder(tmp_path):
-    code = "import sys; from cellwright.launch.settings.embedded import embedded_dataset; print(embedded_dataset(sys.argv[1]))"
+    code = (
+        "import sys; from cellwright.launch.settings.embedded import embedded_dataset; "
+        "print(embedded_dataset(sys.argv[1]))"
+    )
     started = [subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE) for _ in range(3)]
     folders = {process.communicate()[0].decode().strip() for process in started}
     assert len(folders) == 1

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A site-packages folder with one library of one function for each that MindSpore's plugin wants, and a user of them all."""
+    """A site-packages folder with a library of one function for each that the plugin wants, and a user of them all."""
     site = tmp_path_factory.mktemp("site-packages")
     source = site / "one.c"
     for number, (soname, (folder, _)) in enumerate(LIBRARIES.items()):

@@ -178,7 +178,10 @@ def sigmoid(x):
 
 def gated_sum(x, gate, shortcut):
     """x times gate (N,C,1,1) plus shortcut."""
-    pull = lambda g: (g * gate.value, (g * x.value).sum((2, 3), keepdims=True), g)
+
+    def pull(g):
+        return g * gate.value, (g * x.value).sum((2, 3), keepdims=True), g
+
     return Node(x.value * gate.value + shortcut.value, (x, gate, shortcut), pull)
 
 

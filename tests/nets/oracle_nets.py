@@ -1,4 +1,4 @@
-"""The four networks written down a second time, from the published tables, on the numpy layers; weights come by name."""
+"""The four networks written down again, from the published tables, on the numpy layers; weights come by name."""
 
 import float64_layers as o
 import numpy as np

@@ -9,9 +9,9 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
-from gradients import forward_and_gradients
+from gradients import forward_and_gradients  # noqa: E402
 
-from cellwright.nets import create_network
+from cellwright.nets import create_network  # noqa: E402
 
 if __name__ == "__main__":
     ms.set_context(mode=ms.GRAPH_MODE, runtime_num_threads=1)  # one thread: one order of execution, one peak

@@ -33,7 +33,7 @@ SAFE_MARGIN = 2e-6
 
 
 def image_shape(case):
-    """Small images keep few values near a kink; a BN of very few pixels has a gradient that is a difference of near equals."""
+    """Small images keep few values near a kink; a BN of few pixels has a gradient that is the rest of near equals."""
     return {"vgg16": (2, 3, 32, 32), "genet": (8, 3, 16, 16)}.get(case.split()[0], (8, 3, 32, 32))
 
 
@@ -61,7 +61,7 @@ def disturb(network, random):
 
 
 def away_from_kinks(network, shape, written_again, settings):
-    """Draws weights and images until no ReLU and no max pool is so near its kink that rounding could decide; returns both."""
+    """Draws weights and images until no ReLU or max pool is so near its kink that rounding decides; returns both."""
     for seed in range(200):
         random = np.random.default_rng(seed)
         disturb(network, random)

@@ -1,4 +1,4 @@
-"""DenseNet's recompute: the same result from less memory. (Its gradients and statistics are held against numpy as well.)"""
+"""DenseNet's recompute: the same result from less memory. (test_against_numpy holds its gradients and statistics.)"""
 
 import os
 import subprocess
