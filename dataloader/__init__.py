@@ -15,6 +15,7 @@ from cellwright.dataloader.sources.folder import ImageFolder
 from cellwright.dataloader.sources.listfile import ListFile
 from cellwright.dataloader.sources.pack import Pack, PackWriter
 from cellwright.dataloader.sources.source import Source
+from cellwright.dataloader.torch_batches import TorchBatches
 from cellwright.dataloader.transforms import EvalTransform, TrainTransform
 from cellwright.dataloader.workers.forkserver import start_forkserver
 
@@ -33,6 +34,7 @@ __all__ = [
     "Sampler",
     "Source",
     "TooManyBadFiles",
+    "TorchBatches",
     "TrainTransform",
     "start_forkserver",
 ]

@@ -13,6 +13,13 @@ from cellwright.kernels.image.policy import augment
 from cellwright.kernels.image.records import crop_padded
 from cellwright.kernels.image.resample import resample, taps_needed
 
+_CUSTOM_KEY = 0x6375_7374_6F6D  # apart from every other use of the seed
+
+
+def sample_random(seed, epoch, sample):
+    """Returns a numpy Generator whose numbers depend on (seed, epoch, sample) alone."""
+    return np.random.Generator(np.random.Philox(key=[seed, _CUSTOM_KEY], counter=[0, 0, sample, epoch]))
+
 
 class ApplyTransform:
     """Puts pictures through one transform, with buffers of its own."""
@@ -45,6 +52,11 @@ class ApplyTransform:
             mirrored, spent = self._train(picture, epoch, sample, target)
         else:
             mirrored, spent = False, self._evaluate(picture, target)
+        if self.transform.custom is not None:
+            if mirrored:
+                cv2.flip(target, 1, dst=target)
+                mirrored = False
+            self.transform.custom(target, sample_random(self.seed, epoch, sample))
         if self.normalise is not None:
             normalise_chw(target, *self.normalise, mirrored, self.line, out)
         elif mirrored:

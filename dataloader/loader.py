@@ -11,6 +11,7 @@ from cellwright.dataloader.batch import Batch, BatchMixer
 from cellwright.dataloader.quarantine import Quarantine
 from cellwright.dataloader.sample_writer import SampleWriter
 from cellwright.dataloader.sampler import Sampler
+from cellwright.dataloader.sources.source import as_source
 from cellwright.dataloader.workers.pool import WorkerPool
 from cellwright.dataloader.workers.ring_buffer import SAMPLE, RingBuffer
 from cellwright.dataloader.workers.spans import read_spans
@@ -47,6 +48,8 @@ class Flight:
 
 class Loader:
     """Batches of `source` through `transform`, made by worker processes, in an order fixed by (seed, epoch).
+
+    source: a `Source`, or any object with `len`, `read(k)` and `label(k)`, see `as_source`.
 
     rank, size: this process's share. tail: what becomes of the last samples, see `Sampler`; "pad" is for
     evaluation. workers: processes (default: one a core that this process may run on). cores: core numbers to
@@ -87,6 +90,7 @@ class Loader:
             )
         shuffle = transform.train if shuffle is None else shuffle
         tail = ("drop" if transform.train else "pad") if tail is None else tail
+        source = as_source(source)
         self.sampler = Sampler(len(source), batch_size, rank, size, seed, shuffle, tail)
         self.source, self.transform = source, transform
         self.workers = workers if workers is not None else max(1, len(cores or os.sched_getaffinity(0)))

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from cellwright.dataloader.sources.source import importable
 from cellwright.kernels.image.policy import BINS, MOST_OPERATIONS
 
 CROPS = ("random_resized", "pad", "none")
@@ -13,6 +14,14 @@ MOST_ALPHA = 2.0
 
 def _reject(name, value, allowed):
     raise ValueError(f"{name}={value!r}: allowed is {allowed}")
+
+
+def _check_custom(custom):
+    if custom is None:
+        return
+    if not callable(custom):
+        _reject("custom", custom, "a function of (image, random)")
+    importable(getattr(custom, "py_func", custom))
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,8 @@ class TrainTransform:
     one of TrivialAugment's. erasing: probability of setting a box of `erasing_scale` of the area and an aspect ratio
     in `erasing_ratio` to `cutout_fill`. mixup, cutmix: their alpha (0: none); both are done in the finished batch,
     each picture with the one at the same place from the batch's other end; with both, one is drawn for each picture.
+    custom: a function of a module, (image, random), called last on each (S, S, 3) uint8 picture, which it changes in
+    place; random: a numpy Generator of this sample in this epoch. numba functions take both.
     """
 
     image_size: int = 224
@@ -48,6 +59,7 @@ class TrainTransform:
     erasing_ratio: tuple = (0.3, 3.3)
     mixup: float = 0.0
     cutmix: float = 0.0
+    custom: object = None
     train = True
 
     def __post_init__(self):
@@ -78,6 +90,7 @@ class TrainTransform:
         if len(fill) != 3 or min(fill) < 0 or max(fill) > 255:
             _reject("cutout_fill", self.cutout_fill, "three values in 0 to 255")
         self._check_policies()
+        _check_custom(self.custom)
 
     def _check_policies(self):
         if self.policy not in POLICIES:
@@ -100,7 +113,7 @@ class TrainTransform:
 
     @property
     def _changes_pixels(self):
-        return any(self.jitter) or self.cutout > 0 or self.policy != "none" or self.erasing > 0
+        return any(self.jitter) or self.cutout > 0 or self.policy != "none" or self.erasing > 0 or self.custom
 
     def keeps_pixels(self, side):
         """True where pictures of `side` x `side` are at most moved and mirrored."""
@@ -113,13 +126,14 @@ class EvalTransform:
 
     resize: "shorter" brings the shorter side to `resize_size` and keeps the aspect ratio, "squash" brings
     both sides to it, "direct" both to `image_size` without a crop. antialias: average over the source when
-    shrinking.
+    shrinking. custom: as in `TrainTransform`.
     """
 
     image_size: int = 224
     resize: str = "shorter"
     resize_size: int = 0
     antialias: bool = False
+    custom: object = None
     train = False
 
     def __post_init__(self):
@@ -133,6 +147,7 @@ class EvalTransform:
             object.__setattr__(self, "resize_size", size)
         if self.resize != "direct" and self.resize_size < self.image_size:
             _reject("resize_size", self.resize_size, f"image_size={self.image_size} and more")
+        _check_custom(self.custom)
 
     def resized(self, height, width):
         """(height, width) in pixels after the resize, before the crop."""
@@ -146,4 +161,4 @@ class EvalTransform:
 
     def keeps_pixels(self, side):
         """True where pictures of `side` x `side` stay as they are."""
-        return self.resize == "direct" and self.image_size == side
+        return self.resize == "direct" and self.image_size == side and not self.custom

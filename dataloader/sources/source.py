@@ -78,3 +78,47 @@ class Source:
         """Called once where the workers are forked from, before they are: what is loaded here is shared by
         all of them.
         """
+
+
+class _OwnSource(Source):
+    """Somebody's own object as a Source."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.classes = getattr(inner, "classes", ())
+
+    def __len__(self):
+        return len(self.inner)
+
+    def label(self, sample):
+        return int(self.inner.label(sample))
+
+    def read(self, sample):
+        return self.inner.read(sample)
+
+    def path(self, sample):
+        return self.inner.path(sample) if hasattr(self.inner, "path") else f"sample {sample}"
+
+    def prepare(self):
+        if hasattr(self.inner, "prepare"):
+            self.inner.prepare()
+
+
+def as_source(thing):
+    """Returns `thing` as a Source: one already, or any object with three methods, `len(thing)`, `thing.read(k)` (the
+    bytes of an image file, or (H, W, 3) uint8 pixels) and `thing.label(k)`; `path`, `prepare` and `classes` are used
+    where it has them. TypeError where it lacks one, or where workers could not import its class.
+    """
+    if isinstance(thing, Source):
+        return thing
+    missing = [name for name in ("__len__", "read", "label") if not hasattr(thing, name)]
+    if missing:
+        raise TypeError(f"{type(thing).__name__} is no source of samples: it has no {', '.join(missing)}")
+    importable(type(thing))
+    return _OwnSource(thing)
+
+
+def importable(thing):
+    """TypeError where a class or function is one that worker processes cannot import."""
+    if thing.__module__ == "__main__" or "<locals>" in thing.__qualname__ or "<lambda>" in thing.__qualname__:
+        raise TypeError(f"{thing.__qualname__}: workers import it by name, so it has to stand in a module of its own")

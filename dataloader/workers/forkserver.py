@@ -33,7 +33,8 @@ def worker_environment(environment):
     clean = {name: value for name, value in environment.items() if not name.startswith(MPI_PREFIXES)}
     clean.update(dict.fromkeys(_THREADS, "1"))
     root = str(Path(cellwright.__file__).resolve().parents[1])
-    clean["PYTHONPATH"] = os.pathsep.join(filter(None, [root, clean.get("PYTHONPATH")]))
+    # Last the script's own folder: sources and transforms of one's own are imported from there.
+    clean["PYTHONPATH"] = os.pathsep.join(filter(None, [root, clean.get("PYTHONPATH"), sys.path[0]]))
     return clean
 
 

@@ -70,6 +70,40 @@ def _skip_ac(data, position, c, look, slow):
     return position if k == 64 or k >= 128 else -1
 
 
+@numba.njit(cache=True, nogil=True, forceinline=True)
+def refill(data, word, held, at):
+    """The bit reader with at least 56 bits: `word` has the next `held` bits at its top, `at` is the byte to load."""
+    return word | (load_be64(data, at) >> np.uint64(held)), held | 56, at + ((63 - held) >> 3)
+
+
+@numba.njit(cache=True, nogil=True, forceinline=True)
+def read_over(data, word, held, at, table, ac_look, ac_slow):
+    """The bit reader behind the AC coefficients of a block, and the number of the coefficient reached."""
+    k = 1
+    while k < 64:
+        word, held, at = refill(data, word, held, at)
+        for _ in range(2):
+            entry = np.int64(ac_look[table, word >> np.uint64(64 - AC_BITS)])
+            if entry != 0 and k + (entry >> 26) < 64:
+                bits = (entry >> 13) & 31
+                k += (entry >> 18) & 255
+            elif entry != 0:
+                bits = entry & 31
+                k += (entry >> 5) & 255
+            else:
+                found = slow_code(word, table, ac_slow)
+                size, run = found & 15, (found >> 4) & 15
+                if found == 0 or size > 10 or (size == 0 and run != 0 and run != 15):
+                    return word, held, at, np.int64(100)
+                bits = (found >> 8) + size
+                k += 128 if found & 255 == 0 else run + 1
+            word <<= np.uint64(bits)
+            held -= bits
+            if k >= 64:
+                break
+    return word, held, at, k
+
+
 @numba.njit(cache=True, nogil=True)
 def scan(data, end, blocks, dc_look, dc_slow, ac_look, ac_slow, columns, rows, step, starts, dcs):
     """Notes where the MCUs begin; returns the bit position behind the last one read, or -1 where the data is
@@ -89,48 +123,21 @@ def scan(data, end, blocks, dc_look, dc_slow, ac_look, ac_slow, columns, rows, s
         for column in range(columns):
             if column % step == 0:
                 starts[row, column // step] = 8 * at - held
-                for k in range(last.size):
-                    dcs[row, column // step, k] = last[k]
+                dcs[row, column // step] = last
             for block in range(blocks.size):
                 c = blocks[block]
-                word |= load_be64(data, at) >> np.uint64(held)
-                at += (63 - held) >> 3
-                held |= 56
+                word, held, at = refill(data, word, held, at)
                 bits, difference = read_dc(word, c, dc_look, dc_slow)
                 if bits == 0:
                     return np.int64(-1)
                 last[c] += difference
                 word <<= np.uint64(bits)
                 held -= bits
-                k = 1
-                while k < 64:
-                    word |= load_be64(data, at) >> np.uint64(held)
-                    at += (63 - held) >> 3
-                    held |= 56
-                    for _ in range(2):
-                        entry = np.int64(ac_look[c, word >> np.uint64(64 - AC_BITS)])
-                        if entry != 0 and k + (entry >> 26) < 64:
-                            bits = (entry >> 13) & 31
-                            k += (entry >> 18) & 255
-                        elif entry != 0:
-                            bits = entry & 31
-                            k += (entry >> 5) & 255
-                        else:
-                            found = slow_code(word, c, ac_slow)
-                            size, run = found & 15, (found >> 4) & 15
-                            if found == 0 or size > 10 or (size == 0 and run != 0 and run != 15):
-                                return np.int64(-1)
-                            bits = (found >> 8) + size
-                            k += 128 if found & 255 == 0 else run + 1
-                        word <<= np.uint64(bits)
-                        held -= bits
-                        if k >= 64:
-                            break
+                word, held, at, k = read_over(data, word, held, at, c, ac_look, ac_slow)
                 if (k > 64 and k < 128) or 8 * at - held > end:
                     return np.int64(-1)
         starts[row, starts.shape[1] - 1] = 8 * at - held
-        for k in range(last.size):
-            dcs[row, starts.shape[1] - 1, k] = last[k]
+        dcs[row, starts.shape[1] - 1] = last
     return 8 * at - held
 
 

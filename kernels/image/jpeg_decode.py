@@ -7,7 +7,7 @@ import numpy as np
 
 from cellwright.kernels.image.bits import load_be64
 from cellwright.kernels.image.huffman import AC_BITS
-from cellwright.kernels.image.jpeg import read_dc, slow_code
+from cellwright.kernels.image.jpeg import read_dc, read_over, refill, slow_code
 from cellwright.kernels.image.jpeg_vectors import LANES, colours_16, inverse_transform, upsample_16
 
 CHUNK = 65 * LANES
@@ -26,45 +26,11 @@ PLACES = (np.concatenate([NATURAL, np.full(256 - 64, 64)]) * LANES).astype(np.ui
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
-def _refill(data, word, held, at):
-    """The bit reader with at least 56 bits: `word` has the next `held` bits at its top, `at` is the byte to load."""
-    return word | (load_be64(data, at) >> np.uint64(held)), held | 56, at + ((63 - held) >> 3)
-
-
-@numba.njit(cache=True, nogil=True, forceinline=True)
-def _read_over(data, word, held, at, table, ac_look, ac_slow):
-    """The bit reader behind the AC coefficients of a block, and the number of the coefficient reached."""
-    k = 1
-    while k < 64:
-        word, held, at = _refill(data, word, held, at)
-        for _ in range(2):
-            entry = np.int64(ac_look[table, word >> np.uint64(64 - AC_BITS)])
-            if entry != 0 and k + (entry >> 26) < 64:
-                bits = (entry >> 13) & 31
-                k += (entry >> 18) & 255
-            elif entry != 0:
-                bits = entry & 31
-                k += (entry >> 5) & 255
-            else:
-                found = slow_code(word, table, ac_slow)
-                size, run = found & 15, (found >> 4) & 15
-                if found == 0 or size > 10 or (size == 0 and run != 0 and run != 15):
-                    return word, held, at, np.int64(100)
-                bits = (found >> 8) + size
-                k += 128 if found & 255 == 0 else run + 1
-            word <<= np.uint64(bits)
-            held -= bits
-            if k >= 64:
-                break
-    return word, held, at, k
-
-
-@numba.njit(cache=True, nogil=True, forceinline=True)
 def _read_values(data, word, held, at, table, ac_values, ac_slow, places, out, to):
-    """As `_read_over`, and the coefficients go to `out` from `to` on."""
+    """As `read_over`, and the coefficients go to `out` from `to` on."""
     k = 1
     while k < 64:
-        word, held, at = _refill(data, word, held, at)
+        word, held, at = refill(data, word, held, at)
         for _ in range(2):
             entry = np.int64(ac_values[table, word >> np.uint64(64 - AC_BITS)])
             if entry == 0:
@@ -100,7 +66,7 @@ def _read_units(data, end, state, count, inside, scan, out, last):
     for unit in range(count):
         for block in range(blocks.shape[0]):
             c, table = blocks[block, 0], blocks[block, 1]
-            word, held, at = _refill(data, word, held, at)
+            word, held, at = refill(data, word, held, at)
             bits, difference = read_dc(word, table, dc_look, dc_slow)
             if bits == 0:
                 return word, np.int64(-1), at
@@ -115,7 +81,7 @@ def _read_units(data, end, state, count, inside, scan, out, last):
                 out[to] = last[c]
                 word, held, at, k = _read_values(data, word, held, at, table, ac_values, ac_slow, places, out, to)
             else:
-                word, held, at, k = _read_over(data, word, held, at, table, ac_look, ac_slow)
+                word, held, at, k = read_over(data, word, held, at, table, ac_look, ac_slow)
             if (k > 64 and k < 128) or 8 * at - held > end:
                 return word, np.int64(-1), at
     return word, held, at

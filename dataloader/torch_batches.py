@@ -1,0 +1,32 @@
+"""Batches for PyTorch."""
+
+
+class TorchBatches:
+    """A loader's batches as torch tensors (images, labels, weights), without a copy: valid until the next one is asked
+    for. labels are int64, as torch's losses want them.
+
+    pin_memory: copies into page-locked memory, from which the transfer to a GPU needs not be waited for; such tensors
+    stay valid. Iterating goes through the epoch that `set_epoch` chose, then the next one begins. It may be given to
+    `torch.utils.data.DataLoader(batches, batch_size=None)`, or used as it is.
+    """
+
+    def __init__(self, loader, pin_memory=False):
+        self.loader, self.pin_memory, self.epoch = loader, pin_memory, 0
+
+    def set_epoch(self, epoch):
+        """Chooses the epoch that the next iteration goes through."""
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        import torch
+
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        for batch in self.loader.epoch(epoch):
+            images, labels, weights = (torch.from_numpy(array) for array in batch)
+            labels = labels.long()
+            if self.pin_memory:
+                images, labels, weights = (tensor.pin_memory() for tensor in (images, labels, weights))
+            yield images, labels, weights
