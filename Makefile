@@ -1,6 +1,7 @@
 # make train   train GENet on the embedded images, 2 ranks
 # make test    the whole test suite
-# Both set up .venv first, once; PYTHON=python3.12 chooses the interpreter.
+# make lint    ruff and mypy
+# All set up .venv first, once; PYTHON=python3.12 chooses the interpreter.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
 export PRTE_MCA_rmaps_default_mapping_policy = :oversubscribe
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: train test clean
+.PHONY: train test lint clean
 
 train: $(STAMP)
 	mpirun -n 2 python -m launch.train --net genet
@@ -19,10 +20,19 @@ train: $(STAMP)
 test: $(STAMP)
 	python -m pytest
 
+# mypy looks for `cellwright.engine` below a folder `cellwright`, as a wheel has it; a checkout has it beside.
+PUBLIC := cellwright $(foreach room,kernels.compiler kernels.csrc kernels.nodes dataloader nets engine engine.profiling,cellwright.$(room))
+lint: $(STAMP)
+	ruff check .
+	ruff format --check .
+	@mkdir -p build/mypy/cellwright && ln -sfn ../../../cellwright/__init__.py build/mypy/cellwright/__init__.py
+	@for room in kernels dataloader nets engine launch; do ln -sfn ../../../$$room build/mypy/cellwright/$$room; done
+	cd build/mypy && mypy --config-file ../../pyproject.toml $(addprefix -m ,$(PUBLIC))
+
 $(STAMP):
 	@$(PYTHON) launch/host/preflight.py $(VENV)
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
 	# In a folder of its own: MPICH and Open MPI both bring an mpirun and an mpiexec. Only the tests need it.
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-installed \
 		--no-warn-script-location --prefix $(VENV)/mpich mpich==5.0.2

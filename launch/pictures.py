@@ -21,6 +21,7 @@ MEMBERS = {
     "scaling": ("One rank on all cores, one rank on each", "images/s", True),
     "eval": ("Evaluation", "images/s", True),
     "start-up": ("From the start of the process to the end of the first step", "s", False),
+    "zoo": ("MindCV's networks", "ms", False),
 }
 # Who is not us. "ours stock" is our engine on MindSpore's kernels: ours, but drawn lighter.
 PEERS = ("mindspore", "eager", "channels_last", "compiled", "bare mpi", "flat mpi", "mccl")
