@@ -114,7 +114,7 @@ def replay(dump: CrashDump, step) -> tuple:
     step.begin.steps.set_data(Tensor(dump.state["steps"] - 1, ms.int32))
     step.state_was_set()
     found = _first(first_nonfinite(step, batch) for batch in dump.batches)
-    lr = dump.meta["lr"] if step.optimizer.needs_lr else None
+    lr = None if step.optimizer.has_schedule else dump.meta["lr"]
     for batch in dump.batches:
         report = step(*batch, lr=lr)
     return found, report if report is not None else step.apply(lr)

@@ -183,7 +183,7 @@ class Trainer:
             "step": number,
             "epoch": epoch,
             "loss": self.report.loss,
-            "lr": lr,
+            "lr": lr if lr is not None else _or_nan(self.step.optimizer.rate()),
             "loss_scale": self.report.loss_scale,
             "step_ms": round((seconds - waited) * 1e3, 3),
             "wait_ms": round(waited * 1e3, 3),
@@ -276,6 +276,10 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_checkpoint(self, path)
         return path
+
+
+def _or_nan(number):
+    return float("nan") if number is None else number
 
 
 def _first_epoch(batches):

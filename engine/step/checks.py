@@ -46,7 +46,7 @@ def check_lr(lr, optimizer):
         if optimizer.needs_lr:
             raise ValueError("lr: this optimizer has no learning rate of its own; give the step one, lr=0.1")
         return optimizer.rate() or 0.0
-    if getattr(optimizer, "has_schedule", False):
+    if optimizer.has_schedule:
         raise ValueError(f"lr = {lr}: this optimizer has a schedule or groups with rates of their own; leave lr out")
     if np.ndim(lr.asnumpy() if isinstance(lr, Tensor) else lr) != 0:
         raise ValueError(f"lr = {lr}: must be one number a step; a schedule is given to the Trainer, or step by step")

@@ -18,6 +18,8 @@ class Optimizer(nn.Cell):
     Raises ValueError for an empty list, a frozen parameter and numbers out of range.
     """
 
+    has_schedule = False
+
     def __init__(self, params, weight_decay, decays, groups, lr):
         super().__init__(auto_prefix=False)
         if lr is not None and not lr >= 0.0:

@@ -3,9 +3,12 @@ import json
 
 import numpy as np
 import pytest
-from mindspore import Tensor
+from any_forward import Line, squares
+from mindspore import Tensor, nn
+from safetensors.numpy import save_file
 from small_net import NORMALISE, ConvNet, SmallNet, batches
 
+from cellwright import engine
 from cellwright.engine import (
     Diverged,
     LossScale,
@@ -124,3 +127,70 @@ def test_layers_that_run_as_one_kernel_are_told_apart(tmp_path):
 def test_a_folder_that_is_no_crash_dump_is_named(tmp_path):
     with pytest.raises(ValueError, match="is not a crash dump"):
         read_crash_dump(tmp_path)
+
+
+class Ring:
+    """Batches like a loader's: views of one buffer that the next batch overwrites."""
+
+    def __init__(self):
+        self.made = data()
+
+    def __len__(self):
+        return len(self.made)
+
+    def epoch(self, number, start=0):
+        images, labels, ids = (np.empty_like(a) for a in (*self.made[0], self.made[0].ids))
+        for batch in self.made[start:]:
+            images[:], labels[:], ids[:] = *batch, batch.ids
+            view = WithIds((images, labels))
+            view.ids = ids
+            yield view
+
+
+def test_micro_batches_of_a_ring_are_asked_for_once_more(tmp_path):
+    trainer, _ = make(tmp_path, LossScale.fixed(4.0), "head.weight", accumulate=2, overflow_limit=2)
+    trainer.batches = Ring()
+    with pytest.raises(Diverged):
+        trainer.run()
+    for number, path in enumerate(trainer.crash_dumps):
+        dump = read_crash_dump(path)
+        assert dump.ids.tolist() == list(range(16 * number, 16 * number + 16))
+        for batch, (images, labels) in zip(dump.batches, data()[2 * number :]):
+            np.testing.assert_array_equal(batch[0], images)
+            np.testing.assert_array_equal(batch[1], labels)
+
+
+def test_a_step_of_any_forward_leaves_a_crash_dump_that_runs_again(tmp_path):
+    def step():
+        network = Line()
+        return TrainOneStep(
+            forward=squares(network),
+            optimizer=nn.Adam(network.trainable_params(), 0.1),
+            loss_scale=LossScale.fixed(4.0),
+        )
+
+    x = np.ones((4, 4), np.float32)
+    x[2, 1] = np.inf
+    trainer = Trainer(step(), [(x, np.ones((4, 1), np.float32))], epochs=1, folder=tmp_path)
+    trainer.run()
+    dump = read_crash_dump(trainer.crash_dumps[0])
+    assert dump.meta["first_nonfinite"] == "input of layer dense" and dump.ids.tolist() == [-1] * 4
+    assert dump.meta["step_settings"]["optimizer"]["class"] == "mindspore.nn.optim.adam.Adam"
+    np.testing.assert_array_equal(dump.batches[0][0], x)
+    found, report = replay(dump, step())
+    assert found == "input of layer dense" and not report.finite
+
+
+def test_a_capsule_of_the_release_before_can_be_read_and_old_names_warn(tmp_path):
+    images, labels = data()[0]
+    np.savez(tmp_path / "batch.npz", images=images, labels=labels, weights=np.ones(8), ids=np.arange(8))
+    meta = {"suspect": "loss", "micro_batches": 2, "lr": 0.1}
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    for name in ("weights", "state"):
+        save_file({"steps": np.array(3)}, tmp_path / f"{name}.safetensors")
+    with pytest.warns(DeprecationWarning, match="engine.read_capsule is now engine.read_crash_dump"):
+        dump = engine.read_capsule(tmp_path)
+    assert dump.meta["first_nonfinite"] == "loss" and len(dump.batches) == 2
+    np.testing.assert_array_equal(np.concatenate([batch[0] for batch in dump.batches]), images)
+    with pytest.raises(AttributeError, match="nothing_of_ours"):
+        _ = engine.nothing_of_ours

@@ -6,14 +6,15 @@ import sys
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, nn
 from small_net import NORMALISE, DropNet, SmallNet, images_and_labels
 from tensorboardX.proto import event_pb2
 
-from cellwright.engine import LARS, Momentum, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.engine import LARS, Momentum, SoftmaxCrossEntropy, TrainOneStep, synchronise_batch_norm
 from cellwright.engine.loop.curves import Curves, Series, write_curves
 from cellwright.engine.loop.metrics import Metrics, read_metrics
 from cellwright.engine.loop.tensorboard import check_tensorboard, open_events
+from cellwright.kernels.nodes import Allreduce
 
 
 def make_step(net, optimizer=None, **settings):
@@ -184,3 +185,26 @@ def test_events_without_tensorboardx_are_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ValueError, match=r"needs tensorboardX; pip install 'cellwright\[tensorboard\]'"):
         check_tensorboard()
+
+
+def test_statistics_are_what_norms_keep_and_no_frozen_weight():
+    net = SmallNet()
+    net.conv.weight.requires_grad = False
+    net.norm.gamma.requires_grad = False
+    step = make_step(net)
+    assert [p.name for p in step.statistics] == ["norm.moving_mean", "norm.moving_variance"]
+    assert [p.name for p in step.optimizer.params] == ["norm.beta", "head.weight", "head.bias"]
+
+
+class Alone(Allreduce):
+    def construct(self, x):
+        return x
+
+
+def test_the_variance_over_ranks_is_never_below_zero():
+    net = synchronise_batch_norm(nn.SequentialCell([nn.BatchNorm2d(64, eps=1e-12)]), Alone(1))
+    net.set_train(True)
+    # Far from the moving mean and all alike: squares and the square of the mean differ by rounding alone.
+    values = np.random.default_rng(0).uniform(1, 1000, (1, 64, 1, 1)).astype(np.float32)
+    out = net(Tensor(np.tile(values, (3, 1, 5, 7)))).asnumpy()
+    assert np.isfinite(out).all() and (net[0].moving_variance.asnumpy() >= 0).all()
