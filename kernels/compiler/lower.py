@@ -6,10 +6,13 @@ from cellwright.kernels.compiler.tensors import Stored, View
 
 
 class Tensors:
-    """The stored tensors of a traced network in the order of computation, for inputs (N, channels, height, width)."""
+    """The stored tensors of a traced network in the order of computation, for inputs (N, channels, height, width).
 
-    def __init__(self, trace, shape, lanes):
-        self.trace, self.shape, self.lanes = trace, shape, lanes
+    trial: whatever can fail later is tried now.
+    """
+
+    def __init__(self, trace, shape, lanes, trial=False):
+        self.trace, self.shape, self.lanes, self.trial = trace, shape, lanes, trial
         self.stored = []
         self._views, self._copies = {}, {}
         results = {}

@@ -70,6 +70,7 @@ class ProgramSet:
         for size in _TRIAL_SIZES + self._fitting_sizes():
             shape = 2, self._channels(), size, size
             try:
+                Tensors(self.trace, shape[1:], native.lanes(), trial=True)
                 for direction in (FORWARD, INPUT_GRADIENT) if training else (FORWARD, EVALUATION):
                     self._plan(direction, shape, dry=True)
                 return self._plan(BACKWARD, shape, dry=True).groups
@@ -79,7 +80,7 @@ class ProgramSet:
 
     def _channels(self):
         """Channels of the input."""
-        if not any(layer.kind.reads_plain for layer in self.trace.layers):
+        if not any(layer.kind.name == "conv" for layer in self.trace.layers):
             raise Untraceable("it has no convolution")
         for layer in self.trace.layers:
             if "weight" in layer.parameters:

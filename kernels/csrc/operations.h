@@ -101,14 +101,22 @@ typedef struct {
 } op_gather_gradient_t;
 typedef struct {
   operand_t left, right, gate, target;
-  int64_t blocks, pixels;
+  int64_t blocks, pixels, linear_gate;
   double slope;
 } op_join_t;
 typedef struct {
   operand_t left, joined, gate, gradient, target, gate_gradient;
-  int64_t blocks, pixels, add, add_gate;
+  int64_t blocks, pixels, add, add_gate, linear_gate;
   double slope;
 } op_join_gradient_t;
+typedef struct {
+  operand_t source, target;
+  int64_t blocks, pixels, channels, function;
+} op_pointwise_t;
+typedef struct {
+  operand_t source, gradient, target;
+  int64_t blocks, pixels, function, add;
+} op_pointwise_gradient_t;
 enum {
   OP_CONV = 0,
   OP_WEIGHT_GRADIENT = 1,
@@ -128,7 +136,9 @@ enum {
   OP_GATHER_GRADIENT = 15,
   OP_JOIN = 16,
   OP_JOIN_GRADIENT = 17,
-  OP_KINDS = 18
+  OP_POINTWISE = 18,
+  OP_POINTWISE_GRADIENT = 19,
+  OP_KINDS = 20
 };
 
 typedef struct {
@@ -206,6 +216,8 @@ typedef struct {
     op_gather_gradient_t op_gather_gradient;
     op_join_t op_join;
     op_join_gradient_t op_join_gradient;
+    op_pointwise_t op_pointwise;
+    op_pointwise_gradient_t op_pointwise_gradient;
     job_reorder_t job_reorder;
     job_statistics_t job_statistics;
     job_norm_t job_norm;
@@ -218,8 +230,8 @@ typedef struct {
   };
 } op_t;
 
-#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient)
+#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
 
-#define TABLE_DIGEST 47020463065914439ll
+#define TABLE_DIGEST 44553801512747718ll
 
 #endif

@@ -47,8 +47,15 @@ OPERATIONS = (
     _kind("avg_pool_gradient", "gradient target", f"{_WINDOW} count_padding divisor add"),
     _kind("gather", "source target weights", _PLANE),
     _kind("gather_gradient", "source gradient weights target sum", f"{_PLANE} add"),
-    _kind("join", "left right gate target", _PLANE, "slope"),
-    _kind("join_gradient", "left joined gate gradient target gate_gradient", f"{_PLANE} add add_gate", "slope"),
+    _kind("join", "left right gate target", f"{_PLANE} linear_gate", "slope"),
+    _kind(
+        "join_gradient",
+        "left joined gate gradient target gate_gradient",
+        f"{_PLANE} add add_gate linear_gate",
+        "slope",
+    ),
+    _kind("pointwise", "source target", f"{_PLANE} channels function"),
+    _kind("pointwise_gradient", "source gradient target", f"{_PLANE} function add"),
 )
 
 JOBS = (

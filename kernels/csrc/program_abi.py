@@ -130,6 +130,15 @@ def convolution(direction, shape, sizes):
     return handle, lib.cellwright_conv_weights(handle)
 
 
+def implementation(direction, shape):
+    """Returns the name of the loops that oneDNN runs for a convolution of one image; RuntimeError if it has none."""
+    handle, _ = convolution(direction, shape, [1])
+    try:
+        return library().cellwright_conv_implementation(handle).decode()
+    finally:
+        library().cellwright_conv_destroy(handle)
+
+
 def reorder(handle, to_plain):
     """Returns the reorder between plain weights and the layout of this convolution."""
     made = library().cellwright_reorder_create(handle, int(to_plain))

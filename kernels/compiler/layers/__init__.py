@@ -18,6 +18,7 @@ from cellwright.kernels.compiler.layers import (
     input,
     max_pool,
     norm,
+    pointwise,
     residual_sum,
 )
 
@@ -34,6 +35,7 @@ _FILES = (
     input,
     max_pool,
     norm,
+    pointwise,
     residual_sum,
 )
 

@@ -16,7 +16,9 @@ class Convolution(Kind):
     """numbers: kernel, stride, dilation (height, width), padding, groups, channels (of the result)."""
 
     name = "conv"
-    reads_plain = True
+
+    def reads_plain(self, layer):
+        return layer.numbers["groups"] == 1
 
     def lower(self, tensors, layer, value):
         view, numbers, channels = tensors.image(value), layer.numbers, layer.parameters["weight"].shape[1]
@@ -33,9 +35,12 @@ class Convolution(Kind):
         found = {name: found[name] for name in found if not name.startswith("padded")}
         found |= {"dilation_height": numbers["dilation"][0], "dilation_width": numbers["dilation"][1]}
         found["groups"] = numbers["groups"]
-        return tensors.store(
+        result = tensors.store(
             self, (numbers["channels"], *extents), (view,), numbers=found, parameters=layer.parameters, flat=flat
         )
+        if tensors.trial:
+            _check_compiled(shape(result.stored, "bias" in layer.parameters))
+        return result
 
     def forward(self, plan, stored):
         view = stored.sources[0]
@@ -105,6 +110,27 @@ def shape(stored, bias):
     }
 
 
+def _check_compiled(numbers):
+    """Raises Untraceable if oneDNN has nothing, or nothing but its reference loops, for a convolution or its
+    gradients.
+    """
+    directions = (native.FORWARD, native.WEIGHT_GRADIENT) + (native.INPUT_GRADIENT,) * (not numbers["plain_source"])
+    for direction in directions:
+        if not _compiled(direction, tuple(numbers.items())):
+            raise Untraceable("a convolution for which oneDNN has no compiled loops")
+
+
+@functools.lru_cache(maxsize=4096)
+def _compiled(direction, numbers):
+    numbers = dict(numbers)
+    if direction == native.INPUT_GRADIENT:
+        numbers["bias"] = 0
+    try:
+        return "ref" not in native.implementation(direction, numbers)
+    except RuntimeError:
+        return False
+
+
 def _prepare_with_weights(direction, numbers, weights, stages, entry, sizes):
     """Makes the primitive of a convolution that reads weights, and the job that brings these into its layout."""
     entry.handle, floats = native.convolution(direction, numbers, sizes)
@@ -144,8 +170,8 @@ CONVOLUTION = Convolution()
 
 
 def _read(trace, cell, x):
-    if cell.group != 1 or pair(cell.dilation) != (1, 1) or cell.data_format != "NCHW":
-        raise Untraceable("grouped or dilated convolution")
+    if cell.data_format != "NCHW":
+        raise Untraceable(f"a convolution in {cell.data_format}")
     sides = tuple(cell.padding) if isinstance(cell.padding, tuple) else (cell.padding,) * 4
     padding = Padding(cell.pad_mode, sides)
     numbers = {

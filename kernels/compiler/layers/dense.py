@@ -13,7 +13,9 @@ _LARGEST = 8 << 20
 
 class Dense(Convolution):
     name = "dense"
-    reads_plain = False
+
+    def reads_plain(self, layer):
+        return False
 
     def lower(self, tensors, layer, value):
         view, channels = tensors.tensor(value), layer.parameters["weight"].shape[1]

@@ -14,7 +14,8 @@ class Input(Kind):
     def lower(self, tensors, layer):
         view = tensors.store(self, tensors.shape, layout=PLAIN)
         readers = tensors.trace.readers(layer)
-        if len(readers) == 1 and readers[0] is not None and readers[0].kind.reads_plain and tensors.shape[0] < _FEW:
+        sole = readers[0] if len(readers) == 1 else None
+        if sole is not None and sole.kind.reads_plain(sole) and tensors.shape[0] < _FEW:
             return view
         return tensors.store(AFFINE, tensors.shape, (view,))
 

@@ -5,7 +5,10 @@ class Kind:
     """One object for each kind of layer; a pass calls the method that has its name, and knows nothing else of kinds."""
 
     name = ""
-    reads_plain = False  # it takes images as the framework has them, (N, C, H, W)
+
+    def reads_plain(self, layer):
+        """True if a traced layer takes images as the framework has them, (N, C, H, W)."""
+        return False
 
     def changes_parameters(self, layer):
         """True if a traced layer has an effect beside its result."""
