@@ -10,11 +10,13 @@ import numpy as np
 from cellwright.kernels.compiler import emit
 from cellwright.kernels.compiler.backward import Backward, Wanted
 from cellwright.kernels.compiler.forward import Evaluation, Forward
+from cellwright.kernels.compiler.layers import affine
 from cellwright.kernels.compiler.layers.norm import STATISTICS
 from cellwright.kernels.compiler.lower import Tensors
 from cellwright.kernels.compiler.memory import ALIGN
 from cellwright.kernels.compiler.saved_tensors import SavedTensors
 from cellwright.kernels.compiler.symbols import Untraceable
+from cellwright.kernels.compiler.tensors import PLAIN
 from cellwright.kernels.csrc import program_abi as native
 from cellwright.kernels.csrc.shim import set_threads
 from cellwright.kernels.nodes.program import BACKWARD, EVALUATION, FORWARD, INPUT_GRADIENT, plans
@@ -70,13 +72,24 @@ class ProgramSet:
         for size in _TRIAL_SIZES + self._fitting_sizes():
             shape = 2, self._channels(), size, size
             try:
-                Tensors(self.trace, shape[1:], native.lanes(), trial=True)
+                self._trial = Tensors(self.trace, shape[1:], native.lanes(), trial=True)
                 for direction in (FORWARD, INPUT_GRADIENT) if training else (FORWARD, EVALUATION):
                     self._plan(direction, shape, dry=True)
                 return self._plan(BACKWARD, shape, dry=True).groups
             except Untraceable as reason:
                 reasons.append(reason)
         raise reasons[0]
+
+    def work(self):
+        """Returns the forward FLOPs of the convolutions for an image of 224 pixels, and those for each number of
+        input and output whose layout is changed.
+        """
+        stored, scale = self._trial.stored, (_TRIAL_SIZES[0] / self._trial.shape[-1]) ** 2
+        flops = sum(tensor.kind.flops(tensor) for tensor in stored)
+        output = self._trial.output.stored
+        brought_in = (tensor for tensor in stored if tensor.sources and _imports(tensor))
+        moved = output.channels * output.pixels + sum(tensor.channels * tensor.pixels for tensor in brought_in)
+        return flops * scale, flops / moved
 
     def _channels(self):
         """Channels of the input."""
@@ -175,6 +188,11 @@ class ProgramSet:
             phase = _PHASES.get(number, "backward")
             plans[program] = phase, shape, lambda c=closed, p=phase, i=number == INPUT_GRADIENT: emit.describe(c, p, i)
             _keep(self.keys[number], shape, program)
+
+
+def _imports(tensor):
+    """True if this is the input, brought into blocks."""
+    return tensor.kind is affine.AFFINE and tensor.sources[0].stored.layout == PLAIN
 
 
 def _numbers(parameter):

@@ -15,6 +15,7 @@ from pathlib import Path
 import mindspore
 
 _AVX2 = 0x7  # dnnl_cpu_isa_avx2
+_OURS = "CELLWRIGHT_STOCK_LIMIT"  # set where the limit in the environment is not the user's
 
 
 def framework_library():
@@ -25,7 +26,7 @@ def framework_library():
 def program_library():
     """Returns the path of the oneDNN that programs use, and True if it is a copy that may use all instructions."""
     source = framework_library()
-    if "ONEDNN_MAX_CPU_ISA" in os.environ or not source.exists():
+    if _limited_by_user() or not source.exists():
         return source, False
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     found = source.stat()
@@ -43,9 +44,13 @@ def program_library():
 
 
 def limit_framework():
-    """Limits the framework's own convolutions to AVX2; returns False if the user has set a limit or it is too late
-    for one.
-    """
-    if "ONEDNN_MAX_CPU_ISA" in os.environ:
-        return False
-    return ctypes.CDLL(str(framework_library())).dnnl_set_max_cpu_isa(_AVX2) == 0
+    """Limits the framework's own convolutions to AVX2, if the user has set no limit; before the first of them runs."""
+    if not _limited_by_user():
+        # Both are needed: the library may have read the variable, or may be linked into another one that reads it
+        # later.
+        os.environ["ONEDNN_MAX_CPU_ISA"], os.environ[_OURS] = "AVX2", "1"
+        ctypes.CDLL(str(framework_library())).dnnl_set_max_cpu_isa(_AVX2)
+
+
+def _limited_by_user():
+    return "ONEDNN_MAX_CPU_ISA" in os.environ and _OURS not in os.environ

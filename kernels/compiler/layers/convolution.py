@@ -42,6 +42,10 @@ class Convolution(Kind):
             _check_compiled(shape(result.stored, "bias" in layer.parameters))
         return result
 
+    def flops(self, stored):
+        weight = stored.parameters["weight"]
+        return 2.0 * weight.size * stored.pixels
+
     def forward(self, plan, stored):
         view = stored.sources[0]
         chunk_size = self._chunk_size(plan, stored)

@@ -14,6 +14,10 @@ class Kind:
         """True if a traced layer has an effect beside its result."""
         return False
 
+    def flops(self, stored):
+        """Returns the multiplications and additions that the cost rule counts for a stored tensor of one image."""
+        return 0.0
+
     def lower(self, tensors, layer, *values):
         """Returns the result of a traced layer: a View or a Deferred; values: those of its inputs."""
         raise NotImplementedError

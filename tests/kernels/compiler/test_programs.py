@@ -14,7 +14,7 @@ import pytest
 from mindspore import Tensor, nn
 from small_cells import SMALL, difference, fill, images, outcome
 
-from cellwright.kernels.compiler import accelerate, accelerated, restore
+from cellwright.kernels.compiler import accelerate, accelerated, explain, replacement, restore
 from cellwright.kernels.csrc import program_abi as native
 from cellwright.kernels.csrc import shim_available
 
@@ -54,8 +54,10 @@ def test_a_way_back_in_several_nodes_gives_the_same_bits(name, parts):
         np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
 
 
-def test_parts_are_replaced_where_the_whole_cannot_be():
-    network = nn.SequentialCell([SMALL["norm, leaky"](), nn.Tanh(), SMALL["residual"]().cell_list[1]])
+def test_parts_are_replaced_where_the_whole_cannot_be(monkeypatch):
+    monkeypatch.setattr(replacement, "LEAST_FLOPS_A_NUMBER", 0)
+    monkeypatch.setattr(replacement, "LEAST_FLOPS", 0)
+    network = nn.SequentialCell([SMALL["norm, leaky"](), nn.ELU(), SMALL["residual"]().cell_list[1]])
     network[2] = nn.SequentialCell([nn.Conv2d(24, 24, 3, weight_init="normal"), nn.ReLU()])
     x = images(network)
     fill(network, 0)
@@ -66,9 +68,23 @@ def test_parts_are_replaced_where_the_whole_cannot_be():
     np.testing.assert_allclose(network(Tensor(x)).asnumpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "cell", [nn.Conv2d(16, 16, 3, group=4), nn.Conv2d(3, 8, 3, dilation=2), nn.ReLU(), nn.Dense(4, 4)]
-)
+def test_a_part_that_would_lose_stays_stock_and_explain_says_so():
+    cells = [
+        nn.Conv2d(16, 16, 1),
+        nn.ELU(),
+        nn.SequentialCell([nn.Conv2d(16, 256, 3), nn.ReLU(), nn.Conv2d(256, 16, 3)]),
+    ]
+    network = nn.SequentialCell(cells)
+    before = explain(network, (2, 16, 12, 12))
+    assert accelerated(accelerate(network)) == [network[2]]
+    after = explain(network, (2, 16, 12, 12))
+    assert before == after
+    assert [part.replaced for part in after.parts] == [False, False, True]
+    assert "do not pay" in after.parts[0].reason and "ELU" in after.parts[1].reason
+    assert after.share > 0.99 and "stock" in str(after)
+
+
+@pytest.mark.parametrize("cell", [nn.Conv2d(16, 16, 3, group=4), nn.ReLU(), nn.Dense(4, 4)])
 def test_what_programs_do_not_know_stays(cell):
     kind = type(cell)
     assert accelerated(accelerate(nn.SequentialCell([cell]))) == []
