@@ -3,8 +3,9 @@
 import mindspore
 import numpy as np
 from mpi4py import MPI
-from step_cells import LateSums, Sums
+from step_cells import Buckets, LateSums, Sums
 
+from cellwright.engine.step.reduce import Reduce
 from cellwright.kernels.nodes import MpiAllreduce
 
 COMM = MPI.COMM_WORLD
@@ -33,6 +34,20 @@ def check(allreduce):
     np.testing.assert_array_equal(cell(mindspore.Tensor(np.ones(9, np.float32))).asnumpy(), RANKS)
 
 
+def check_buckets(allreduce):
+    """Of buckets that look alike each must come back with its own sums."""
+    shapes = ((64, 32, 3, 3), (8,), (64, 32, 3, 3), (8,), (64, 32, 3, 3))
+    params = [mindspore.Parameter(np.zeros(shape, np.float32), name=f"p{k}") for k, shape in enumerate(shapes)]
+    cell = Buckets(Reduce(params, allreduce, 4 * 64 * 32 * 9))
+    numbers = tuple(mindspore.Tensor(np.float32(k)) for k in (5, 6, 7))
+    given = mindspore.mutable(tuple(map(mindspore.Tensor, tensors(RANK, shapes))))
+    found, riders = cell(given, mindspore.mutable(numbers))
+    for k, tensor in enumerate(found):
+        expected = sum(tensors(rank, shapes)[k].astype(np.float64) for rank in range(RANKS))
+        np.testing.assert_allclose(tensor.asnumpy(), expected, rtol=1e-5, atol=1e-5, err_msg=f"parameter {k}")
+    assert [float(number) for number in riders] == [5 * RANKS, 6 * RANKS, 7 * RANKS]
+
+
 def check_late(allreduce):
     late = LateSums(allreduce)
     for turn in range(4):
@@ -50,9 +65,11 @@ check(whole)
 flat = MpiAllreduce(COMM, shared=False, overlap=True)
 assert not flat.shared and not flat.several and not flat.overlaps
 check(flat)
+check_buckets(flat)
 host = COMM.Split(RANK // 2, RANK) if RANKS > 2 else COMM.Split(RANK, RANK)  # hosts of two and one, and of one and one
 hosts = MpiAllreduce(COMM, overlap=True, host=host)
 assert hosts.shared and hosts.overlaps and not hosts.several and hosts.group.hosts == 2
 check(hosts)
 check_late(hosts)
+check_buckets(hosts)
 print("right", flush=True)

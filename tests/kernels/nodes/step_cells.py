@@ -70,3 +70,14 @@ class LateSums(nn.Cell):
         meanwhile = ops.matmul(c, c)
         third = self.allreduce.start(ops.depend(meanwhile, second))
         return self.allreduce.wait((first, second, third), (a, b, meanwhile))
+
+
+class Buckets(nn.Cell):
+    """Gradients through the flat buckets of a step and back to their parameters."""
+
+    def __init__(self, reduce):
+        super().__init__()
+        self.reduce = reduce
+
+    def construct(self, gradients, numbers):
+        return self.reduce.split(self.reduce(gradients, numbers))
