@@ -5,20 +5,18 @@ from pathlib import Path
 from cellwright.engine.loop.curves import Curves, append_evaluation
 from cellwright.engine.loop.metrics import Metrics
 from cellwright.engine.loop.progress import Progress
-from cellwright.engine.loop.tensorboard import check_tensorboard, open_events
+from cellwright.engine.loop.tensorboard import open_events
 
 
 class RunLog:
     """Takes the records of a run: files of a folder (None: none) and the console. Rank 0 alone should have one.
 
-    tensorboard: write events too; ValueError where tensorboardX is not installed. The rest is as in Progress.
+    tensorboard: write events too. The rest is as in Progress.
     """
 
     def __init__(self, folder, tensorboard, total_steps, steps_per_epoch, **how):
         self.folder = Path(folder) if folder is not None else None
         self.tensorboard = tensorboard
-        if tensorboard:
-            check_tensorboard()
         self.progress = Progress(total_steps, steps_per_epoch, **how)
         self._metrics = self._curves = self._events = None
 

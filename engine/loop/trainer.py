@@ -7,6 +7,7 @@ import numpy as np
 
 from cellwright.engine.loop.position import Position
 from cellwright.engine.loop.run_log import RunLog
+from cellwright.engine.loop.tensorboard import check_tensorboard
 from cellwright.engine.loop.trouble import Trouble
 from cellwright.engine.step.nest import as_parts, map_leaves, samples
 from cellwright.engine.step.statistics import Statistics
@@ -66,6 +67,8 @@ class Trainer:
         self.checkpoints, self.checkpoint_interval = checkpoints, checkpoint_interval
         self.checkpoint_steps, self.checkpoint_minutes = checkpoint_steps, checkpoint_minutes
         self._check(max_steps)
+        if tensorboard:
+            check_tensorboard()  # on all ranks, so that all of them refuse
         self.average_statistics = average_statistics
         self.world, self.callbacks = world, tuple(callbacks)
         self.rank: int = world.rank if world is not None else 0
