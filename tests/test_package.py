@@ -144,7 +144,12 @@ def test_the_readme_embeds_beside_packages_of_the_same_names(installed, project)
         "a wheel has cellwright alone"
     )
     # Small enough for a test; the folder has 64 images, so an epoch is two steps.
-    for long, short in (("/data/flowers", "data"), ("image_size=64", "image_size=32"), ("range(10)", "range(1)")):
+    for long, short in (
+        ("/data/flowers", "data"),
+        ("image_size=64", "image_size=32"),
+        ("EvalTransform(64)", "EvalTransform(32)"),
+        ("range(10)", "range(1)"),
+    ):
         example = example.replace(long, short)
     example = re.sub(r'"genet", extra=True, mlp=True', '"tinydarknet"', example)
     identity = IDENTITY.replace("ROOMS", repr(ROOMS)).replace("SOURCE", repr(str(ROOT)))
