@@ -10,7 +10,9 @@ from cellwright.dataloader.decode.jpeg_region import RegionDecoder
 from cellwright.dataloader.sample_writer import SampleWriter
 from cellwright.dataloader.sources.source import Source
 from cellwright.dataloader.transforms import EvalTransform, TrainTransform
+from cellwright.kernels.image.jitter import BLOCK
 from cellwright.kernels.image.philox import permutation
+from cellwright.kernels.image.policy import OPERATIONS, operate
 from cellwright.kernels.image.records import record_image
 
 
@@ -33,11 +35,12 @@ class _Sample(Source):
 
 
 def precompile():
-    """Runs each way through the writer once; some 0.1 s from the cache on disk, some 10 s on the first use
+    """Runs each way through the writer once; some 0.1 s from the cache on disk, some 30 s on the first use
     of a machine.
     """
     permutation(4, 0, 0)
     _precompile_jpeg()
+    _precompile_operations()
     ids = np.zeros(1, np.int64)
     labels, weights, row = np.zeros(1, np.int32), np.zeros(1, np.float32), np.zeros(8, np.int64)
     normalise = (0, 0, 0), (1, 1, 1)
@@ -66,3 +69,9 @@ def _precompile_jpeg():
     decoder.decode(data, frame, (0, 0, 8, 8), cutter.kept_notes(data, frame))
     cutter.cut_box(data, frame, (0, 0, 8, 8))
     cutter.cut_box(data, frame, (0, 0, 8, 8), cutter.kept_notes(data, frame))
+
+
+def _precompile_operations():
+    image, spare, room = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), np.zeros((4, BLOCK), np.float32)
+    for operation in range(OPERATIONS):
+        operate(image, operation, 1.0, spare, room, np.zeros((3, 256), np.int64), np.zeros((3, 256), np.uint8))

@@ -161,7 +161,7 @@ class Supervisor:
 
 def _say_compiling():
     print(
-        "dataloader: compiling its kernels for this machine, once (some 15 s on one core)",
+        "dataloader: compiling its kernels for this machine, once (some 30 s on one core)",
         file=sys.stderr,
         flush=True,
     )

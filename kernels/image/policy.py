@@ -55,7 +55,6 @@ def trivial_strength(operation, level):
     return 0.99 * share
 
 
-@numba.njit(cache=True, nogil=True)
 def _move(image, operation, strength, spare):
     if operation == SHEAR_X:
         shift_rows(image, strength, 0.0, spare)
@@ -70,7 +69,7 @@ def _move(image, operation, strength, spare):
     image.reshape(-1)[:] = spare.reshape(-1)
 
 
-@numba.njit(cache=True, nogil=True)
+# In Python and not in numba: as one function, that takes 20 s to compile, with every operation within.
 def operate(image, operation, strength, spare, room, counts, tables):
     """Does one operation to a contiguous (H, W, 3) uint8 picture.
 
@@ -112,7 +111,6 @@ def draw_operation(number, magnitude, side, seed, epoch, sample):
     return operation, strength
 
 
-@numba.njit(cache=True, nogil=True)
 def augment(image, count, magnitude, seed, epoch, sample, spare, room, counts, tables):
     """Does `count` operations drawn for the sample; see `draw_operation` and `operate`."""
     for number in range(count):

@@ -93,7 +93,7 @@ def test_a_bad_file_is_replaced_alike_for_every_worker_and_rank_count_and_listed
     one, quarantine, table = run(workers=1)
     assert set(quarantine.files) == {source.path(k) for k in ids}
     assert quarantine.epoch_count(0) == 4
-    rows = list(csv.reader(table.open()))
+    rows = list(csv.reader(table.read_text().splitlines()))
     assert rows[0] == ["path", "reason", "epoch"]
     assert {(row[0], row[2]) for row in rows[1:]} == {(source.path(k), "0") for k in ids} and all(
         row[1] for row in rows
@@ -226,7 +226,8 @@ def unowned_shared_memory():
     owned = ""
     for maps in Path("/proc").glob("[0-9]*/maps"):
         try:
-            owned += "".join(line for line in maps.open() if "/dev/shm/" in line)
+            with maps.open() as lines:
+                owned += "".join(line for line in lines if "/dev/shm/" in line)
         except (OSError, ProcessLookupError):
             continue
     return {name for name in os.listdir("/dev/shm") if f"/dev/shm/{name}" not in owned}

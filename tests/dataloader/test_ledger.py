@@ -1,5 +1,7 @@
 """The ledger: agrees with itself over workers, ranks and resumes, and names the first batch that differs."""
 
+from pathlib import Path
+
 import pytest
 
 from cellwright.dataloader import ImageFolder, Ledger, LedgerMismatch, Loader, TrainTransform
@@ -37,9 +39,9 @@ def test_a_difference_is_named(written):
     source, path = written
     with pytest.raises(LedgerMismatch, match="epoch 0, batch 0: digest"):
         run(source, Ledger(verify=path), workers=1, seed=4)
-    changed = open(path).read().splitlines()
+    changed = Path(path).read_text().splitlines()
     changed[4] = changed[4][:-1] + "x"
-    open(path, "w").write("\n".join(changed) + "\n")
+    Path(path).write_text("\n".join(changed) + "\n")
     with pytest.raises(LedgerMismatch, match="epoch 0, batch 3"):
         run(source, Ledger(verify=path), workers=1)
 
