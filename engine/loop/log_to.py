@@ -9,7 +9,7 @@ _OF_A_STEP = ("loss", "lr", "loss_scale", "step_ms", "wait_ms", "images_per_s")
 class LogTo(Callback):
     """Callback of a Trainer that calls `log` with a flat dict of numbers: `Trainer(..., callbacks=[LogTo(wandb.log)])`.
 
-    After each update {"step", "epoch", "train/loss", "train/lr", ...} (see engine.metrics), after each evaluation
+    After each update {"step", "epoch", "train/loss", "train/lr", ...} (see loop/metrics.py), after each evaluation
     {"step", "epoch", "eval/top1", "eval/top5", "eval/loss"}, shares from 0 to 1 (or
     the metrics of a MetricEvaluator); with averaged weights
     "eval_averaged/..." too. interval: steps between two calls. On rank 0 alone.
