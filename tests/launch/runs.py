@@ -29,6 +29,11 @@ def command(module, *flags, ranks=None, timeout=600, check=True, cwd=ROOT, mpiru
     return done
 
 
+def complaints(done):
+    """The lines that a process wrote to stderr, but for the word on a start that takes long."""
+    return [line for line in done.stderr.splitlines() if not line.startswith("dataloader: compiling")]
+
+
 def metrics(folder):
     """Returns the records of a run's metrics.jsonl."""
     return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
