@@ -48,7 +48,7 @@ class Choice:
     """What a cell in one state runs. programs: a ProgramSet, or None where `reason` tells why there is none."""
 
     def __init__(self, programs, reason, node):
-        self.programs, self.reason = programs, reason
+        self.programs, self.reason, self.told = programs, reason, False
         self.runs = programs is not None
         self.node = node
         self.trainable, self.frozen, self.statistics = programs.parameters if programs else ((), (), ())
@@ -105,6 +105,7 @@ class Replacement:
         if name == "program_stock":
             return types.MethodType(self.stock_class.construct, cell)
         choice = self.choice(cell)
-        if name == "program_runs" and not choice.runs:
+        if not choice.runs and not choice.told:
+            choice.told = True
             logger.warning("%s was changed and is stock again: %s", self.name or "the network", choice.reason)
         return getattr(choice, name.removeprefix("program_"))
