@@ -41,7 +41,8 @@ class Gradients(Operands):
     def release(self, stored):
         """To be called when all that a tensor is computed from is done: its gradient's memory can be used again."""
         root = stored.root()[0]
-        if stored is root.leaves()[0] and root in self._gradients and root.layout != PLAIN:
+        first = min(root.leaves(), key=self.tensors.stored.index)  # the last one that the backward comes to
+        if stored is first and root in self._gradients and root.layout != PLAIN:
             self.stages.work.release(self._gradients.pop(root).offset)
 
     def gradient(self, stored):

@@ -197,12 +197,6 @@ def test_a_norm_that_is_read_with_and_without_an_activation():
     assert not check(NORM_READ_TWICE).wrong
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name.startswith("before") else pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="order"))
-        for name in SHARED
-    ],
-)
+@pytest.mark.parametrize("name", SHARED)
 def test_a_concatenated_tensor_that_is_read_elsewhere_too(name):
     assert not check(SHARED[name]).wrong
