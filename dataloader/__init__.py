@@ -5,7 +5,7 @@ MindSpore nor MPI.
 import warnings
 
 from cellwright.dataloader.batch import Batch
-from cellwright.dataloader.decode.image import BadImage
+from cellwright.dataloader.decode.decoders import BadImage
 from cellwright.dataloader.ledger import Ledger, LedgerMismatch
 from cellwright.dataloader.loader import Loader
 from cellwright.dataloader.quarantine import TooManyBadFiles

@@ -12,9 +12,9 @@ from cellwright.dataloader.quarantine import Quarantine
 from cellwright.dataloader.sample_writer import SampleWriter
 from cellwright.dataloader.sampler import Sampler
 from cellwright.dataloader.sources.source import as_source
-from cellwright.dataloader.workers.pool import WorkerPool
 from cellwright.dataloader.workers.ring_buffer import SAMPLE, RingBuffer
 from cellwright.dataloader.workers.spans import read_spans
+from cellwright.dataloader.workers.worker_pool import WorkerPool
 
 
 @dataclass

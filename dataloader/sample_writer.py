@@ -3,7 +3,7 @@
 from time import perf_counter_ns
 
 from cellwright.dataloader.apply_transform import ApplyTransform
-from cellwright.dataloader.decode.image import BadImage
+from cellwright.dataloader.decode.decoders import BadImage
 from cellwright.dataloader.decode.picture import open_picture
 from cellwright.dataloader.quarantine import substitutes
 from cellwright.dataloader.workers.ring_buffer import AUGMENT_NS, DECODE_NS, MADE, READ_NS, SAMPLE

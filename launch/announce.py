@@ -5,8 +5,8 @@ from itertools import pairwise
 
 from cellwright.dataloader import ImageFolder
 from cellwright.dataloader.sources.folder import numbers_by_value
-from cellwright.launch.host.command_line import command_line
-from cellwright.launch.settings.embedded import ridge_accuracy
+from cellwright.launch.host.next_command import command_line
+from cellwright.launch.settings.embedded_images import ridge_accuracy
 from cellwright.launch.settings.small_recipe import SMALL_SET
 
 

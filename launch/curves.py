@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from cellwright.launch.serving.curve_picture import draw, read_run
-from cellwright.launch.settings.flags import Parser
+from cellwright.launch.settings.flag_parser import Parser
 
 PROGRAM = "python -m launch.curves"
 

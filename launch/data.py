@@ -8,7 +8,7 @@ import numpy as np
 
 from cellwright.dataloader import Cifar10, ImageFolder, ListFile, Loader, Pack
 from cellwright.dataloader.sources.pack import MAGIC as PACK_MAGIC
-from cellwright.launch.settings.embedded import embedded_dataset
+from cellwright.launch.settings.embedded_images import embedded_dataset
 from cellwright.launch.settings.transforms import eval_transform, train_transform
 
 

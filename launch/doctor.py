@@ -27,7 +27,7 @@ from cellwright.launch.host.device_findings import (
 )
 from cellwright.launch.host.finding import Finding
 from cellwright.launch.host.mpi_world import open_world, under_mpi
-from cellwright.launch.settings.flags import Parser
+from cellwright.launch.settings.flag_parser import Parser
 
 NEEDED_DISK_GB = 2.0
 CHECK_MB = 32

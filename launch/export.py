@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cellwright import __version__
 from cellwright.launch.host.runtime import quiet_environment, start_mindspore
-from cellwright.launch.settings.flags import Parser, add_flags
+from cellwright.launch.settings.flag_parser import Parser, add_flags
 from cellwright.launch.settings.run_settings import NETS, WEIGHTS
 
 PROGRAM = "python -m launch.export"

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cellwright.launch.settings.flags import Parser, add_flags
+from cellwright.launch.settings.flag_parser import Parser, add_flags
 
 # member -> (title, the unit of what is drawn, whether more is better)
 MEMBERS = {

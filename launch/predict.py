@@ -20,7 +20,7 @@ from cellwright.launch.host.runtime import (
 )
 from cellwright.launch.serving.classify import NetworkClassifier, OnnxClassifier, is_onnx, probabilities
 from cellwright.launch.serving.pictures import batches, named_files, read_pixels
-from cellwright.launch.settings.flags import Parser, boolean
+from cellwright.launch.settings.flag_parser import Parser, boolean
 from cellwright.launch.settings.run_settings import WEIGHTS
 
 PROGRAM = "python -m launch.predict"

@@ -19,7 +19,7 @@ from cellwright.launch.build import build_training
 from cellwright.launch.host.clock_offsets import align
 from cellwright.launch.host.job import checking, run
 from cellwright.launch.host.machine import machine, versions
-from cellwright.launch.settings.flags import Parser, setting
+from cellwright.launch.settings.flag_parser import Parser, setting
 from cellwright.launch.settings.resolve import read_settings
 from cellwright.launch.settings.run_folder import new_run_folder, prepare
 from cellwright.launch.settings.sections import PROFILE

@@ -14,7 +14,7 @@ from cellwright.launch.host.rank_table import HCCN_CONF, build_table, check_tabl
 
 def main(arguments=None):
     from cellwright.launch.host.mpi_world import open_world
-    from cellwright.launch.settings.flags import Parser
+    from cellwright.launch.settings.flag_parser import Parser
 
     parser = Parser(prog="python -m launch.ranktable", description=__doc__.splitlines()[0])
     parser.add_argument("--output", help="write the table to this file")

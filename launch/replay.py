@@ -13,7 +13,7 @@ from cellwright.launch.build import build_loss, build_network, build_step
 from cellwright.launch.host.job import Job
 from cellwright.launch.host.mpi_world import World
 from cellwright.launch.host.runtime import quiet_environment, start_mindspore
-from cellwright.launch.settings.flags import Parser
+from cellwright.launch.settings.flag_parser import Parser
 from cellwright.launch.settings.step_settings import StepSettings
 
 PROGRAM = "python -m launch.replay"

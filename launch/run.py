@@ -15,8 +15,8 @@ import sys
 import threading
 from pathlib import Path
 
-from cellwright.launch.host.command_line import STARTED_BY, command_line
 from cellwright.launch.host.launcher_text import LauncherText
+from cellwright.launch.host.next_command import STARTED_BY, command_line
 from cellwright.launch.host.signals import INTERRUPTED_EXIT_CODE, STOPPED_EXIT_CODE
 
 COMMANDS = ("train", "eval", "profile", "doctor")  # those that use several ranks

@@ -18,8 +18,8 @@ from cellwright.launch.build import build_evaluation, build_training, for_traini
 from cellwright.launch.data import open_sources
 from cellwright.launch.data_record import check_resumed, data_record
 from cellwright.launch.dry_run import show_dry_run, stops_before_training
-from cellwright.launch.host.command_line import command_line
 from cellwright.launch.host.job import checking, run
+from cellwright.launch.host.next_command import command_line
 from cellwright.launch.host.signals import INTERRUPTED_EXIT_CODE, STOPPED_EXIT_CODE, StoppingOnSignals
 from cellwright.launch.host.watchdog import Watchdog
 from cellwright.launch.serving.model_card import write_model_card

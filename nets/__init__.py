@@ -1,9 +1,9 @@
 """The four networks and the recipes of their published training."""
 
-from cellwright.nets.hub import create_network, network_names, network_settings
 from cellwright.nets.pretrained import load_pretrained
+from cellwright.nets.published_recipes import NORMALISATIONS, recipe_for
 from cellwright.nets.recipe import Recipe
-from cellwright.nets.recipes import NORMALISATIONS, recipe_for
+from cellwright.nets.registry import create_network, network_names, network_settings
 
 __all__ = [
     "NORMALISATIONS",

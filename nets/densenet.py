@@ -5,7 +5,7 @@ from collections import OrderedDict
 from mindspore import nn, ops
 
 from cellwright.nets import layer
-from cellwright.nets.size import at_least
+from cellwright.nets.image_size import at_least
 
 _GROWTH = 32
 _BOTTLENECK = 4 * _GROWTH

@@ -9,7 +9,7 @@ from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import initializer
 
 from cellwright.nets import layer
-from cellwright.nets.size import at_least, halved
+from cellwright.nets.image_size import at_least, halved
 
 _STAGES = (3, 4, 6, 3)
 _EXPANSION = 4

@@ -120,7 +120,7 @@ def _check(arrays, shapes, network_name, path):
 
 def _network_of(arrays):
     """The network most of whose parameters have the names of these arrays, or None."""
-    from cellwright.nets.hub import create_network, network_names
+    from cellwright.nets.registry import create_network, network_names
 
     for name in network_names():
         settings = {"hidden": 8} if name == "vgg16" else {}  # its classifier would take a second to draw

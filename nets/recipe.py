@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cellwright.nets import schedule
+from cellwright.nets import learning_rate as schedule
 
 SCHEDULES = ("exponential", "cosine_annealing", "cosine", "linear", "linear_cosine", "quadratic")
 AMP_LEVELS = ("O0", "O2", "O3")

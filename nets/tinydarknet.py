@@ -5,7 +5,7 @@ from collections import OrderedDict
 from mindspore import nn
 
 from cellwright.nets import layer
-from cellwright.nets.size import at_least
+from cellwright.nets.image_size import at_least
 
 # (out channels, kernel), "M" for a 2x2 max pool; the last convolution, to the classes, follows.
 _PLAN = (

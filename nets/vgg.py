@@ -3,7 +3,7 @@
 from mindspore import nn
 
 from cellwright.nets import layer
-from cellwright.nets.size import at_least
+from cellwright.nets.image_size import at_least
 
 _PLAN = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
 _HIDDEN = 4096

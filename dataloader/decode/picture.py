@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from cellwright.dataloader.decode.guarded import decode_guarded
-from cellwright.dataloader.decode.image import BadImage, decode_jpeg, decode_other, picture_size
+from cellwright.dataloader.decode.decoders import BadImage, decode_jpeg, decode_other, picture_size
 from cellwright.dataloader.decode.jpeg import read_frame
 from cellwright.dataloader.decode.jpeg_cut import Cutter, units_of_box, unpack_notes
 from cellwright.dataloader.decode.jpeg_region import RegionDecoder, can_decode
+from cellwright.dataloader.decode.own_process import decode_guarded
 
 _cutter, _decoder = Cutter(), RegionDecoder()
 

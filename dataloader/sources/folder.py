@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cellwright.dataloader.sources.formats import EXTENSIONS, is_image, kind_of
+from cellwright.dataloader.sources.image_suffixes import EXTENSIONS, is_image, kind_of
 from cellwright.dataloader.sources.source import PathList, Source
 
 INDEX_VERSION = 2

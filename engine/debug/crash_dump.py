@@ -10,7 +10,7 @@ from mindspore import Tensor
 from safetensors.numpy import load_file, save_file
 
 from cellwright.engine.debug.nonfinite_search import NOWHERE, first_nonfinite
-from cellwright.engine.step.nest import leaves, map_leaves, rebuild
+from cellwright.engine.step.nested_batch import leaves, map_leaves, rebuild
 from cellwright.engine.storage.atomic_folder import whole_folder
 from cellwright.engine.storage.provenance import source_revision, versions
 

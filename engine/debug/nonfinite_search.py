@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from cellwright.engine.step.gradients import GradientGraph
-from cellwright.engine.step.nest import as_input, as_tensor, map_leaves
+from cellwright.engine.step.nested_batch import as_input, as_tensor, map_leaves
 from cellwright.engine.step.statistics import Statistics
 
 NOWHERE = "nowhere: the step is finite"

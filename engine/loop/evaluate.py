@@ -7,8 +7,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from cellwright.engine.step.checks import check_labels
-from cellwright.engine.step.normalise import Normalise
+from cellwright.engine.step.input_checks import check_labels
+from cellwright.engine.step.normalise_images import Normalise
 from cellwright.engine.step.training_modes import TrainingModes
 from cellwright.engine.storage.atomic_folder import whole_file
 

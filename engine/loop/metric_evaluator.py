@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from cellwright.engine.step.forward import cells_of
-from cellwright.engine.step.nest import as_input, as_parts, as_tensor, map_leaves
+from cellwright.engine.step.nested_batch import as_input, as_parts, as_tensor, map_leaves
 from cellwright.engine.step.training_modes import TrainingModes
 
 # Sums are integers of this unit: they do not depend on the order, so all rank counts agree to the bit.

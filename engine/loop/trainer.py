@@ -5,11 +5,11 @@ import time
 
 import numpy as np
 
+from cellwright.engine.loop.nonfinite_steps import Trouble
 from cellwright.engine.loop.position import Position
 from cellwright.engine.loop.run_log import RunLog
 from cellwright.engine.loop.tensorboard import check_tensorboard
-from cellwright.engine.loop.trouble import Trouble
-from cellwright.engine.step.nest import as_parts, map_leaves, samples
+from cellwright.engine.step.nested_batch import as_parts, map_leaves, samples
 from cellwright.engine.step.statistics import Statistics
 
 _BEGINNING = Position()

@@ -5,7 +5,7 @@ import inspect
 import mindspore as ms
 from mindspore import nn, ops
 
-from cellwright.engine.step.normalise import Normalise
+from cellwright.engine.step.normalise_images import Normalise
 
 
 class ImageForward(nn.Cell):

@@ -6,9 +6,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from cellwright.engine.step.checks import in_one_line
 from cellwright.engine.step.gradients import GradientGraph
-from cellwright.engine.step.nest import as_input
+from cellwright.engine.step.input_checks import in_one_line
+from cellwright.engine.step.nested_batch import as_input
 from cellwright.engine.step.statistics import Statistics
 
 

@@ -8,9 +8,14 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from cellwright.engine.step.begin import Begin
+from cellwright.engine.step.batch_weight import Shares
+from cellwright.engine.step.before_forward import Begin
 from cellwright.engine.step.bucket import DEFAULT_BUCKET_BYTES
-from cellwright.engine.step.checks import (
+from cellwright.engine.step.dropout import make_dropout_resumable
+from cellwright.engine.step.ema import MovingAverage
+from cellwright.engine.step.forward import FunctionForward, ImageForward, network_of
+from cellwright.engine.step.gradients import Accumulator, Gradients
+from cellwright.engine.step.input_checks import (
     check_form,
     check_labels,
     check_lr,
@@ -18,18 +23,13 @@ from cellwright.engine.step.checks import (
     in_one_line,
     unread_parameters,
 )
-from cellwright.engine.step.dropout import make_dropout_resumable
-from cellwright.engine.step.ema import MovingAverage
-from cellwright.engine.step.forward import FunctionForward, ImageForward, network_of
-from cellwright.engine.step.gradients import Accumulator, Gradients
-from cellwright.engine.step.graphs import Flush, WholeStep
 from cellwright.engine.step.inspection import Inspection, norms_by_layer
 from cellwright.engine.step.loss_scale import LossScale
-from cellwright.engine.step.nest import as_input, as_tensor, describe, map_leaves
+from cellwright.engine.step.nested_batch import as_input, as_tensor, describe, map_leaves
 from cellwright.engine.step.precision import apply_precision
 from cellwright.engine.step.report import Compilation, StepReport, difference
-from cellwright.engine.step.shares import Shares
 from cellwright.engine.step.statistics import statistics_of
+from cellwright.engine.step.step_graphs import Flush, WholeStep
 from cellwright.engine.step.stock_optimizer import as_optimizer
 from cellwright.engine.step.training_modes import TrainingModes
 from cellwright.engine.step.update import Update

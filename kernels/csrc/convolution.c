@@ -4,7 +4,7 @@
 
 #include "onednn.h"
 #include "operations.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define SIZES 8 /* chunk sizes of one convolution */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "operations.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 #define EXPORT __attribute__((visibility("default")))
 

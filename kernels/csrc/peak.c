@@ -2,7 +2,7 @@
  * memory. */
 #include <stdint.h>
 
-#include "pool.h"
+#include "thread_pool.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define CHAINS 12

@@ -12,7 +12,7 @@
 
 #include "clock.h"
 #include "onednn.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define ALIGN 64 /* bytes */

@@ -97,7 +97,7 @@ def share(comm, host=None):
 
 
 def _between_hosts(comm, rank, owners, hosts):
-    """Returns the number by which hosts.c knows the ranks that own the same part on all hosts, or -1."""
+    """Returns the number by which hosts_allreduce.c knows the ranks that own the same part on all hosts, or -1."""
     from mpi4py import MPI
 
     library, mpi = shim()[1], mpi_library()

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "clock.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 #define SLOTS 256
 #define EXPORT __attribute__((visibility("default")))

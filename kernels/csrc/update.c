@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "clock.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #if defined(__x86_64__)

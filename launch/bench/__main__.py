@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cellwright.launch import bench
 from cellwright.launch.host.machine import machine, versions
-from cellwright.launch.settings.flags import Parser, add_flags
+from cellwright.launch.settings.flag_parser import Parser, add_flags
 
 
 def members():

@@ -123,7 +123,7 @@ def one_thread_at_a_time(core):
 
 def start_scheduler(cluster):
     """Returns the process of a scheduler for these MS_ variables, which the kernel kills when this process ends."""
-    code = f"from cellwright.launch.host.scheduler import main; main({os.getpid()})"
+    code = f"from cellwright.launch.host.mindspore_scheduler import main; main({os.getpid()})"
     return subprocess.Popen(
         [sys.executable, "-c", code],
         env=scheduler_environment(os.environ, cluster),

@@ -8,7 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from cellwright.engine.step.normalise import Normalise
+from cellwright.engine.step.normalise_images import Normalise
 
 _SHOWN_SIDE = 448  # pictures smaller than this are drawn larger
 

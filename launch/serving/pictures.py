@@ -9,7 +9,7 @@ from cellwright.dataloader import BadImage
 from cellwright.dataloader.apply_transform import ApplyTransform
 from cellwright.dataloader.decode.picture import open_picture
 from cellwright.dataloader.sources.folder import read_file
-from cellwright.dataloader.sources.formats import EXTENSIONS, is_image
+from cellwright.dataloader.sources.image_suffixes import EXTENSIONS, is_image
 
 
 def named_files(names):

@@ -54,7 +54,7 @@ def read_settings(arguments, program, *more, acts_on=TRAIN):
     RUN, or of a run that --auto_resume goes on with), flags. acts_on: the names of the flags that the command has.
     ValueError with one line for a bad value.
     """
-    from cellwright.launch.settings.flags import add_flags
+    from cellwright.launch.settings.flag_parser import add_flags
 
     parser = command_parser(program, acts_on)
     parser.section("run").add_argument(

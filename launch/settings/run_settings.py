@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from cellwright.dataloader.sources.folder import CLASS_ORDERS
 from cellwright.launch.host.collectives import BACKENDS
-from cellwright.launch.settings.flags import setting
+from cellwright.launch.settings.flag_parser import setting
 
 NETS = ("densenet121", "tinydarknet", "genet", "vgg16")
 DATASETS = ("imagenet2012", "cifar10")

@@ -3,7 +3,7 @@
 import dataclasses
 
 from cellwright.dataloader.transforms import CROPS, RESIZES
-from cellwright.launch.settings.flags import Parser, add_flags, shown
+from cellwright.launch.settings.flag_parser import Parser, add_flags, shown
 from cellwright.launch.settings.run_settings import NETS, RunSettings
 from cellwright.launch.settings.step_settings import StepSettings
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cellwright.launch.settings.flags import setting
+from cellwright.launch.settings.flag_parser import setting
 
 OPTIMIZERS = ("momentum", "lars", "adamw")
 

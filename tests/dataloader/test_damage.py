@@ -10,7 +10,7 @@ from damage import cut_everywhere, damaged, jpegs, others
 from loader_cases import digest
 
 from cellwright.dataloader import BadImage, ImageFolder, Loader, TrainTransform
-from cellwright.dataloader.decode import image as image_module
+from cellwright.dataloader.decode import decoders as image_module
 from cellwright.dataloader.decode.jpeg_cut import pack_notes
 from cellwright.dataloader.decode.picture import Encoded
 

@@ -17,7 +17,7 @@ import pytest
 from loader_cases import digest, picture
 
 from cellwright.dataloader import EvalTransform, ImageFolder, Loader, TooManyBadFiles, TrainTransform
-from cellwright.dataloader.decode.image import BadImage
+from cellwright.dataloader.decode.decoders import BadImage
 from cellwright.dataloader.decode.picture import Encoded
 from cellwright.dataloader.workers.forkserver import worker_environment
 

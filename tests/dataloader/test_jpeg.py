@@ -9,7 +9,7 @@ import pytest
 import simplejpeg
 from loader_cases import picture
 
-from cellwright.dataloader.decode.image import BadImage
+from cellwright.dataloader.decode.decoders import BadImage
 from cellwright.dataloader.decode.jpeg import read_frame
 from cellwright.dataloader.decode.jpeg_cut import Cutter
 from cellwright.dataloader.decode.jpeg_region import RegionDecoder, can_decode

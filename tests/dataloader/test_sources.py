@@ -9,8 +9,8 @@ import pytest
 
 from cellwright.dataloader import Cifar10, ImageFolder, Sampler
 from cellwright.dataloader.decode.picture import Encoded
-from cellwright.dataloader.sources import formats
-from cellwright.dataloader.sources.formats import EXTENSIONS
+from cellwright.dataloader.sources import image_suffixes as formats
+from cellwright.dataloader.sources.image_suffixes import EXTENSIONS
 from cellwright.dataloader.sources.source import PathList
 
 

@@ -108,7 +108,9 @@ def test_a_killed_rank_takes_the_scheduler_along_and_frees_its_port(cache, tmp_p
     process = start(run, *TINY, "--epochs", 50, "--backend", "mccl", XDG_CACHE_HOME=cache)
     wait_for_steps(run, process)
     (scheduler,) = (
-        pid for pid in processes_of(run) if b"launch.host.scheduler" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        pid
+        for pid in processes_of(run)
+        if b"launch.host.mindspore_scheduler" in Path(f"/proc/{pid}/cmdline").read_bytes()
     )
     environment = dict(
         word.split("=", 1) for word in Path(f"/proc/{scheduler}/environ").read_text().split("\0") if "=" in word

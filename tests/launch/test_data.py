@@ -6,7 +6,7 @@ import shutil
 import pytest
 from runs import command, metrics
 
-from cellwright.launch.settings.embedded import embedded_dataset
+from cellwright.launch.settings.embedded_images import embedded_dataset
 
 FLAGS = ("--net", "tinydarknet", "--image_size", 32, "--batch_size", 16, "--lr", 0.01, "--eval_interval", 0)
 

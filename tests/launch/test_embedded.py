@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cellwright.launch.settings.embedded import (
+from cellwright.launch.settings.embedded_images import (
     CLASSES,
     HELD_BACK,
     TRAIN,
@@ -58,7 +58,7 @@ def test_records_have_the_form_of_cifar_10(folder):
 
 def test_processes_that_write_it_at_once_get_one_whole_folder(tmp_path):
     code = (
-        "import sys; from cellwright.launch.settings.embedded import embedded_dataset; "
+        "import sys; from cellwright.launch.settings.embedded_images import embedded_dataset; "
         "print(embedded_dataset(sys.argv[1]))"
     )
     started = [subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE) for _ in range(3)]

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from cellwright.launch.settings.flags import Parser, add_flags
+from cellwright.launch.settings.flag_parser import Parser, add_flags
 
 
 @dataclasses.dataclass(frozen=True)

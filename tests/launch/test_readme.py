@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cellwright.launch.settings.embedded import embedded_dataset
+from cellwright.launch.settings.embedded_images import embedded_dataset
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ from runs import command
 from cellwright.dataloader import EvalTransform
 from cellwright.dataloader.apply_transform import ApplyTransform
 from cellwright.dataloader.decode.picture import Pixels
-from cellwright.launch.settings.embedded import embedded_dataset
+from cellwright.launch.settings.embedded_images import embedded_dataset
 
 
 @pytest.fixture(scope="module")

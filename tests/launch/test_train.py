@@ -118,7 +118,7 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(cache, tmp_path, flags, mes
 
 
 def test_a_folder_of_ones_own_sets_the_class_count(cache, tmp_path):
-    from cellwright.launch.settings.embedded import embedded_dataset
+    from cellwright.launch.settings.embedded_images import embedded_dataset
 
     source = embedded_dataset(cache / "cellwright")
     for split in ("train", "val"):

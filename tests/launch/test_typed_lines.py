@@ -12,7 +12,7 @@ import pytest
 import yaml
 from runs import ENVIRONMENT, ROOT, command, metrics
 
-from cellwright.launch.settings.embedded import embedded_dataset
+from cellwright.launch.settings.embedded_images import embedded_dataset
 
 FLAGS = ("--net", "tinydarknet", "--image_size", 32)
 

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from fuzz.check import check
+from fuzz.check import check, without_cost_rule
 from fuzz.defect_cells import OTHER_CELLS, Between, InTraining, Twins, conv
 from fuzz.networks import Network, step
 from mindspore import Tensor, nn
@@ -16,6 +16,12 @@ from cellwright.kernels.compiler import accelerate
 from cellwright.kernels.csrc import shim_available
 
 pytestmark = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
+
+
+@pytest.fixture(autouse=True)
+def every_part():
+    with without_cost_rule():
+        yield
 
 
 def conv3(source, channels, **settings):

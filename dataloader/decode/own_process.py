@@ -7,7 +7,7 @@ import resource
 
 import numpy as np
 
-from cellwright.dataloader.decode.image import BadImage, decode_other
+from cellwright.dataloader.decode.decoders import BadImage, decode_other
 
 
 def decode_guarded(data):

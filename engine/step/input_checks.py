@@ -8,7 +8,7 @@ import re
 import numpy as np
 from mindspore import Tensor, nn
 
-from cellwright.engine.step.nest import as_tensor, describe, map_leaves
+from cellwright.engine.step.nested_batch import as_tensor, describe, map_leaves
 
 
 def check_form(network, loss, optimizer, forward, normalise, accumulate):

@@ -1,4 +1,4 @@
-/* Allreduce between processes: inside a host through memory that they share, between hosts by hosts.c.
+/* Allreduce between processes: inside a host through memory that they share, between hosts by hosts_allreduce.c.
  *
  * The tensors are taken as one row of numbers. Each rank of a host owns a part of it: a rank copies what others own into slots of
  * its own, adds up what it owns from its tensors and the others' slots, in the order of the ranks, puts the sums into its slot, and
@@ -6,9 +6,9 @@
  * these do not depend on the number of threads: each has a stretch of the row, with slots of its own. The ring of slots fits the
  * last-level cache: main memory sees each tensor once read and once written.
  *
- * With several hosts the sums of the owned part go through hosts.c before they are put into the slots.
+ * With several hosts the sums of the owned part go through hosts_allreduce.c before they are put into the slots.
  */
-#include "shared.h"
+#include "shared_allreduce.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -20,7 +20,7 @@
 #endif
 
 #include "clock.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #if defined(__x86_64__)

@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from cellwright.engine.step.nest import samples
+from cellwright.engine.step.nested_batch import samples
 
 
 class SumOfOne(nn.Cell):

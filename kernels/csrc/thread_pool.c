@@ -1,6 +1,6 @@
 /* Between nodes the threads sleep; inside one they meet at a spinning barrier, which costs about 1 us where a sleep costs 50.
  * The caller only waits, so nothing thread-local that oneDNN keeps is changed on a thread of the runtime. */
-#include "pool.h"
+#include "thread_pool.h"
 
 #include <pthread.h>
 #include <sched.h>

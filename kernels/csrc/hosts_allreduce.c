@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "shared.h"
+#include "shared_allreduce.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #if defined(__x86_64__)

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "clock.h"
-#include "shared.h"
+#include "shared_allreduce.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define QUEUE 1024
