@@ -1,4 +1,4 @@
-"""Plans the way back: from the gradient of the output to those of the parameters, or to that of the input."""
+"""Plans the backward: from the gradient of the output to those of the parameters, or to that of the input."""
 
 import dataclasses
 

@@ -6,6 +6,7 @@ A member is a module launch/bench/MEMBER.py with a frozen dataclass `Settings` (
 `measure(settings)` that returns {"results": [{"name", "value", "unit"}, ...], "ratios": {name: number}}.
 """
 
+import ast
 import datetime
 import importlib
 import json
@@ -22,6 +23,12 @@ def members():
     """Returns the sorted names of the measurements that there are."""
     modules = (module for module in pkgutil.iter_modules(bench.__path__) if not module.ispkg)
     return sorted(module.name.replace("_", "-") for module in modules if module.name != "__main__")
+
+
+def _first_line(member):
+    """What a measurement is, from its file: to import them all would take seconds."""
+    file = Path(bench.__path__[0], f"{member.replace('-', '_')}.py")
+    return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))).splitlines()[0]
 
 
 def table(report):
@@ -44,7 +51,7 @@ def main(arguments=None):
     }
     for name in members():
         if name not in modules:
-            choices.add_parser(name)
+            choices.add_parser(name, help=_first_line(name))
             continue
         member = choices.add_parser(name, help=modules[name].__doc__.splitlines()[0])
         member.add_argument("--json", help="write the report to this file")

@@ -19,7 +19,7 @@ from cellwright.launch.host.runtime import (
     use_compile_cache,
 )
 
-BACKWARD_PARTS = 4  # nodes of the way back where the allreduce of early gradients is to overlap with it
+BACKWARD_PARTS = 4  # nodes of the backward where the allreduce of early gradients is to overlap with it
 
 
 class BadSetting(ValueError):

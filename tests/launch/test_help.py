@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from cellwright.launch.bench import __main__ as bench
 from cellwright.launch.settings.resolve import read_eval_settings, read_settings
 from cellwright.launch.settings.sections import EVAL, SECTIONS, TRAIN
 
@@ -41,3 +42,12 @@ def test_a_section_that_there_is_not_is_named(capsys):
 
 def test_evaluation_has_its_own_flags_only(capsys):
     assert {name for name, _ in flags_in(text_of(read_eval_settings, ["--help"], capsys))} == EVAL | {"ckpt", "json"}
+
+
+def test_the_bench_lists_its_members_with_what_each_measures(capsys):
+    with pytest.raises(SystemExit) as ended:
+        bench.main(["--help"])
+    text = capsys.readouterr().out
+    assert ended.value.code == 0
+    for member in bench.members():
+        assert re.search(rf"^    {member}\s+[A-Z]", text, re.M), member
