@@ -57,7 +57,7 @@ def test_random_networks(position):
     count = 10
     failures, on_programs = fuzz(count * position, count * (position + 1), *SETTINGS[position])
     assert not failures
-    assert on_programs > count / 2
+    assert on_programs > count / 3  # else next to nothing was tried
 
 
 @needs_shim
