@@ -86,7 +86,8 @@ PLAIN = ("--warmup_epochs", 0, "--lr", 0.01, "--crop_scale", "1,1", "--crop_rati
 
 
 @pytest.mark.parametrize(
-    "net, steps, flags", [("densenet121", 30, ()), ("tinydarknet", 60, ()), ("genet", 60, PLAIN), ("vgg16", 30, ())]
+    "net, steps, flags",
+    [("densenet121", 30, ("--lr", 0.02)), ("tinydarknet", 60, ()), ("genet", 60, PLAIN), ("vgg16", 30, ())],
 )
 def test_the_loss_of_every_net_falls(cache, tmp_path, net, steps, flags):
     train(cache, tmp_path / "run", "--net", net, "--max_steps", steps, "--eval_interval", 0, *flags)
