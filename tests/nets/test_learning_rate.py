@@ -6,11 +6,11 @@ import doctest
 import numpy as np
 import pytest
 
-from cellwright.nets import recipe_for, schedule
+from cellwright.nets import learning_rate, recipe_for
 
 
 def test_the_published_values():
-    result = doctest.testmod(schedule)
+    result = doctest.testmod(learning_rate)
     assert result.attempted > 15 and not result.failed
 
 
