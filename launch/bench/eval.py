@@ -8,13 +8,12 @@ is measured. The figure is the median over the rounds of the quickest of a proce
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 
+from cellwright.launch.bench import own_process
 from cellwright.launch.bench.step import CLASSES, NETS, OURS, SIZE, chosen
 
 
@@ -44,7 +43,18 @@ def measure(settings):
         rates = {variant: [] for variant in OURS}
         for _ in range(settings.rounds):
             for variant in OURS:
-                report = run_variant(net, variant, settings)
+                numbers = [f"--{name}={getattr(settings, name)}" for name in ("batches", "passes", "size")]
+                line = [
+                    sys.executable,
+                    "-m",
+                    "cellwright.launch.bench.eval",
+                    "--worker",
+                    variant,
+                    "--net",
+                    net,
+                    *numbers,
+                ]
+                report = own_process.report(line, f"{net}, {variant}")
                 if report:
                     rates[variant].append(report["images_per_s"])
         medians = {variant: statistics.median(values) for variant, values in rates.items() if values}
@@ -56,26 +66,9 @@ def measure(settings):
     return {"results": results, "ratios": ratios}
 
 
-def run_variant(net, variant, settings):
-    """Returns the report of one process, or None (and says so) if it failed."""
-    numbers = [f"--{name}={getattr(settings, name)}" for name in ("batches", "passes", "size")]
-    line = [sys.executable, "-m", "cellwright.launch.bench.eval", "--worker", variant, "--net", net, *numbers]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=3600, check=False)
-    if done.returncode:
-        sys.stderr.write(f"{net}, {variant}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}\n")
-        return None
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 def worker(variant, net, batches, passes, size):
     """Times the passes of one variant in this process and prints the report."""
-    from cellwright.launch.host.runtime import allow_all_instructions, quiet_environment, start_mindspore
-
-    threads = len(os.sched_getaffinity(0))
-    quiet_environment(threads)
-    if variant == "ours":
-        allow_all_instructions()
-    start_mindspore("CPU", 0, threads, seed=1)
+    own_process.start(variant)
     import numpy as np
 
     from cellwright.nets import create_network

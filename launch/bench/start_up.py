@@ -8,7 +8,6 @@ a new process; the files of Python and MindSpore are in the page cache after the
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cellwright.launch.bench import own_process
 from cellwright.launch.bench.step import CLASSES, NETS, SIZE, chosen
 
 VARIANTS = ("ours", "mindspore")
@@ -93,18 +93,9 @@ def start(net, variant, cache, size):
 
 def worker(variant, net, cache, size):
     """Makes one step in this process and prints what it took."""
-    from cellwright.launch.host.runtime import (
-        allow_all_instructions,
-        quiet_environment,
-        start_mindspore,
-        use_compile_cache,
-    )
+    from cellwright.launch.host.runtime import use_compile_cache
 
-    threads = len(os.sched_getaffinity(0))
-    quiet_environment(threads)
-    if variant == "ours":
-        allow_all_instructions()
-    start_mindspore("CPU", 0, threads, seed=1)
+    own_process.start(variant)
     use_compile_cache(cache)
     import mindspore as ms
     import numpy as np

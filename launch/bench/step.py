@@ -17,6 +17,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cellwright.launch.bench import own_process
+
 # name -> (network, its settings, images a step)
 NETS = {
     "densenet121": ("densenet121", {}, 16),
@@ -106,12 +108,7 @@ def run_variant(net, variant, steps, interpreter):
         line = [interpreter, script, "--net", net, "--variant", variant, "--batch", NETS[net][2], "--threads", threads]
     else:
         line = [sys.executable, "-m", "cellwright.launch.bench.step", "--worker", variant, "--net", net]
-    line = [str(part) for part in [*line, "--steps", steps]]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=3600, check=False)
-    if done.returncode:
-        sys.stderr.write(f"{net}, {variant}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}\n")
-        return None
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return own_process.report([*line, "--steps", steps], f"{net}, {variant}")
 
 
 def _has_torch(interpreter):
@@ -124,13 +121,7 @@ def _has_torch(interpreter):
 
 def worker(variant, net, steps):
     """Times the steps of a MindSpore variant in this process and prints the report."""
-    from cellwright.launch.host.runtime import allow_all_instructions, quiet_environment, start_mindspore
-
-    threads = len(os.sched_getaffinity(0))
-    quiet_environment(threads)
-    if variant == "ours":
-        allow_all_instructions()
-    start_mindspore("CPU", 0, threads, seed=1)
+    own_process.start(variant)
     import mindspore as ms
     import numpy as np
 

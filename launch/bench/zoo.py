@@ -9,10 +9,8 @@ step is forward, loss and all gradients; dropout is off. Numbers are compared be
 measure of what rounding does, between `stock-all` and `stock`.
 """
 
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cellwright.launch.bench import own_process
 from cellwright.launch.bench.step import chosen
 
 # MindCV's name -> the name of the same network in timm, or (after a colon) in torchvision
@@ -116,10 +115,7 @@ def run_variant(net, variant, settings, arrays):
         name = "ours" if variant == "ours" else "stock"
         line = [sys.executable, "-m", "cellwright.launch.bench.peers.mindcv_peer", "--net", net, *line]
         line += ["--variant", name, "--arrays", arrays]
-    done = subprocess.run([str(part) for part in line], capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        return None, (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1][:300]
-    return json.loads(done.stdout.strip().splitlines()[-1]), None
+    return own_process.run(line, environment=environment)
 
 
 def _median(reports):

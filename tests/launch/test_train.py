@@ -87,6 +87,7 @@ PLAIN = ("--warmup_epochs", 0, "--lr", 0.01, "--crop_scale", "1,1", "--crop_rati
 
 @pytest.mark.parametrize(
     "net, steps, flags",
+    # At its recipe's 0.05 DenseNet121's first thirty losses rise and fall by half: 0.95 here, 0.8 on another machine.
     [("densenet121", 30, ("--lr", 0.02)), ("tinydarknet", 60, ()), ("genet", 60, PLAIN), ("vgg16", 30, ())],
 )
 def test_the_loss_of_every_net_falls(cache, tmp_path, net, steps, flags):

@@ -1,0 +1,42 @@
+"""A measurement in a process of its own, which prints its report as the last line."""
+
+import json
+import os
+import subprocess
+import sys
+
+
+def run(line, timeout=3600, environment=None):
+    """Runs a command line; returns (its report, None), or (None, the last line of what went wrong).
+
+    The last line that the process prints is JSON.
+    """
+    line = [str(part) for part in line]
+    return read(subprocess.run(line, capture_output=True, text=True, timeout=timeout, env=environment, check=False))
+
+
+def read(done):
+    """Returns the same of a `subprocess.CompletedProcess` with text output."""
+    if done.returncode:
+        told = done.stderr.strip().splitlines()
+        return None, (told[-1] if told else f"exit status {done.returncode}")[:300]
+    return json.loads(done.stdout.strip().splitlines()[-1]), None
+
+
+def report(line, what):
+    """Returns the report of a command line, or None after a line of `what` on stderr if it failed."""
+    found, failure = run(line)
+    if failure:
+        sys.stderr.write(f"{what}: {failure}\n")
+    return found
+
+
+def start(variant):
+    """Starts MindSpore in this process as `launch.train` does, on all its cores; all but "ours" run stock kernels."""
+    from cellwright.launch.host.runtime import allow_all_instructions, quiet_environment, start_mindspore
+
+    threads = len(os.sched_getaffinity(0))
+    quiet_environment(threads)
+    if variant == "ours":
+        allow_all_instructions()
+    start_mindspore("CPU", 0, threads, seed=1)
