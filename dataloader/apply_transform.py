@@ -78,7 +78,7 @@ class ApplyTransform:
         image, top, left, shrink = picture.pixels(box, (0, 0) if t.antialias else (self.side, self.side))
         spent = perf_counter_ns() - began
         if t.crop == "pad":
-            dy, dx = pad_offsets(t.pad, self.seed, epoch, sample)
+            dy, dx = pad_offsets(t.crop_padding, self.seed, epoch, sample)
             moved = target if image.shape == target.shape else np.empty_like(image)
             crop_padded(image, dy, dx, mirrored, moved)
             image, mirrored = moved, False

@@ -10,11 +10,11 @@ from cellwright.kernels.image.mix import mix_batch
 @dataclass(frozen=True)
 class Batch:
     """Views into a slot of the ring, valid until the next batch is asked for; unpacks as (images, labels,
-    weights).
+    weights), and with mixup or CutMix as (images, soft labels, weights).
 
     images (B, H, W, 3) uint8, or (B, 3, H, W) float32; labels (B,) int32; weights (B,) float32, 0 where a
     place is padded; ids (B,) int64. With mixup or CutMix `shares` (B,) float32 says how much of each picture is its
-    own, and `partner_labels` (B,) int32 what the rest is; else both are None.
+    own, and `partner_labels` (B,) int32 what the rest is; else both are None. classes: how many there are.
     """
 
     images: np.ndarray
@@ -25,22 +25,24 @@ class Batch:
     index: int
     partner_labels: np.ndarray | None = None
     shares: np.ndarray | None = None
+    classes: int = 0
 
     def __iter__(self):
-        return iter((self.images, self.labels, self.weights))
+        labels = self.labels if self.shares is None else self.soft_labels()
+        return iter((self.images, labels, self.weights))
 
     def __len__(self):
         return len(self.labels)
 
-    def soft_labels(self, classes, smoothing=0.0):
-        """Float32 (B, classes): the share of each class in each picture, with `smoothing` of it spread over all."""
-        rows = np.arange(len(self))
+    def soft_labels(self, classes=None):
+        """Float32 (B, classes): each picture's share of each class. classes: by default as many as the loader's."""
+        rows, classes = np.arange(len(self)), classes or self.classes
         found = np.zeros((len(self), classes), np.float32)
         shares = np.ones(len(self), np.float32) if self.shares is None else self.shares
         found[rows, self.labels] = shares
         if self.partner_labels is not None:
             np.add.at(found, (rows, self.partner_labels), 1 - shares)
-        return found * np.float32(1 - smoothing) + np.float32(smoothing / classes)
+        return found
 
 
 class BatchMixer:

@@ -57,7 +57,8 @@ class Loader:
     keep at a time. output: "uint8" NHWC or "float32" NCHW, with normalise=(mean, std) in 0-255 units.
     quarantine: CSV file for the paths of files that cannot be used; max_bad: the share of them that ends the
     run. In training another sample takes such a file's place, with tail="pad" it gets weight 0. ledger: a
-    `Ledger` that is shown every batch. spans: how many of its latest spans each worker keeps for a profile.
+    `Ledger` that is shown every batch. spans: how many of its latest spans each worker keeps for a profile. classes:
+    how many there are, for the soft labels of mixup and CutMix (default: as many as the source names).
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Loader:
         max_bad=0.001,
         ledger=None,
         spans=0,
+        classes=None,
     ):
         if output not in ("uint8", "float32"):
             raise ValueError(f"output={output!r}: allowed are uint8, float32")
@@ -106,6 +108,11 @@ class Loader:
         self.wait_s = 0.0
         mixed = transform.train and (transform.mixup or transform.cutmix)
         self._mixer = BatchMixer(transform.mixup, transform.cutmix, seed) if mixed else None
+        self.classes = classes or len(source.classes)
+        if mixed and batch_size < 2:
+            raise ValueError(f"batch_size={batch_size}: mixup and CutMix need 2 and more, they mix within a batch")
+        if mixed and not self.classes:
+            raise ValueError("classes: mixup and CutMix need to know how many there are, and the source names none")
         self._hold = hold
         # Several workers share a batch, so that the first one comes early and the last one does not wait for
         # a single worker; tasks of under 16 samples cost more in messages than they win.
@@ -188,7 +195,7 @@ class Loader:
             ring, slot = self._ring, flight.slot
             images, labels, ids = ring.images[slot], ring.labels[slot], ring.ids[slot]
             mixed = () if self._mixer is None else self._mixer(images, labels, ids, epoch)
-            batch = Batch(images, labels, ring.weights[slot], ids, epoch, index, *mixed)
+            batch = Batch(images, labels, ring.weights[slot], ids, epoch, index, *mixed, classes=self.classes)
             if self.ledger is not None:
                 self.ledger.take(batch)
             yield batch

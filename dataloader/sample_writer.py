@@ -50,7 +50,7 @@ class SampleWriter:
         row[SAMPLE] = ids[0]
         began = perf_counter_ns()
         t = self.transform
-        pad, flip = (t.pad if t.crop == "pad" else 0, t.flip) if t.train else (0, 0.0)
+        pad, flip = (t.crop_padding if t.crop == "pad" else 0, t.flip) if t.train else (0, 0.0)
         crop_records(self.source.records, ids, self.seed, epoch, pad, flip, images)
         labels[:] = self.source.labels[ids]
         weights[:] = 1.0

@@ -1,7 +1,8 @@
 """What is done to a picture on its way into the batch."""
 
 import math
-from dataclasses import dataclass
+import warnings
+from dataclasses import InitVar, dataclass, field
 
 from cellwright.dataloader.sources.source import importable
 from cellwright.kernels.image.policy import BINS, MOST_OPERATIONS
@@ -16,6 +17,11 @@ def _reject(name, value, allowed):
     raise ValueError(f"{name}={value!r}: allowed is {allowed}")
 
 
+def _flag(default, help, choices=None):
+    """A field that is a setting of a training run too: `launch` makes its flag of the name, type, default and help."""
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
 def _check_custom(custom):
     if custom is None:
         return
@@ -26,10 +32,11 @@ def _check_custom(custom):
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """Random crop, mirror, colour jitter and CutOut for training; the result is (image_size, image_size, 3).
+    """What is drawn for each training picture: crop, mirror, colours, erasing, mixing; the result is (image_size,
+    image_size, 3).
 
     crop: "random_resized" takes a box of `crop_scale` of the area and an aspect ratio in `crop_ratio`; "pad"
-    shifts the image by up to `pad` pixels with zeros beyond its border; "none" takes it whole. All are then
+    shifts the image by up to `crop_padding` pixels with zeros beyond its border; "none" takes it whole. All are then
     resized (bilinear) to `image_size` where needed. flip: probability of mirroring. jitter: half widths for
     brightness, contrast, saturation (0-1) and hue (0-0.5). cutout: side in pixels of the square set to
     `cutout_fill` (0: none). antialias: average over the source when shrinking, as torchvision does with antialias=True.
@@ -42,27 +49,31 @@ class TrainTransform:
     """
 
     image_size: int = 224
-    crop: str = "random_resized"
-    crop_scale: tuple = (0.08, 1.0)
-    crop_ratio: tuple = (3 / 4, 4 / 3)
-    pad: int = 4
-    flip: float = 0.5
-    jitter: tuple = (0.0, 0.0, 0.0, 0.0)
-    cutout: int = 0
-    cutout_fill: tuple = (0, 0, 0)
-    antialias: bool = False
-    policy: str = "none"
-    policy_operations: int = 2
-    policy_magnitude: int = 9
-    erasing: float = 0.0
-    erasing_scale: tuple = (0.02, 0.33)
-    erasing_ratio: tuple = (0.3, 3.3)
-    mixup: float = 0.0
-    cutmix: float = 0.0
+    crop: str = _flag("random_resized", "how training images are cut", CROPS)
+    crop_scale: tuple[float, float] = _flag((0.08, 1.0), "share of the area that random_resized keeps")
+    crop_ratio: tuple[float, float] = _flag((3 / 4, 4 / 3), "width over height of what it keeps")
+    crop_padding: int = _flag(4, "pixels of zeros on each side before `pad` cuts the image's own size out")
+    flip: float = _flag(0.5, "probability of a left-right flip")
+    jitter: tuple[float, float, float, float] = _flag((0.0, 0.0, 0.0, 0.0), "brightness, contrast, saturation, hue")
+    cutout: int = _flag(0, "side of the square that is blanked, in pixels; 0: none")
+    cutout_fill: tuple[int, int, int] = _flag((0, 0, 0), "colour of what is blanked, 0 to 255")
+    antialias: bool = _flag(False, "average over the source where training images shrink, as torchvision does")
+    policy: str = _flag("none", "rand: RandAugment; trivial: TrivialAugment", POLICIES)
+    policy_operations: int = _flag(2, "RandAugment's operations on each image")
+    policy_magnitude: int = _flag(9, "RandAugment's magnitude, 0 to 30")
+    erasing: float = _flag(0.0, "probability of random erasing")
+    erasing_scale: tuple[float, float] = _flag((0.02, 0.33), "share of the area that random erasing blanks")
+    erasing_ratio: tuple[float, float] = _flag((0.3, 3.3), "width over height of what it blanks")
+    mixup: float = _flag(0.0, "alpha of mixup, 0.2 is usual for ImageNet; 0: none")
+    cutmix: float = _flag(0.0, "alpha of CutMix, 1 is usual; 0: none; with mixup too, each image draws one of them")
     custom: object = None
+    pad: InitVar[int | None] = None  # what crop_padding was called in 0.2
     train = True
 
-    def __post_init__(self):
+    def __post_init__(self, pad):
+        if pad is not None:
+            warnings.warn("pad is now crop_padding; the old name goes with the next release", DeprecationWarning, 3)
+            object.__setattr__(self, "crop_padding", pad)
         if self.image_size < 1:
             _reject("image_size", self.image_size, "1 and more")
         if self.crop not in CROPS:
@@ -78,8 +89,8 @@ class TrainTransform:
             _reject("crop_ratio", self.crop_ratio, "0 < low <= high")
         if not 0 <= self.flip <= 1:
             _reject("flip", self.flip, "0 to 1")
-        if self.pad < 0:
-            _reject("pad", self.pad, "0 and more")
+        if self.crop_padding < 0:
+            _reject("crop_padding", self.crop_padding, "0 and more")
         jitter = tuple(float(x) for x in self.jitter) + (0.0,) * (4 - len(self.jitter))
         if len(jitter) != 4 or min(jitter) < 0 or max(jitter[:3]) > 1 or jitter[3] > 0.5:
             _reject("jitter", self.jitter, "brightness, contrast, saturation in 0 to 1 and hue in 0 to 0.5")

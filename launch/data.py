@@ -91,7 +91,8 @@ def train_loader(source, recipe, settings, world, **options):
             f"{len(source)} training images do not fill one batch of --batch_size {recipe.batch_size} "
             f"on {world.size} {'rank' if world.size == 1 else 'ranks'}"
         )
-    return Loader(source, recipe.batch_size, train_transform(recipe), **_share(settings, world), **options)
+    share = _share(settings, world)
+    return Loader(source, recipe.batch_size, train_transform(recipe), classes=recipe.num_classes, **share, **options)
 
 
 def eval_loader(source, recipe, settings, world, **options):

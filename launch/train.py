@@ -26,6 +26,7 @@ from cellwright.launch.serving.model_card import write_model_card
 from cellwright.launch.settings.resolve import read_settings, to_file
 from cellwright.launch.settings.run_folder import new_run_folder, prepare, read_config, write_config
 from cellwright.launch.settings.tracker import find_tracker
+from cellwright.launch.settings.transforms import AUGMENTATION, flat
 
 PROGRAM = "python -m launch.train"
 
@@ -102,7 +103,8 @@ def _trainer(job, built, evaluation, folder, record):
     world, settings, recipe = job.world, built.resolved.run, built.resolved.recipe
     checkpoints = Checkpoints(
         folder / "checkpoints",
-        recipe=dataclasses.asdict(recipe),
+        recipe=flat(recipe),
+        recipe_defaults=AUGMENTATION,
         prefix=settings.checkpoint_prefix,
         keep=recipe.keep_checkpoint_max,
         world=world,

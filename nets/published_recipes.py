@@ -20,7 +20,7 @@ _DENSENET121 = Recipe(
     lr=0.1,
     lr_reference_batch=256,
     amp_ascend="O3",
-    jitter=(0.4, 0.4, 0.4, 0.0),
+    augmentation={"jitter": (0.4, 0.4, 0.4, 0.0)},
     eval_resize="squash",
     checkpoint_interval_epochs=10,
     keep_checkpoint_max=12,
@@ -39,7 +39,7 @@ _TINYDARKNET = Recipe(
     label_smooth_factor=0.1,
     amp_ascend="O3",
     amp_gpu="O2",
-    jitter=(0.4, 0.4, 0.4, 0.1),
+    augmentation={"jitter": (0.4, 0.4, 0.4, 0.1)},
     checkpoint_interval_epochs=50,
 )
 
@@ -85,7 +85,7 @@ _VGG16_CIFAR10 = Recipe(
     amp_ascend="O2",
     amp_gpu="O2",
     keep_batchnorm_fp32=False,
-    crop="pad",
+    augmentation={"crop": "pad"},
     eval_resize="direct",
     mean=NORMALISATIONS["cifar10"][0],
     std=NORMALISATIONS["cifar10"][1],
@@ -143,18 +143,21 @@ def recipe_for(net, dataset="imagenet2012", *, extra=True, mlp=True, normalisati
             raise ValueError(f"normalisation {normalisation!r} is not one of {', '.join(NORMALISATIONS)}")
         mean, std = NORMALISATIONS[normalisation]
         recipe = dataclasses.replace(recipe, mean=mean, std=std)
-    # A copy of the dict, so that no caller can change another one's recipe.
-    return dataclasses.replace(recipe, network_settings=dict(recipe.network_settings))
+    # Copies of the dicts, so that no caller can change another one's recipe.
+    own = {name: dict(getattr(recipe, name)) for name in ("network_settings", "augmentation")}
+    return dataclasses.replace(recipe, **own)
 
 
 def _with_cifar10_images(recipe):
     mean, std = NORMALISATIONS["cifar10"]
+    augmentation = {**recipe.augmentation, "crop": "pad"}
+    if "jitter" in augmentation:
+        augmentation["jitter"] = (*augmentation["jitter"][:3], 0.0)
     return dataclasses.replace(
         recipe,
         dataset="cifar10",
         num_classes=10,
-        crop="pad",
-        jitter=(*recipe.jitter[:3], 0.0),
+        augmentation=augmentation,
         eval_resize="direct",
         mean=mean,
         std=std,

@@ -19,8 +19,8 @@ class Recipe:
     """The settings of a training run that belong to the network; `dataclasses.replace` checks them again.
 
     Images are RGB; `mean` and `std` are in units of 0 to 255; batch sizes are for each device.
-    ValueError names the setting, its value and what is allowed. What is done to a picture is checked by the loader's
-    transforms, which do it.
+    ValueError names the setting, its value and what is allowed. augmentation: settings of the loader's TrainTransform
+    by name, where the network was trained by others than that one's defaults; the loader, which does it, checks them.
     """
 
     net: str = _setting("densenet121", "the network that the recipe is for")
@@ -64,13 +64,7 @@ class Recipe:
     amp_cpu: str = _setting("O0", "precision on CPU", AMP_LEVELS)
     keep_batchnorm_fp32: bool = _setting(True, "False: O2 takes batch normalisation to float16 too, which is O3")
 
-    crop: str = _setting("random_resized", "how training images are cut")
-    crop_scale: tuple[float, float] = _setting((0.08, 1.0), "share of the area that random_resized keeps")
-    crop_ratio: tuple[float, float] = _setting((3 / 4, 4 / 3), "width over height of what it keeps")
-    crop_padding: int = _setting(4, "pixels of zeros on each side before `pad` cuts the image's own size out")
-    flip: float = _setting(0.5, "probability of a left-right flip")
-    jitter: tuple[float, float, float, float] = _setting((0.0, 0.0, 0.0, 0.0), "brightness, contrast, saturation, hue")
-    cutout: int = _setting(0, "side of the square that is blanked, in pixels; 0: none")
+    augmentation: dict = field(default_factory=dict)
     eval_resize: str = _setting(
         "shorter",
         "evaluation: shorter side, both sides, or straight to image_size",

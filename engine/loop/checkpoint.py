@@ -28,9 +28,9 @@ class Checkpoints:
     Each holds weights.ckpt (the network's parameters under their own names, for `mindspore.load_checkpoint`),
     state.safetensors (optimizer, scale, EMA, each rank's statistics) and meta.json (position, recipe, versions, git
     revision, evaluation). Rank 0 writes; saving and restoring are collective. The newest `keep` stay, and the best by
-    `metric`. recipe: a JSON-able dict that a resume must match. global_batch: samples in one batch of all ranks
-    together; with it a resume in mid-epoch may change the number of ranks. data: a JSON-able record of what is trained
-    on, kept in each meta.json.
+    `metric`. recipe: a JSON-able dict that a resume must match; recipe_defaults: what stands for a key that an older
+    checkpoint does not hold. global_batch: samples in one batch of all ranks together; with it a resume in mid-epoch
+    may change the number of ranks. data: a JSON-able record of what is trained on, kept in each meta.json.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Checkpoints:
         folder,
         *,
         recipe: dict | None = None,
+        recipe_defaults: dict | None = None,
         prefix: str | None = None,
         keep: int = 5,
         world=None,
@@ -47,7 +48,7 @@ class Checkpoints:
         if keep < 1:
             raise ValueError(f"keep = {keep}: at least one checkpoint must stay")
         self.folder = Path(folder)
-        self.recipe = json.loads(json.dumps(recipe or {}))
+        self.recipe, self.recipe_defaults = (json.loads(json.dumps(d or {})) for d in (recipe, recipe_defaults))
         self.prefix, self.keep, self.world, self.global_batch, self.data = prefix, keep, world, global_batch, data
         self.rank: int = world.rank if world is not None else 0
         self.size: int = world.size if world is not None else 1
@@ -204,7 +205,7 @@ class Checkpoints:
                 "or from a checkpoint at the end of an epoch"
             )
         for key in sorted(set(meta["recipe"]) | set(self.recipe)):
-            ours, theirs = self.recipe.get(key), meta["recipe"].get(key)
+            ours, theirs = self.recipe.get(key), meta["recipe"].get(key, self.recipe_defaults.get(key))
             if ours != theirs and key not in ignore:
                 raise ValueError(
                     f"{key} = {ours!r}: {path} was trained with {theirs!r}; start a new run folder instead"

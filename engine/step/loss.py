@@ -8,12 +8,13 @@ class SoftmaxCrossEntropy(nn.Cell):
     """Returns the mean cross entropy of a batch, a float32 scalar; `per_sample` returns it for each sample.
 
     Inputs: logits (N, K) of any float type; labels (N,) int32, or (N, K) of a float type, the share of every class
-    (mixup, distillation: taken as they are, without smoothing); weights (N,) float32 (absent: all one). The mean is
-    sum(weight * loss) / sum(weight), 0 for a batch without weight.
+    (mixup, distillation); weights (N,) float32 (absent: all one). The mean is sum(weight * loss) / sum(weight), 0 for a
+    batch without weight.
 
     smooth: share s taken from the true class (Szegedy et al. 2016); the target is 1 - s on the true class and
     s / (K-1) or s / K on the others, by `smooth_off` ("K-1" or "K"). With "K" the true class does not get the
-    share s / K back, so targets sum to 1 - s/K: that is how GENet was trained. s = 0 is the plain, sparse loss.
+    share s / K back, so targets sum to 1 - s/K: that is how GENet was trained. s = 0 is the plain, sparse loss. Shares
+    of classes are smoothed as the labels are of which they are a mixture.
     """
 
     def __init__(self, num_classes: int, smooth: float = 0.0, smooth_off: str = "K-1"):
@@ -36,8 +37,8 @@ class SoftmaxCrossEntropy(nn.Cell):
         shifted = logits - ops.stop_gradient(logits.max(axis=1, keepdims=True))
         normaliser = ops.log(ops.exp(shifted).sum(axis=1))
         if labels.ndim == 2:
-            labels = ops.cast(labels, ms.float32)
-            return normaliser * labels.sum(axis=1) - (shifted * labels).sum(axis=1)
+            targets = (self.on - self.off) * ops.cast(labels, ms.float32) + self.off
+            return normaliser * targets.sum(axis=1) - (shifted * targets).sum(axis=1)
         one_hot = ops.cast(ops.expand_dims(labels, 1) == ops.arange(0, self.num_classes, 1, dtype=ms.int32), ms.float32)
         target = (self.on - self.off) * (shifted * one_hot).sum(axis=1)
         if self.off == 0.0:

@@ -6,7 +6,9 @@ from pathlib import Path
 import yaml
 
 from cellwright.launch.serving.curve_picture import draw, read_run
+from cellwright.launch.settings.flag_parser import shown
 from cellwright.launch.settings.run_folder import read_config
+from cellwright.launch.settings.transforms import AUGMENTATION
 
 FULL_NAMES = {
     "densenet121": "DenseNet-121 (Huang et al., 2017, arXiv:1608.06993)",
@@ -124,10 +126,20 @@ def _recipe_rows(recipe, step, run, ranks):
         ("weight decay", recipe.get("weight_decay")),
         ("label smoothing", recipe.get("label_smooth_factor")),
         ("crop", f"{recipe.get('crop')}, {recipe.get('crop_scale')} of the area, mirrored {recipe.get('flip')}"),
+        ("other augmentation", ", ".join(_augmented(recipe)) or None),
         ("started from", run.get("pretrained") or "weights drawn at random"),
         ("seed", run.get("seed")),
     ]
     return [(f"{label}", f"{value}") for label, value in rows if value is not None]
+
+
+def _augmented(recipe):
+    """The settings of the augmentation that are not at their defaults, as they are typed, but for crop and flip."""
+    for name, default in AUGMENTATION.items():
+        value = recipe.get(name, default)
+        value = tuple(value) if isinstance(value, list) else value
+        if value != default and name not in ("crop", "crop_scale", "flip"):
+            yield f"{name} {shown(value)}"
 
 
 def _again(ranks):

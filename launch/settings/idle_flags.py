@@ -103,11 +103,29 @@ def _own_kernels(resolved):
     )
 
 
+def _alone_in_its_batch(resolved):
+    return "each image is alone in its batch (--batch_size)" if resolved.recipe.batch_size == 1 else None
+
+
 def _of_sgd(resolved):
     return "adamw has momentum of its own" if resolved.step.optimizer == "adamw" else None
 
 
-_RANDOM_CROP = _where("crop", "random_resized", "it belongs to --crop random_resized")
+def _beside(names, acts, reason):
+    """A rule for settings of the augmentation that act where `acts` holds for the value of one of `names`."""
+
+    def rule(resolved):
+        return None if any(acts(resolved.recipe.augmentation[name]) for name in names) else reason
+
+    return rule
+
+
+def _cropped(how):
+    return _beside(("crop",), lambda crop: crop == how, f"it belongs to --crop {how}")
+
+
+_RAND_AUGMENT = _beside(("policy",), lambda policy: policy == "rand", "it belongs to --policy rand")
+_ERASING = _beside(("erasing",), bool, "nothing is erased (--erasing)")
 _RULES = {
     **{name: _schedule(name) for name in _READ_BY},
     **{name: _amp_of(name) for name in _AMP},
@@ -126,9 +144,16 @@ _RULES = {
     "drop_overflow": _FIXED_SCALE,
     "dynamic_loss_scale_init": _DYNAMIC_SCALE,
     "dynamic_loss_scale_window": _DYNAMIC_SCALE,
-    "crop_scale": _RANDOM_CROP,
-    "crop_ratio": _RANDOM_CROP,
-    "crop_padding": _where("crop", "pad", "it belongs to --crop pad"),
+    "crop_scale": _cropped("random_resized"),
+    "crop_ratio": _cropped("random_resized"),
+    "crop_padding": _cropped("pad"),
+    "cutout_fill": _beside(("cutout", "erasing"), bool, "nothing is blanked (--cutout, --erasing)"),
+    "policy_operations": _RAND_AUGMENT,
+    "policy_magnitude": _RAND_AUGMENT,
+    "erasing_scale": _ERASING,
+    "erasing_ratio": _ERASING,
+    "mixup": _alone_in_its_batch,
+    "cutmix": _alone_in_its_batch,
     "eval_crop_ratio": lambda r: "--eval_resize direct cuts nothing out" if r.recipe.eval_resize == "direct" else None,
     "explain_kernels": _own_kernels,
     "momentum": _of_sgd,

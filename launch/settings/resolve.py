@@ -11,7 +11,7 @@ from cellwright.launch.settings.run_settings import RunSettings
 from cellwright.launch.settings.sections import EVAL, TRAIN, command_parser, names_of
 from cellwright.launch.settings.small_recipe import SMALL_SET, embedded_recipe, small_recipe
 from cellwright.launch.settings.step_settings import StepSettings
-from cellwright.launch.settings.transforms import eval_transform, train_transform
+from cellwright.launch.settings.transforms import AUGMENTATION, eval_transform, flat, with_augmentation
 from cellwright.launch.settings.weights import find_weights
 from cellwright.launch.settings.zoo import translate
 
@@ -111,8 +111,8 @@ def resolve(given, typed=frozenset(), images=None):
         recipe = embedded_recipe(recipe) if embedded else small_recipe(recipe, images or 1, bool(run.pretrained))
     changes = _part(given, names_of(Recipe) - names_of(RunSettings))
     changes["network_settings"] = _network_settings(recipe, given, typed)
-    recipe = dataclasses.replace(recipe, **changes)
-    train_transform(recipe), eval_transform(recipe)  # they check their numbers
+    recipe = with_augmentation(dataclasses.replace(recipe, **changes), _part(given, AUGMENTATION))
+    eval_transform(recipe)  # it checks its numbers
     step = StepSettings(**_part(given, names_of(StepSettings)))
     if step.amp_level == "O2" and "keep_batchnorm_fp32" in typed and not recipe.keep_batchnorm_fp32:
         step = dataclasses.replace(step, amp_level="O3")
@@ -132,7 +132,7 @@ def resolve(given, typed=frozenset(), images=None):
 def to_file(settings):
     """Returns the sections of config.yaml for Resolved settings."""
     skipped = names_of(RunSettings)
-    recipe = {name: value for name, value in dataclasses.asdict(settings.recipe).items() if name not in skipped}
+    recipe = {name: value for name, value in flat(settings.recipe).items() if name not in skipped}
     return {"run": dataclasses.asdict(settings.run), "step": dataclasses.asdict(settings.step), "recipe": recipe}
 
 
@@ -176,10 +176,10 @@ def _from_file(file):
     from cellwright.nets import Recipe
 
     sections = settings_in(file)
-    kinds = {"recipe": Recipe, "step": StepSettings, "run": RunSettings}
-    for section, kind in kinds.items():
+    recipe = (names_of(Recipe) - {"augmentation"}) | AUGMENTATION.keys()
+    for section, names in {"recipe": recipe, "step": names_of(StepSettings), "run": names_of(RunSettings)}.items():
         for name in sections[section]:
-            if name not in names_of(kind):
+            if name not in names:
                 raise ValueError(f"{file}: unknown setting {name!r} in section {section!r}")
     return _known_from_file(sections)
 

@@ -2,10 +2,11 @@
 
 import dataclasses
 
-from cellwright.dataloader.transforms import CROPS, RESIZES
+from cellwright.dataloader.transforms import RESIZES, TrainTransform
 from cellwright.launch.settings.flag_parser import Parser, add_flags, shown
 from cellwright.launch.settings.run_settings import NETS, RunSettings
 from cellwright.launch.settings.step_settings import StepSettings
+from cellwright.launch.settings.transforms import AUGMENTATION
 
 SECTIONS = {
     "network": ("net", "extra", "mlp", "num_classes", "image_size"),
@@ -35,7 +36,7 @@ SECTIONS = {
         *("lr_gamma", "t_max", "warmup_epochs", "warmup_lr", "hold_epochs", "momentum", "weight_decay"),
         *("no_decay_rule", "label_smooth_factor", "smooth_off", "mean", "std"),
     ),
-    "augmentation": ("crop", "crop_scale", "crop_ratio", "crop_padding", "flip", "jitter", "cutout"),
+    "augmentation": tuple(AUGMENTATION),
     "evaluation": ("eval_interval", "eval_resize", "eval_crop_ratio"),
     "precision": (
         *("amp_level", "amp_ascend", "amp_gpu", "amp_cpu", "keep_batchnorm_fp32", "loss_scale", "dynamic_loss_scale"),
@@ -47,7 +48,7 @@ SECTIONS = {
     ),
     "machine": ("device_target", "device_id", "backend", "rank_table", "kernels", "bind", "compile_cache"),
 }
-_CHOICES = {"crop": CROPS, "eval_resize": RESIZES}  # the loader's
+_CHOICES = {"eval_resize": RESIZES}  # the loader's
 TRAIN = frozenset(name for names in SECTIONS.values() for name in names)
 PROFILE = TRAIN - {
     *set(SECTIONS["run"]) - {"pretrained", "weights", "seed"},
@@ -69,12 +70,12 @@ def command_parser(program, names):
     from cellwright.nets import Recipe
 
     parser = Parser(prog=program, elsewhere=TRAIN - names, usage=f"{program} [--FLAG VALUE ...]")
-    owners = RunSettings, StepSettings, Recipe
+    owners = RunSettings, StepSettings, Recipe, TrainTransform
     for section, members in SECTIONS.items():
         for name in members:
             if name in names:
                 owner = next(kind for kind in owners if name in names_of(kind))
-                default, choices = _recipe_default(name, owner is Recipe), _CHOICES.get(name)
+                default, choices = _recipe_default(name, owner), _CHOICES.get(name)
                 add_flags(parser, owner, section, only=(name,), defaults=default, choices=choices)
     return parser
 
@@ -84,15 +85,19 @@ def names_of(kind):
     return {field.name for field in dataclasses.fields(kind)}
 
 
-def _recipe_default(name, of_recipe):
+def _recipe_default(name, owner):
     """What the help says of a recipe's setting: the number if all networks were trained by one, else each network's."""
-    from cellwright.nets import recipe_for
+    from cellwright.nets import Recipe, recipe_for
 
     if name == "num_classes":
         return {name: "as many as the images have"}
-    if not of_recipe:
+    if owner not in (Recipe, TrainTransform):
         return {}
-    values = {net: shown(getattr(recipe_for(net), name)) for net in NETS}
+    recipes = {net: recipe_for(net) for net in NETS}
+    if owner is TrainTransform:
+        values = {net: shown(recipe.augmentation.get(name, AUGMENTATION[name])) for net, recipe in recipes.items()}
+    else:
+        values = {net: shown(getattr(recipe, name)) for net, recipe in recipes.items()}
     if len(set(values.values())) == 1:
         return {name: values["genet"]}
     return {name: ", ".join(f"{net} {value}" for net, value in values.items())}

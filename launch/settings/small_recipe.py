@@ -13,7 +13,7 @@ _CHANGES = {
     "genet": {
         "lr": 0.02,
         "warmup_epochs": 1,
-        "crop_scale": (0.7, 1.0),
+        "augmentation": {"crop_scale": (0.7, 1.0)},
         "network_settings": {"bn_momentum": 0.9, "zero_init_last": True, "pad_mode": "pad"},
     },
     "vgg16": {"lr": 0.02, "warmup_epochs": 0},
@@ -21,8 +21,8 @@ _CHANGES = {
 # Without BatchNorm VGG16 does not learn from few images.
 _VGG_OF_PHOTOS = {"batch_norm": True, "has_bias": False}
 _EMBEDDED = {
-    "densenet121": {"epochs": 4, "jitter": (0.0, 0.0, 0.0, 0.0)},
-    "tinydarknet": {"epochs": 8, "jitter": (0.0, 0.0, 0.0, 0.0)},
+    "densenet121": {"epochs": 4, "augmentation": {"jitter": (0.0, 0.0, 0.0, 0.0)}},
+    "tinydarknet": {"epochs": 8, "augmentation": {"jitter": (0.0, 0.0, 0.0, 0.0)}},
     "genet": {"epochs": 8},
     "vgg16": {"epochs": 4},
 }
@@ -34,8 +34,8 @@ def small_recipe(recipe, images, pretrained=False):
     images: how many there are. The batch is 32, or less where an epoch would have fewer than 8 of them. pretrained: the
     weights come from elsewhere, so the network keeps its published form.
     """
-    changes = {"lr_scheduler": "linear", "lr_reference_batch": _BATCH, "crop_scale": (0.5, 1.0)}
-    changes |= _CHANGES[recipe.net]
+    changes = {"lr_scheduler": "linear", "lr_reference_batch": _BATCH, **_CHANGES[recipe.net]}
+    changes["augmentation"] = {**recipe.augmentation, "crop_scale": (0.5, 1.0), **changes.get("augmentation", {})}
     settings = changes.pop("network_settings", {})
     if recipe.net == "vgg16" and recipe.dataset == "imagenet2012":
         settings = _VGG_OF_PHOTOS
@@ -51,8 +51,9 @@ def small_recipe(recipe, images, pretrained=False):
 def embedded_recipe(recipe):
     """Returns a recipe changed for the embedded images: 10 classes of 32×32 pixels, and minutes instead of days."""
     interval = recipe.checkpoint_interval_epochs
-    small = small_recipe(recipe, images=5000)
-    return dataclasses.replace(small, checkpoint_interval_epochs=interval, **_EMBEDDED[recipe.net])
+    small, changes = small_recipe(recipe, images=5000), dict(_EMBEDDED[recipe.net])
+    changes["augmentation"] = {**small.augmentation, **changes.get("augmentation", {})}
+    return dataclasses.replace(small, checkpoint_interval_epochs=interval, **changes)
 
 
 def _batch(images):

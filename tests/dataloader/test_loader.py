@@ -200,10 +200,21 @@ def test_soft_labels_tell_what_a_picture_is_made_of(images):
         for k in range(8):
             want = batch.shares[k] * np.eye(3)[batch.labels[k]] + (1 - batch.shares[k]) * np.eye(3)[batch.labels[7 - k]]
             assert np.allclose(soft[k], want)
-        assert np.allclose(batch.soft_labels(3, 0.3), 0.7 * soft + 0.1)
+        assert np.array_equal(tuple(batch)[1], soft) and batch.labels.dtype == np.int32
     with Loader(images, 8, TRAIN, workers=1) as loader:
         batch = next(loader.epoch(0))
         assert batch.shares is None and np.array_equal(batch.soft_labels(3), np.eye(3)[batch.labels])
+        assert tuple(batch)[1] is batch.labels
+
+
+def test_mixing_needs_two_pictures_and_the_number_of_classes(images):
+    with pytest.raises(ValueError, match="batch_size=1: mixup and CutMix need 2"):
+        Loader(images, 1, TrainTransform(24, mixup=0.2))
+
+
+def test_the_old_name_of_the_padding_works_and_warns():
+    with pytest.warns(DeprecationWarning, match="crop_padding"):
+        assert TrainTransform(24, crop="pad", pad=2) == TrainTransform(24, crop="pad", crop_padding=2)
 
 
 @pytest.mark.parametrize("wrong", (

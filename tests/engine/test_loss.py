@@ -30,6 +30,19 @@ def test_value_and_gradient_against_float64(smooth, off):
     np.testing.assert_allclose(gradient.asnumpy(), slopes * (weights / weights.sum())[:, None], atol=2e-7)
 
 
+@pytest.mark.parametrize("smooth, off", [(0.0, "K-1"), (0.1, "K-1"), (0.1, "K")])
+def test_shares_of_classes_cost_what_the_labels_cost_of_which_they_are_a_mixture(smooth, off):
+    rng = np.random.default_rng(2)
+    logits = (3 * rng.normal(size=(7, 5))).astype(np.float32)
+    one, other = rng.integers(0, 5, (2, 7))
+    share = rng.random(7)
+    eye, spread = np.eye(5), 4 if off == "K-1" else 5
+    soft = (share[:, None] * eye[one] + (1 - share[:, None]) * eye[other]).astype(np.float32)
+    expected = [oracle(logits, labels, smooth, spread)[0] for labels in (one, other)]
+    found = SoftmaxCrossEntropy(5, smooth, off).per_sample(Tensor(logits), Tensor(soft)).asnumpy()
+    np.testing.assert_allclose(found, share * expected[0] + (1 - share) * expected[1], rtol=1e-5)
+
+
 @pytest.mark.parametrize("smooth", [0.0, 0.1])
 def test_huge_logits_stay_finite(smooth):
     logits = np.array([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], np.float32)

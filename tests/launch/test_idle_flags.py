@@ -7,6 +7,7 @@ from cellwright.launch.settings.resolve import read_eval_settings, read_settings
 from cellwright.launch.settings.run_settings import RunSettings
 from cellwright.launch.settings.sections import PROFILE, SECTIONS, TRAIN, names_of
 from cellwright.launch.settings.step_settings import StepSettings
+from cellwright.launch.settings.transforms import AUGMENTATION
 
 
 def read(line, **options):
@@ -31,6 +32,12 @@ def read(line, **options):
         ("--dynamic_loss_scale_window 8", "the loss scale is fixed"),
         ("--crop pad --crop_scale 0.5,1", "it belongs to --crop random_resized"),
         ("--crop_padding 2", "it belongs to --crop pad"),
+        ("--policy trivial --policy_magnitude 5", "it belongs to --policy rand"),
+        ("--policy_operations 3", "it belongs to --policy rand"),
+        ("--erasing_scale 0.1,0.2", "nothing is erased (--erasing)"),
+        ("--erasing_ratio 1,2", "nothing is erased (--erasing)"),
+        ("--cutout_fill 9,9,9", "nothing is blanked (--cutout, --erasing)"),
+        ("--mixup 0.2 --batch_size 1", "each image is alone in its batch"),
         ("--eval_resize direct --eval_crop_ratio 0.5", "cuts nothing out"),
         ("--log_format zoo --log_interval 3", "has one line an epoch"),
         ("--overlap --backend mccl", "it belongs to --backend mpi"),
@@ -56,6 +63,8 @@ def test_a_flag_that_would_do_nothing_is_an_error(line, reason):
         "--lr_scheduler exponential --lr_gamma 0.2 --lr_epochs 3,5",
         "--lr_scheduler cosine --lr_end 0.001",
         "--crop pad --crop_padding 2",
+        "--policy rand --policy_magnitude 5 --policy_operations 1",
+        "--erasing 0.5 --erasing_scale 0.1,0.2 --cutout_fill 9,9,9",
         "--dynamic_loss_scale --dynamic_loss_scale_window 8",
     ],
 )
@@ -70,6 +79,7 @@ def test_beside_the_setting_that_it_belongs_to_it_is_taken(line):
         ("--crop_ratio 1", "crop_ratio=(1,)"),
         ("--flip 2", "flip=2.0: allowed is"),
         ("--jitter 0.4,0.4,0.4,0.6", "jitter=(0.4, 0.4, 0.4, 0.6): allowed is"),
+        ("--mixup 3", "mixup=3.0: allowed is 0 to 2"),
         ("--cutout 40", "cutout=40: allowed is 0 to image_size=32"),
     ],
 )
@@ -107,5 +117,6 @@ def test_every_setting_has_one_section_and_a_help_text():
 
     names = [name for members in SECTIONS.values() for name in members]
     assert len(names) == len(set(names))
-    assert set(names) == names_of(RunSettings) | names_of(StepSettings) | (names_of(Recipe) - {"network_settings"})
+    recipe = names_of(Recipe) - {"network_settings", "augmentation"}
+    assert set(names) == names_of(RunSettings) | names_of(StepSettings) | recipe | AUGMENTATION.keys()
     assert PROFILE < TRAIN

@@ -87,6 +87,8 @@ def test_genet_forms_have_their_own_epochs():
 def test_a_recipe_that_is_changed_does_not_change_the_next_one():
     recipe_for("genet").network_settings["extra"] = "changed"
     assert recipe_for("genet").network_settings["extra"] is True
+    recipe_for("densenet121").augmentation["jitter"] = "changed"
+    assert recipe_for("densenet121").augmentation["jitter"] == (0.4, 0.4, 0.4, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -125,4 +127,4 @@ def test_unknown_nets_and_data_sets_are_refused():
 
 def test_every_setting_has_a_help_text():
     bare = [f.name for f in dataclasses.fields(Recipe) if not f.metadata.get("help")]
-    assert bare == ["network_settings"]
+    assert bare == ["network_settings", "augmentation"]
