@@ -8,7 +8,14 @@ from cellwright.kernels.compiler.schedule import NONE, Ref
 from cellwright.kernels.csrc import program_abi as native
 from cellwright.kernels.nodes.clock import Operation
 
-_WEIGHT_KINDS = ("weight_gradient", "bias_gradient", "norm_gradient", "norm_reduce", "gather_gradient")
+_WEIGHT_KINDS = (
+    "weight_gradient",
+    "depthwise_weight_gradient",
+    "bias_gradient",
+    "norm_gradient",
+    "norm_reduce",
+    "gather_gradient",
+)
 _MOVED = ("reorder", "weight_gradient", "gather_gradient")  # jobs that move arrays of `floats` numbers
 
 

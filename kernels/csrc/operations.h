@@ -110,6 +110,10 @@ typedef struct {
   double slope;
 } op_join_gradient_t;
 typedef struct {
+  operand_t source, gradient, sum, bias_sum;
+  int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width, top, left;
+} op_depthwise_weight_gradient_t;
+typedef struct {
   operand_t source, target;
   int64_t blocks, pixels, channels, function;
 } op_pointwise_t;
@@ -136,9 +140,10 @@ enum {
   OP_GATHER_GRADIENT = 15,
   OP_JOIN = 16,
   OP_JOIN_GRADIENT = 17,
-  OP_POINTWISE = 18,
-  OP_POINTWISE_GRADIENT = 19,
-  OP_KINDS = 20
+  OP_DEPTHWISE_WEIGHT_GRADIENT = 18,
+  OP_POINTWISE = 19,
+  OP_POINTWISE_GRADIENT = 20,
+  OP_KINDS = 21
 };
 
 typedef struct {
@@ -216,6 +221,7 @@ typedef struct {
     op_gather_gradient_t op_gather_gradient;
     op_join_t op_join;
     op_join_gradient_t op_join_gradient;
+    op_depthwise_weight_gradient_t op_depthwise_weight_gradient;
     op_pointwise_t op_pointwise;
     op_pointwise_gradient_t op_pointwise_gradient;
     job_reorder_t job_reorder;
@@ -230,8 +236,8 @@ typedef struct {
   };
 } op_t;
 
-#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
+#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
 
-#define TABLE_DIGEST 44553801512747718ll
+#define TABLE_DIGEST 59745098151652153ll
 
 #endif

@@ -54,6 +54,12 @@ OPERATIONS = (
         f"{_PLANE} add add_gate linear_gate",
         "slope",
     ),
+    _kind(
+        "depthwise_weight_gradient",
+        "source gradient sum bias_sum",
+        "blocks height width out_height out_width kernel_height kernel_width stride_height stride_width"
+        " dilation_height dilation_width top left",
+    ),
     _kind("pointwise", "source target", f"{_PLANE} channels function"),
     _kind("pointwise_gradient", "source gradient target", f"{_PLANE} function add"),
 )

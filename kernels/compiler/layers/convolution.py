@@ -4,6 +4,7 @@ import functools
 
 from mindspore import nn
 
+from cellwright.kernels.compiler.layers.depthwise import is_depthwise, plan_weight_gradient
 from cellwright.kernels.compiler.layers.kind import Kind
 from cellwright.kernels.compiler.layers.window import Padding, pair, window
 from cellwright.kernels.compiler.schedule import NONE
@@ -69,10 +70,7 @@ class Convolution(Kind):
         gradient = plan.ready(stored, dense=True)
         plan.stages.chunk_sizes.append(self._chunk_size(plan, stored))
         if gives:
-            source = plan.value(view, dense=True)
-            outputs = {"weight": plan.output(weight), "bias": plan.output(bias) if bias is not None else None}
-            prepare = functools.partial(_prepare_weight_gradient, shape(stored, bias is not None), outputs)
-            plan.operation("weight_gradient", prepare=prepare, source=source, gradient=gradient)
+            self._weight_gradient(plan, stored, plan.value(view, dense=True), gradient)
         if not needs:
             return
         if view.stored.layout == PLAIN:
@@ -82,6 +80,16 @@ class Convolution(Kind):
             plan.give_input(target)
         else:
             plan.share(view, lambda target: self._input_gradient(plan, stored, gradient, target))
+
+    def _weight_gradient(self, plan, stored, source, gradient):
+        bias = stored.parameters.get("bias")
+        numbers, weight = shape(stored, bias is not None), plan.output(stored.parameters["weight"])
+        bias = plan.output(bias) if bias is not None else None
+        if _own_weight_gradient(numbers):
+            plan_weight_gradient(plan, stored, source, gradient, weight, bias)
+            return
+        prepare = functools.partial(_prepare_weight_gradient, numbers, {"weight": weight, "bias": bias})
+        plan.operation("weight_gradient", prepare=prepare, source=source, gradient=gradient)
 
     def _input_gradient(self, plan, stored, gradient, target):
         prepare = self._prepare(plan, stored, native.INPUT_GRADIENT)
@@ -118,10 +126,18 @@ def _check_compiled(numbers):
     """Raises Untraceable if oneDNN has nothing, or nothing but its reference loops, for a convolution or its
     gradients.
     """
-    directions = (native.FORWARD, native.WEIGHT_GRADIENT) + (native.INPUT_GRADIENT,) * (not numbers["plain_source"])
+    directions = [native.FORWARD]
+    if not numbers["plain_source"]:
+        directions.append(native.INPUT_GRADIENT)
+    if not _own_weight_gradient(numbers):
+        directions.append(native.WEIGHT_GRADIENT)
     for direction in directions:
         if not _compiled(direction, tuple(numbers.items())):
             raise Untraceable("a convolution for which oneDNN has no compiled loops")
+
+
+def _own_weight_gradient(numbers):
+    return is_depthwise(numbers) and not _compiled(native.WEIGHT_GRADIENT, tuple(numbers.items()))
 
 
 @functools.lru_cache(maxsize=4096)
