@@ -1,10 +1,11 @@
-"""Weight gradients of depthwise convolutions: oneDNN has loops for windows of three columns alone, the others are ours."""
+"""Weight gradients of depthwise convolutions: oneDNN has loops for windows of three columns, the others are ours."""
 
 from cellwright.kernels.compiler.layers.window import plane
 from cellwright.kernels.compiler.schedule import NONE
 
 _WINDOW = (
-    "kernel_height", "kernel_width", "stride_height", "stride_width", "dilation_height", "dilation_width", "top", "left",
+    "kernel_height", "kernel_width", "stride_height", "stride_width", "dilation_height", "dilation_width",
+    "top", "left",
 )  # fmt: skip
 
 
