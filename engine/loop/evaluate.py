@@ -8,6 +8,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from cellwright.engine.step.input_checks import check_labels
+from cellwright.engine.step.instructions import limit_stock_instructions
 from cellwright.engine.step.normalise_images import Normalise
 from cellwright.engine.step.training_modes import TrainingModes
 from cellwright.engine.storage.atomic_folder import whole_file
@@ -109,6 +110,7 @@ class Evaluator:
     """
 
     def __init__(self, network: nn.Cell, loss: nn.Cell, *, normalise=None, world=None):
+        limit_stock_instructions(network)
         self.graph = PlacesAndLosses(network, loss, normalise)
         self.classes = getattr(loss, "num_classes", None)
         self.world = world

@@ -24,6 +24,7 @@ from cellwright.engine.step.input_checks import (
     unread_parameters,
 )
 from cellwright.engine.step.inspection import Inspection, norms_by_layer
+from cellwright.engine.step.instructions import limit_stock_instructions
 from cellwright.engine.step.loss_scale import LossScale
 from cellwright.engine.step.nested_batch import as_input, as_tensor, describe, map_leaves
 from cellwright.engine.step.precision import apply_precision
@@ -95,6 +96,7 @@ class TrainOneStep:
         check_parameters(network, self.optimizer.params)
         self.dropouts = make_dropout_resumable(network)
         self.network = apply_precision(network, amp_level, float32_cells, float16_cells)
+        limit_stock_instructions(self.network)
         self.statistics = statistics_of(network)
         self.loss, self.normalise, self.amp_level = loss, normalise, amp_level
         self.accumulate, self.seed = accumulate, seed

@@ -9,7 +9,7 @@ from cellwright.kernels.compiler import explanation, program_set
 from cellwright.kernels.compiler.replacement import Replacement
 from cellwright.kernels.compiler.symbols import Untraceable
 from cellwright.kernels.csrc import program_abi as native
-from cellwright.kernels.csrc.onednn_library import limit_framework
+from cellwright.kernels.csrc.onednn_library import limit_stock
 from cellwright.kernels.csrc.shim import ShimMissing
 
 logger = logging.getLogger("cellwright.kernels")
@@ -45,16 +45,14 @@ def accelerate(network, backward_parts=1):
     their own.
     """
     if not _ready():
+        limit_stock(network)
         return network
-    stock = []
     for name, cell, replacement, reason in candidates(network, backward_parts):
         if replacement is None:
-            stock.append(cell)
             logger.debug("%s (%s) stays stock: %s", name, type(cell).__name__, reason)
         elif not isinstance(cell, _Accelerated):
             _replace(cell, replacement)
-    if any(isinstance(cell, nn.Conv2d) for cell in stock):
-        limit_framework()
+    limit_stock(network)
     return network
 
 

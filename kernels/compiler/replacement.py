@@ -6,6 +6,7 @@ import types
 from cellwright.kernels.compiler.program_set import ProgramSet
 from cellwright.kernels.compiler.symbols import Untraceable
 from cellwright.kernels.compiler.trace import read, stock_class
+from cellwright.kernels.csrc.onednn_library import limit_framework
 from cellwright.kernels.nodes.program import EvaluationNode, TrainingNode
 
 # A part of a network pays for bringing what goes in and out into blocks and back, and for its nodes, whose weights
@@ -107,5 +108,6 @@ class Replacement:
         choice = self.choice(cell)
         if not choice.runs and not choice.told:
             choice.told = True
+            limit_framework()
             logger.warning("%s was changed and is stock again: %s", self.name or "the network", choice.reason)
         return getattr(choice, name.removeprefix("program_"))

@@ -7,6 +7,7 @@ can be limited where convolutions stay with it. What the user has set in ONEDNN_
 """
 
 import ctypes
+import logging
 import os
 import shutil
 import tempfile
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import mindspore
 
-_AVX2 = 0x7  # dnnl_cpu_isa_avx2
+_AVX2, _AVX512 = 0x7, 0x27  # dnnl_cpu_isa_avx2, dnnl_cpu_isa_avx512_core
 _OURS = "CELLWRIGHT_STOCK_LIMIT"  # set where the limit in the environment is not the user's
+
+logger = logging.getLogger("cellwright.kernels")
 
 
 def framework_library():
@@ -43,13 +46,40 @@ def program_library():
     return target, True
 
 
+def limit_stock(network):
+    """Limits the framework's oneDNN (see limit_framework) if convolutions of this network run there."""
+    if mindspore.get_context("device_target") == "CPU" and any(map(_has_filters, _stock_cells(network))):
+        limit_framework()
+
+
+def _stock_cells(network):
+    """Yields the cells that programs do not run; `accelerate` notes the class that others had."""
+    if not hasattr(type(network), "stock_class"):
+        yield network
+        for cell in network.cells():
+            yield from _stock_cells(cell)
+
+
+def _has_filters(cell):
+    return any(len(parameter.shape) == 4 for parameter in cell._params.values())
+
+
 def limit_framework():
-    """Limits the framework's own convolutions to AVX2, if the user has set no limit; before the first of them runs."""
-    if not _limited_by_user():
-        # Both are needed: the library may have read the variable, or may be linked into another one that reads it
-        # later.
-        os.environ["ONEDNN_MAX_CPU_ISA"], os.environ[_OURS] = "AVX2", "1"
-        ctypes.CDLL(str(framework_library())).dnnl_set_max_cpu_isa(_AVX2)
+    """Limits the framework's own convolutions to AVX2, if the user has set no limit; before the first of them runs.
+
+    After that oneDNN takes no limit any more, and it is told how to set one.
+    """
+    if _limited_by_user() or not framework_library().exists():
+        return
+    # Both are needed: the library may have read the variable, or may be linked into another one that reads it later.
+    os.environ["ONEDNN_MAX_CPU_ISA"], os.environ[_OURS] = "AVX2", "1"
+    library = ctypes.CDLL(str(framework_library()))
+    library.dnnl_set_max_cpu_isa(_AVX2)
+    if library.dnnl_get_effective_cpu_isa() & _AVX512 == _AVX512:
+        logger.warning(
+            "stock convolutions ran before they could be limited to AVX2, and may be ten times slower than with it: "
+            "start the process with ONEDNN_MAX_CPU_ISA=AVX2"
+        )
 
 
 def _limited_by_user():

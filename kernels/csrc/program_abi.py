@@ -5,7 +5,7 @@ import functools
 import os
 
 from cellwright.kernels.csrc.onednn_library import program_library
-from cellwright.kernels.csrc.operations import BASES, CONVOLUTION, ERRORS, FIRST_JOB, JOBS, OPERATIONS, header
+from cellwright.kernels.csrc.operations import BASES, CONVOLUTION, ERRORS, FIRST_JOB, JOBS, OPERATIONS
 from cellwright.kernels.csrc.shim import ShimMissing, shim
 
 BASE_NONE, BASE_SAVED, BASE_WORK, BASE_SCRATCH, BASE_PER_THREAD = (number for _, number, _ in BASES)
@@ -77,23 +77,12 @@ _FUNCTIONS = {
 }
 
 
-def check_table(lib):
-    """Raises ShimMissing if the library was built from another table of operations than this one."""
-    lib.cellwright_table.restype = ctypes.c_int64
-    found = [lib.cellwright_table(what) for what in range(3)]
-    if found != [header()[1], ctypes.sizeof(Operation), ctypes.sizeof(Convolution)]:
-        raise ShimMissing(
-            "the C shim was built from other sources: build it again; until then stock operators are used"
-        )
-
-
 @functools.lru_cache(maxsize=1)
 def library():
     """The shim with oneDNN opened; ShimMissing where this machine cannot run programs."""
     _, lib = shim()
-    if not hasattr(lib, "cellwright_table"):
-        raise ShimMissing("the C shim is an old one: build it again; until then stock operators are used")
-    check_table(lib)
+    if [lib.cellwright_table(what) for what in (1, 2)] != [ctypes.sizeof(Operation), ctypes.sizeof(Convolution)]:
+        raise ShimMissing("the C shim lays out its structures in another way: stock operators are used")
     for name, (result, arguments) in _FUNCTIONS.items():
         function = getattr(lib, f"cellwright_{name}")
         function.restype, function.argtypes = result, arguments

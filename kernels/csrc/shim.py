@@ -2,25 +2,44 @@
 
 import ctypes
 import functools
+import logging
 import os
 import sysconfig
 from pathlib import Path
 
+from cellwright.kernels.csrc.operations import header
+
+logger = logging.getLogger("cellwright.kernels")
+
 
 class ShimMissing(RuntimeError):
-    """Raised where a graph kernel is asked for and the C shim was not built."""
+    """Raised where a graph kernel is asked for and the C shim was not built, or was built from other sources."""
 
 
 @functools.lru_cache(maxsize=1)
 def shim():
+    """Returns the path of the library and the library; raises ShimMissing where nodes cannot use it."""
     path = Path(__file__).with_name("_shim" + sysconfig.get_config_var("EXT_SUFFIX"))
     if not path.exists():
         raise ShimMissing(
             f"{path.name} was not built: install gcc, then reinstall cellwright; until then stock operators are used"
         )
     library = ctypes.CDLL(str(path))
+    check_sources(library)
     library.cellwright_threads(default_threads())
     return path, library
+
+
+def check_sources(library):
+    """Raises ShimMissing if the library was built from another table of operations than this one."""
+    found = None
+    if hasattr(library, "cellwright_table"):
+        library.cellwright_table.restype = ctypes.c_int64
+        found = library.cellwright_table(0)
+    if found != header()[1]:
+        raise ShimMissing(
+            "the C shim was built from other sources: build it again; until then stock operators are used"
+        )
 
 
 def default_threads():
@@ -31,8 +50,18 @@ def default_threads():
 
 
 def set_threads(threads):
-    """Sets the size of the team of threads, until the first node of a program runs; returns the size in force."""
+    """Sets the size of the team of threads, until a network is accelerated or a node runs; returns the size."""
     return shim()[1].cellwright_threads(threads)
+
+
+@functools.lru_cache(maxsize=1)
+def start_threads():
+    """Starts the team of threads and returns its size: less than was wanted where the system gives no more."""
+    library = shim()[1]
+    wanted, started = library.cellwright_threads(0), library.cellwright_start_threads()
+    if started < wanted:
+        logger.warning("%d of %d threads could be started: kernels run on so many", started, wanted)
+    return started
 
 
 def shim_available():

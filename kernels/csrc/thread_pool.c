@@ -63,6 +63,9 @@ int pool_start(void) {
   return started;
 }
 
+/* Starts the team, so that what is planned for it knows its size; returns that. */
+EXPORT int cellwright_start_threads(void) { return pool_start(); }
+
 void pool_run(work_t work, void *argument) {
   pthread_mutex_lock(&callers);
   pool_start();

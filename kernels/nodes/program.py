@@ -28,7 +28,9 @@ def _node(programs, direction, out_shape, outputs):
             raise TypeError(f"inputs of {inputs[1]}: programs compute in float32")
         return inputs[1] if outputs == 1 else (inputs[1],) * outputs
 
-    return ops.Custom(f"{path}:cellwright_program", shapes_and_program, dtypes, func_type="aot")
+    node = ops.Custom(f"{path}:cellwright_program", shapes_and_program, dtypes, func_type="aot")
+    # Without a graph the framework takes two operators of one name, equal inputs and attributes for the same one.
+    return node.add_prim_attr("program", str(programs.keys[direction]))
 
 
 def _key(programs, direction):

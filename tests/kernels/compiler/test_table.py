@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cellwright.kernels.csrc import ShimMissing, operations, program_abi, shim_available
+from cellwright.kernels.csrc import ShimMissing, operations, program_abi, shim, shim_available
 
 
 def test_the_header_is_made_from_the_table():
@@ -25,21 +25,22 @@ def test_no_name_stands_for_two_things():
 
 @pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 def test_a_library_of_another_table_is_refused():
-    right = [operations.header()[1], ctypes.sizeof(program_abi.Operation), ctypes.sizeof(program_abi.Convolution)]
-
     class Table:
-        def __init__(self, found):
-            self.found = found
+        def __init__(self, digest):
+            self.digest = digest
 
         def __call__(self, what):
-            return self.found[what]
+            return self.digest if what == 0 else -1
 
-    def library(found):
-        return SimpleNamespace(cellwright_table=Table(found))
-
-    program_abi.check_table(library(right))
-    for place in range(3):
-        wrong = list(right)
-        wrong[place] += 1
+    digest = operations.header()[1]
+    shim.check_sources(SimpleNamespace(cellwright_table=Table(digest)))
+    for library in (SimpleNamespace(cellwright_table=Table(digest + 1)), SimpleNamespace()):
         with pytest.raises(ShimMissing, match="build it again"):
-            program_abi.check_table(library(wrong))
+            shim.check_sources(library)
+
+
+@pytest.mark.skipif(not shim_available(), reason="the shim was not built")
+def test_both_sides_lay_structures_out_alike():
+    lib = program_abi.library()
+    assert lib.cellwright_table(1) == ctypes.sizeof(program_abi.Operation)
+    assert lib.cellwright_table(2) == ctypes.sizeof(program_abi.Convolution)

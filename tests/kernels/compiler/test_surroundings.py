@@ -1,0 +1,116 @@
+"""What programs find around them: no threads, no graph, a shim from other sources, a framework that has no limit."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cellwright.kernels.csrc import shim_available
+
+needs_shim = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
+BEGIN = """
+import logging
+logging.basicConfig(format="%(message)s")
+import numpy as np
+import mindspore
+from mindspore import Tensor, ops
+from cellwright.kernels.compiler import accelerate, accelerated
+from small_cells import SMALL, difference, images, outcome
+
+"""
+
+
+def run(code, limit="AVX2"):
+    """Returns what a process of its own says on stderr; fails if it does. limit: ONEDNN_MAX_CPU_ISA, or None."""
+    environment = {name: value for name, value in os.environ.items() if name != "ONEDNN_MAX_CPU_ISA"}
+    environment |= {"ONEDNN_MAX_CPU_ISA": limit} if limit else {}
+    line = [sys.executable, "-c", BEGIN + code]
+    done = subprocess.run(
+        line, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parent, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stderr
+
+
+@needs_shim
+def test_without_a_graph_programs_compute_the_same():
+    """Two nodes of a program have the same inputs; the framework's cache of operators took one for the other."""
+    run("""
+mindspore.set_context(mode=mindspore.PYNATIVE_MODE, device_target="CPU")
+for name in ("residual", "gate over the mean", "dense block"):
+    network = SMALL[name]()
+    x = images(network)
+    stock = outcome(network, x)
+    off, where = difference(stock, outcome(accelerate(network), x))
+    assert accelerated(network) == [network] and off < 1e-4, (name, where, off)
+""")
+
+
+@needs_shim
+def test_where_no_thread_can_be_started_the_caller_does_the_work():
+    """Too little memory is left for the stacks of threads: of four none, or only some, can be started."""
+    stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    stack = 2 << 20 if stack == resource.RLIM_INFINITY else stack
+    for room, started in ((stack // 2, 1), (5 * stack // 2, 2)):
+        told = run(f"""
+import resource
+from cellwright.kernels.csrc.shim import set_threads, start_threads
+assert set_threads(4) == 4
+networks = [SMALL["residual"]() for _ in range(2)]
+x = images(networks[0])
+stock = outcome(networks[0], x)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+before = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used + {room}, before[1]))
+team = start_threads()
+resource.setrlimit(resource.RLIMIT_AS, before)
+assert team == {started}, team
+off, where = difference(stock, outcome(accelerate(networks[1]), x))
+assert accelerated(networks[1]) and off < 1e-4, (where, off)
+""")
+        assert f"{started} of 4 threads could be started" in told
+
+
+STOCK_STEP = """
+import ctypes, os
+from cellwright.engine import Momentum, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.kernels.csrc.onednn_library import framework_library
+network = SMALL["residual"]()
+x = images(network)
+if {early}:
+    network(Tensor(x))
+step = TrainOneStep(network, SoftmaxCrossEntropy(10), Momentum(network.trainable_params(), 0.9))
+step(x, np.zeros(len(x), np.int32), lr=0.1)
+isa = ctypes.CDLL(str(framework_library())).dnnl_get_effective_cpu_isa()
+"""
+
+
+def test_a_step_of_stock_operators_has_a_usable_limit_of_instructions():
+    """With all of AVX-512 the framework's convolutions of plain images run on reference loops."""
+    assert "ONEDNN_MAX_CPU_ISA" not in run(STOCK_STEP.format(early=False) + "assert isa <= 0xf, hex(isa)", limit=None)
+
+
+@pytest.mark.skipif("avx512f" not in Path("/proc/cpuinfo").read_text(), reason="this machine has no AVX-512")
+def test_a_limit_that_comes_too_late_is_told():
+    told = run(STOCK_STEP.format(early=True), limit=None)
+    assert told.count("ONEDNN_MAX_CPU_ISA=AVX2") == 1
+    assert not run(STOCK_STEP.format(early=True) + "assert isa > 0xf", limit="DEFAULT").count("ONEDNN_MAX_CPU_ISA")
+
+
+def test_a_shim_from_other_sources_is_left_alone_with_one_line():
+    told = run("""
+from cellwright.kernels.csrc import operations
+operations.header = lambda: ("", 1)
+from cellwright.kernels.csrc import shim
+shim.header = operations.header
+from types import SimpleNamespace
+from cellwright.launch.host.job import Job
+network = SMALL["residual"]()
+assert not accelerated(accelerate(network)) and not accelerated(accelerate(SMALL["pools"]()))
+settings = SimpleNamespace(kernels="own", device_target="CPU")
+assert Job.step_kernels(None, settings) == {}
+""")
+    assert told.count("stock operators are used") == 1
