@@ -1,18 +1,14 @@
-/* Allreduce between processes: inside a host through memory that they share, between hosts by hosts_allreduce.c.
+/* Sums over ranks: inside a host through memory that they share (shared_ring.c), between hosts by hosts_allreduce.c.
  *
- * The tensors are taken as one row of numbers. Each rank of a host owns a part of it: a rank copies what others own into slots of
- * its own, adds up what it owns from its tensors and the others' slots, in the order of the ranks, puts the sums into its slot, and
- * copies the others' sums out of theirs. So the work of a rank does not grow with their number, all ranks get the same bits, and
- * these do not depend on the number of threads: each has a stretch of the row, with slots of its own. The ring of slots fits the
- * last-level cache: main memory sees each tensor once read and once written.
+ * The tensors are taken as one row of numbers (shared_row.c), of which each rank of a host owns a part. So the work of a rank does
+ * not grow with their number, all ranks get the same bits, and these do not depend on the number of threads: each has a stretch of
+ * the row, with slots of its own. The ring of slots fits the last-level cache: main memory sees each tensor once read and once written.
  *
- * With several hosts the sums of the owned part go through hosts_allreduce.c before they are put into the slots.
+ * With several hosts the row goes in blocks: while some are on the wire, the next one is added up and an earlier one is handed out.
  */
 #include "shared_allreduce.h"
 
 #include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(__x86_64__)
@@ -20,41 +16,25 @@
 #endif
 
 #include "clock.h"
+#include "shared_ring.h"
 #include "thread_pool.h"
 
 #define EXPORT __attribute__((visibility("default")))
-#if defined(__x86_64__)
-#define WIDE __attribute__((target_clones("avx2", "default")))
-#else
-#define WIDE
-#endif
 #define RING (8 << 20)         /* bytes of all slots together, where the pieces do not get too small by that */
 #define PIECE_MOST (64 * 1024) /* numbers: 256 KiB */
 #define PIECE_LEAST (4 * 1024)
-#define LINE 16 /* numbers in a cache line: parts begin at one */
-#define SLOTS 4
-#define RANKS 64
 #define CHANNELS 16
 #define GROUPS 64
-#define SPINS 4000
-#define YIELDS 200
-#define FEW (64 * 1024)        /* numbers that are not worth waking the threads for */
-#define STREAMED (4 << 20)     /* from so many numbers on the results would not stay in the cache */
+#define FEW (64 * 1024) /* numbers that are not worth waking the threads for */
+#define BLOCK (1 << 20) /* numbers that go to the wire together */
+#define AHEAD 3         /* blocks that are added up before the first one is back */
 
 typedef struct {
-  _Atomic int64_t called;                /* rows begun: of channel 0 alone */
-  _Atomic int64_t written, summed, read; /* pieces */
-  int64_t totals[2];                     /* lengths of the rows begun, as a rank may begin the next before another has looked */
-  char padding[128 - 8 * 6];
-} board_t;
-
-typedef struct {
-  board_t *boards; /* [channel][rank] */
-  float *slots;    /* [channel][rank][slot][piece] */
-  int rank, ranks, owners, channels;
-  int64_t piece, rows, pieces[CHANNELS];
+  ring_t ring;
+  int channels;
+  int64_t rows, pieces[CHANNELS];
   hosts_t *hosts; /* 0: this host is the only one */
-  float *owned;   /* several hosts: the sums that this rank owns */
+  float *owned;   /* several hosts: the sums that this rank owns, of the blocks under way */
   int64_t room;
   pthread_mutex_t lock;
   _Atomic int64_t moved[4]; /* bytes so far: tensors read, sums written, shared memory read, shared memory written */
@@ -86,10 +66,9 @@ EXPORT int cellwright_shared_join(void *memory, int rank, int ranks, int channel
   if (groups_count == GROUPS || ranks > RANKS || channels > CHANNELS || owners > ranks) return -1;
   group_t *group = &groups[groups_count];
   memset(group, 0, sizeof *group);
-  group->boards = memory;
-  group->slots = (float *)((char *)memory + (int64_t)ranks * channels * sizeof(board_t));
-  group->rank = rank, group->ranks = ranks, group->channels = channels, group->owners = owners;
-  group->piece = piece_of(ranks, channels);
+  float *slots = (float *)((char *)memory + (int64_t)ranks * channels * sizeof(board_t));
+  group->ring = (ring_t){memory, slots, rank, ranks, owners, piece_of(ranks, channels)};
+  group->channels = channels;
   group->hosts = hosts < 0 ? 0 : hosts_of(hosts);
   pthread_mutex_init(&group->lock, 0);
   return groups_count++;
@@ -100,214 +79,23 @@ EXPORT void cellwright_shared_moved(int number, int64_t *bytes) {
   for (int kind = 0; kind < 4; kind++) bytes[kind] = atomic_load(&groups[number].moved[kind]);
 }
 
-static void wait_for(_Atomic int64_t *counter, int64_t value) {
-  for (int spin = 0; atomic_load_explicit(counter, memory_order_acquire) < value; spin++) {
-    if (spin < SPINS) {
-#if defined(__x86_64__)
-      __builtin_ia32_pause();
-#endif
-    } else if (spin < SPINS + YIELDS) {
-      sched_yield();
-    } else {
-      nanosleep(&(struct timespec){0, 20000}, 0); /* more ranks than cores: the others need this one */
-    }
-  }
-}
-
-static void publish(_Atomic int64_t *counter, int64_t value) { atomic_store_explicit(counter, value, memory_order_release); }
-
-WIDE static void add_up(float *restrict result, float *const *sources, int ranks, int64_t count) {
-  if (ranks == 2) {
-    const float *restrict a = sources[0], *restrict b = sources[1];
-    for (int64_t k = 0; k < count; k++) result[k] = a[k] + b[k];
-    return;
-  }
-  for (int64_t start = 0; start < count; start += 1024) {
-    int64_t length = count - start < 1024 ? count - start : 1024;
-    memcpy(result + start, sources[0] + start, length * sizeof(float));
-    for (int rank = 1; rank < ranks; rank++)
-      for (int64_t k = 0; k < length; k++) result[start + k] += sources[rank][start + k];
-  }
-}
-
-/* Past the caches: what is written will not be read before it would have left them, and the line need not be fetched first. */
-static void stream(float *to, const float *from, int64_t count) {
-#if defined(__x86_64__)
-  int64_t k = 0;
-  for (; k < count && ((uintptr_t)(to + k) & 15); k++) to[k] = from[k];
-  for (; k + 4 <= count; k += 4) _mm_stream_ps(to + k, _mm_loadu_ps(from + k));
-  for (; k < count; k++) to[k] = from[k];
-#else
-  memcpy(to, from, count * sizeof(float));
-#endif
-}
-
-/* One thread's way through its stretch of the row. */
-typedef struct {
-  group_t *group;
-  const row_t *row;
-  board_t *boards;
-  float *slots, *owned;
-  int channel;
-  int64_t begin, length; /* of the stretch */
-  int64_t piece;         /* numbers of one owner in a slot */
-  int64_t base, steps;   /* pieces before, pieces now */
-  int streamed;
-  int64_t moved[4];
-} walk_t;
-
-static int64_t cut(int64_t length, int64_t part, int64_t parts) {
-  return part == parts ? length : length * part / parts / LINE * LINE;
-}
-
-/* What an owner has of piece `step`: where in the row, and how much, perhaps nothing. */
-static int64_t owned_range(const walk_t *walk, int owner, int64_t step, int64_t *begin) {
-  int64_t first = cut(walk->length, owner, walk->group->owners), end = cut(walk->length, owner + 1, walk->group->owners);
-  first += step * walk->piece;
-  *begin = walk->begin + first;
-  return end - first < 0 ? 0 : end - first < walk->piece ? end - first : walk->piece;
-}
-
-static float *slot_of(const walk_t *walk, int rank, int64_t step, int owner) {
-  int64_t slot = (walk->base + step) % SLOTS;
-  return walk->slots + ((int64_t)rank * SLOTS + slot) * walk->group->piece + owner * walk->piece;
-}
-
-/* Finds the tensor that holds a place of the row; returns how many of `count` numbers from there on it holds. */
-static int64_t find(const row_t *row, int64_t place, int64_t count, int64_t *tensor, int64_t *offset) {
-  int64_t low = 0, high = row->tensors;
-  while (high - low > 1) {
-    int64_t middle = (low + high) / 2;
-    if (row->starts[middle] <= place)
-      low = middle;
-    else
-      high = middle;
-  }
-  *tensor = low, *offset = place - row->starts[low];
-  int64_t left = row->starts[low + 1] - place;
-  return left < count ? left : count;
-}
-
-static void take(walk_t *walk, float *to, int64_t place, int64_t count) {
-  for (int64_t done = 0, length, tensor, offset; done < count; done += length) {
-    length = find(walk->row, place + done, count - done, &tensor, &offset);
-    memcpy(to + done, walk->row->from[tensor] + offset, length * sizeof(float));
-  }
-  walk->moved[0] += count;
-}
-
-static void give(walk_t *walk, const float *from, int64_t place, int64_t count) {
-  for (int64_t done = 0, length, tensor, offset; done < count; done += length) {
-    length = find(walk->row, place + done, count - done, &tensor, &offset);
-    if (walk->streamed)
-      stream(walk->row->to[tensor] + offset, from + done, length);
-    else
-      memcpy(walk->row->to[tensor] + offset, from + done, length * sizeof(float));
-  }
-  walk->moved[1] += count;
-}
-
-static void copy_in(walk_t *walk, int64_t step) {
-  group_t *group = walk->group;
-  for (int rank = 0; rank < group->ranks; rank++) wait_for(&walk->boards[rank].read, walk->base + step - SLOTS + 1);
-  for (int owner = 0; owner < group->owners; owner++) {
-    int64_t begin, count = owned_range(walk, owner, step, &begin);
-    if (owner == group->rank || !count) continue;
-    take(walk, slot_of(walk, group->rank, step, owner), begin, count);
-    walk->moved[3] += count;
-  }
-  publish(&walk->boards[group->rank].written, walk->base + step + 1);
-}
-
-/* Adds up what this rank owns of a piece, from its tensors and the slots of the others. */
-static void add_owned(walk_t *walk, int64_t step, float *to) {
-  group_t *group = walk->group;
-  int64_t begin, count = owned_range(walk, group->rank, step, &begin);
-  for (int rank = 0; rank < group->ranks; rank++) wait_for(&walk->boards[rank].written, walk->base + step + 1);
-  for (int64_t done = 0, length, tensor, offset; done < count; done += length) {
-    float *sources[RANKS];
-    length = find(walk->row, begin + done, count - done, &tensor, &offset);
-    for (int rank = 0; rank < group->ranks; rank++)
-      sources[rank] = rank == group->rank ? walk->row->from[tensor] + offset : slot_of(walk, rank, step, group->rank) + done;
-    add_up(to + done, sources, group->ranks, length);
-  }
-  walk->moved[0] += count;
-  walk->moved[2] += (group->ranks - 1) * count;
-}
-
-/* Gives sums that this rank owns to itself; they lie in its slot for the others. */
-static void show_owned(walk_t *walk, int64_t step) {
-  group_t *group = walk->group;
-  int64_t begin, count = owned_range(walk, group->rank, step, &begin);
-  give(walk, slot_of(walk, group->rank, step, group->rank), begin, count);
-  walk->moved[2] += count, walk->moved[3] += count;
-  publish(&walk->boards[group->rank].summed, walk->base + step + 1);
-}
-
-static void copy_out(walk_t *walk, int64_t step) {
-  group_t *group = walk->group;
-  for (int turn = 0; turn < group->owners; turn++) {
-    int owner = (group->rank + turn) % group->owners; /* not all ranks from the same one at once */
-    int64_t begin, count = owned_range(walk, owner, step, &begin);
-    wait_for(&walk->boards[owner].summed, walk->base + step + 1);
-    if (owner == group->rank || !count) continue;
-    give(walk, slot_of(walk, owner, step, owner), begin, count);
-    walk->moved[2] += count;
-  }
-  publish(&walk->boards[group->rank].read, walk->base + step + 1);
-}
-
-static int owns(const walk_t *walk) { return walk->group->rank < walk->group->owners; }
-
-/* One host: three pieces are under way at a time, so that a rank seldom waits. */
-static void sum_here(walk_t *walk) {
-  for (int64_t step = 0; step < walk->steps + 2; step++) {
-    if (step < walk->steps) copy_in(walk, step);
-    if (step > 0 && step <= walk->steps && owns(walk)) {
-      add_owned(walk, step - 1, slot_of(walk, walk->group->rank, step - 1, walk->group->rank));
-      show_owned(walk, step - 1);
-    }
-    if (step > 1) copy_out(walk, step - 2);
-  }
-}
-
-/* Several hosts, before hosts_sum: the sums of this host into `owned`. */
-static void scatter(walk_t *walk) {
-  group_t *group = walk->group;
-  for (int64_t step = 0; step < walk->steps + 1; step++) {
-    if (step < walk->steps) copy_in(walk, step);
-    if (step == 0) continue;
-    if (owns(walk)) add_owned(walk, step - 1, walk->owned + (step - 1) * walk->piece);
-    publish(&walk->boards[group->rank].read, walk->base + step);
-  }
-}
-
-/* And after it: what is in `owned` to all ranks of this host. */
-static void gather(walk_t *walk) {
-  group_t *group = walk->group;
-  for (int64_t step = 0; step < walk->steps + 1; step++) {
-    if (step < walk->steps && owns(walk)) {
-      int64_t begin, count = owned_range(walk, group->rank, step, &begin);
-      for (int rank = 0; rank < group->ranks; rank++) wait_for(&walk->boards[rank].read, walk->base + step - SLOTS + 1);
-      memcpy(slot_of(walk, group->rank, step, group->rank), walk->owned + step * walk->piece, count * sizeof(float));
-      show_owned(walk, step);
-    }
-    if (step > 0) copy_out(walk, step - 1);
-  }
-}
-
+/* A walk of all channels through numbers [begin, begin + length) of the row. */
 typedef struct {
   group_t *group;
   const row_t *row;
   int channels;
+  int64_t begin, length;
+  float *owned;
   void (*way)(walk_t *);
 } round_t;
 
-static int64_t owned_before(const group_t *group, int64_t total, int channels, int channel) {
+/* Numbers that this rank owns of the stretches of the channels before this one. */
+static int64_t owned_before(const ring_t *ring, int64_t length, int channels, int channel) {
+  if (ring->rank >= ring->owners) return 0;
   int64_t sum = 0;
   for (int before = 0; before < channel; before++) {
-    int64_t length = cut(total, before + 1, channels) - cut(total, before, channels);
-    sum += cut(length, group->rank + 1, group->owners) - cut(length, group->rank, group->owners);
+    int64_t stretch = cut(length, before + 1, channels) - cut(length, before, channels);
+    sum += cut(stretch, ring->rank + 1, ring->owners) - cut(stretch, ring->rank, ring->owners);
   }
   return sum;
 }
@@ -316,16 +104,9 @@ static void walk_channel(int channel, void *argument) {
   const round_t *round = argument;
   group_t *group = round->group;
   if (channel >= round->channels) return;
-  int64_t total = round->row->starts[round->row->tensors], begin = cut(total, channel, round->channels);
-  walk_t walk = {.group = group, .row = round->row, .channel = channel, .begin = begin, .streamed = total >= STREAMED};
-  walk.length = cut(total, channel + 1, round->channels) - begin;
-  walk.boards = group->boards + (int64_t)channel * group->ranks;
-  walk.slots = group->slots + (int64_t)channel * group->ranks * SLOTS * group->piece;
-  if (group->hosts && owns(&walk)) walk.owned = group->owned + owned_before(group, total, round->channels, channel);
-  walk.piece = group->piece / group->owners / LINE * LINE;
-  walk.base = group->pieces[channel];
-  int64_t most = walk.length / group->owners + LINE; /* no part is longer */
-  walk.steps = walk.length ? (most + walk.piece - 1) / walk.piece : 0;
+  int64_t first = cut(round->length, channel, round->channels), end = cut(round->length, channel + 1, round->channels);
+  walk_t walk = walk_begin(&group->ring, round->row, channel, group->pieces[channel], round->begin + first, end - first);
+  if (round->owned) walk.owned = round->owned + owned_before(&group->ring, round->length, round->channels, channel);
   round->way(&walk);
   group->pieces[channel] += walk.steps;
 #if defined(__x86_64__)
@@ -334,9 +115,8 @@ static void walk_channel(int channel, void *argument) {
   for (int kind = 0; kind < 4; kind++) atomic_fetch_add(&group->moved[kind], walk.moved[kind] * (int64_t)sizeof(float));
 }
 
-static void walk_all(round_t round, int channels, void (*way)(walk_t *)) {
-  round.channels = channels, round.way = way;
-  if (channels == 1)
+static void walk_all(round_t round) {
+  if (round.channels == 1)
     walk_channel(0, &round);
   else
     pool_run(walk_channel, &round);
@@ -344,32 +124,52 @@ static void walk_all(round_t round, int channels, void (*way)(walk_t *)) {
 
 /* All ranks of a host must mean the same row; a code where they do not. */
 static int begin_row(group_t *group, int64_t total) {
-  board_t *own = &group->boards[group->rank];
+  board_t *boards = group->ring.boards, *own = &boards[group->ring.rank];
   int64_t row = group->rows++;
   own->totals[row % 2] = total;
   publish(&own->called, row + 1);
   int code = 0;
-  for (int rank = 0; rank < group->ranks; rank++) {
-    wait_for(&group->boards[rank].called, row + 1);
-    if (group->boards[rank].totals[row % 2] != total) code = 77;
+  for (int rank = 0; rank < group->ring.ranks; rank++) {
+    wait_for(&boards[rank].called, row + 1);
+    if (boards[rank].totals[row % 2] != total) code = 77;
   }
   return code;
 }
 
-static int sum_between_hosts(round_t round, int channels) {
-  group_t *group = round.group;
-  int code = 0, owner = group->rank < group->owners;
-  int64_t count = owner ? owned_before(group, round.row->starts[round.row->tensors], channels, channels) : 0;
-  int64_t room = owner ? hosts_room(group->hosts, count) : 0;
-  if (room > group->room) {
-    free(group->owned);
-    group->owned = aligned_alloc(64, (room * sizeof(float) + 63) / 64 * 64);
-    group->room = group->owned ? room : 0;
-    if (!group->owned) return 75;
+static int make_room(group_t *group, int64_t room) {
+  if (room <= group->room) return 1;
+  free(group->owned);
+  group->owned = aligned_alloc(64, (room * sizeof(float) + 63) / 64 * 64);
+  group->room = group->owned ? room : 0;
+  return !!group->owned;
+}
+
+/* Block after block is added up here, put on the wire, and AHEAD blocks later handed out. */
+static int sum_between_hosts(group_t *group, const row_t *row, int64_t total, int channels) {
+  const ring_t *ring = &group->ring;
+  int64_t block = total < BLOCK ? total : BLOCK, blocks = total ? (total + block - 1) / block : 0;
+  int64_t last = total - (blocks - 1) * block;
+  int owner = ring->rank < ring->owners, code = 0;
+  wire_t wire = {.hosts = group->hosts, .blocks = blocks, .slots = AHEAD + 1};
+  wire.count = owned_before(ring, block, channels, channels), wire.last = owned_before(ring, last, channels, channels);
+  wire.room = hosts_room(group->hosts, wire.count);
+  if (owner && !make_room(group, wire.room * (wire.slots < blocks ? wire.slots : blocks))) return 75;
+  wire.numbers = group->owned;
+  round_t round = {.group = group, .row = row, .channels = channels};
+  for (int64_t turn = 0; turn < blocks + AHEAD; turn++) {
+    int64_t ready = turn < blocks ? turn + 1 : blocks, back = turn - AHEAD;
+    if (turn < blocks) {
+      round.begin = turn * block, round.length = turn == blocks - 1 ? last : block, round.way = scatter;
+      round.owned = owner ? wire.numbers + turn % wire.slots * wire.room : 0;
+      walk_all(round);
+    }
+    if (owner && !code) code = hosts_sum(&wire, ready, back + 1 > 0 ? back + 1 : 0);
+    if (back >= 0 && back < blocks) {
+      round.begin = back * block, round.length = back == blocks - 1 ? last : block, round.way = gather;
+      round.owned = owner ? wire.numbers + back % wire.slots * wire.room : 0;
+      walk_all(round);
+    }
   }
-  walk_all(round, channels, scatter);
-  if (owner) code = hosts_sum(group->hosts, group->owned, count);
-  walk_all(round, channels, gather);
   return code;
 }
 
@@ -377,13 +177,12 @@ int shared_sum(int64_t number, const row_t *row, int alone) {
   if (number < 0 || number >= groups_count) return 76;
   group_t *group = &groups[number];
   int64_t total = row->starts[row->tensors];
-  round_t round = {.group = group, .row = row};
   pthread_mutex_lock(&group->lock);
   int code = begin_row(group, total), channels = alone || total < FEW ? 1 : group->channels;
   if (!code && group->hosts)
-    code = sum_between_hosts(round, channels);
+    code = sum_between_hosts(group, row, total, channels);
   else if (!code)
-    walk_all(round, channels, sum_here);
+    walk_all((round_t){group, row, channels, 0, total, 0, sum_here});
   pthread_mutex_unlock(&group->lock);
   return code;
 }

@@ -4,19 +4,26 @@
 
 #include <stdint.h>
 
-typedef struct {
-  float *const *from, **to; /* tensors and their sums */
-  const int64_t *starts;    /* of each tensor in the row that they make, and the length of the row */
-  int64_t tensors;
-} row_t;
+#include "shared_row.h"
 
 /* Sums a row over all ranks of a group; returns 0 or a code. alone: on the calling thread, else by all threads of the pool. */
 int shared_sum(int64_t number, const row_t *row, int alone);
 
-/* The sum over hosts of the numbers that this rank owns, in place. */
 typedef struct hosts hosts_t;
-int hosts_sum(hosts_t *hosts, float *numbers, int64_t count);
-/* Numbers for which the caller has to leave room, at least count. */
+
+/* The way of a row between hosts, of those numbers that this rank owns, block by block. */
+typedef struct {
+  hosts_t *hosts;
+  float *numbers;        /* [slot][room]: block b lies in slot b % slots, and its sums come there */
+  int64_t blocks, slots; /* of the row; in `numbers` */
+  int64_t room;          /* numbers of a slot */
+  int64_t count, last;   /* numbers of a block, and of the last one */
+  int64_t begun, added, ended; /* rounds, see hosts_allreduce.c */
+} wire_t;
+
+/* Sends what it can of the first `ready` blocks, and returns when the sums of the first `wanted` are there: 0, or a code of MPI. */
+int hosts_sum(wire_t *wire, int64_t ready, int64_t wanted);
+/* Numbers for which the caller has to leave room in a slot, at least count. */
 int64_t hosts_room(const hosts_t *hosts, int64_t count);
 hosts_t *hosts_of(int number);
 
