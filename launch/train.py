@@ -18,6 +18,7 @@ from cellwright.launch.build import build_evaluation, build_training, for_traini
 from cellwright.launch.data import open_sources
 from cellwright.launch.data_record import check_resumed, data_record
 from cellwright.launch.dry_run import show_dry_run, stops_before_training
+from cellwright.launch.host.heartbeat import Heartbeat
 from cellwright.launch.host.job import checking, run
 from cellwright.launch.host.next_command import command_line
 from cellwright.launch.host.signals import INTERRUPTED_EXIT_CODE, STOPPED_EXIT_CODE, StoppingOnSignals
@@ -69,7 +70,8 @@ def train(job, resolved):
             say_start(job, built, folder, chosen="recipe" not in resolved.given)
             if trainer.is_done(position):
                 say_nothing_left(built.resolved)
-        watchdog = Watchdog(built.resolved.run.timeout, job.log.failed)
+        heartbeat = loaders.enter_context(contextlib.closing(Heartbeat(world)))
+        watchdog = Watchdog(built.resolved.run.timeout, job.log.failed, heartbeat)
         trainer.callbacks += (_callback(job, built.loader, folder, watchdog), *trackers)
         try:
             with StoppingOnSignals(trainer.request_stop) as signals:

@@ -30,15 +30,18 @@ class RankLog:
             self._first_failure().unlink(missing_ok=True)
             sys.stdout, sys.stderr = Tee(sys.stdout, file), Tee(sys.stderr, file)
 
-    def failed(self, text):
-        """Writes what went wrong to the log, and to the console if no other rank has failed before."""
+    def failed(self, text, cut_off=False):
+        """Writes what went wrong to the log, and to the console if no other rank has failed before.
+
+        cut_off: another host is gone, which may have failed first and not have reached the console.
+        """
         if self.path is None:
             self._console.write(text)
         else:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(text)
             try:
-                self._first_failure().touch(exist_ok=False)
+                self._first_failure().touch(exist_ok=cut_off)
                 self._console.write(f"{text}log of this rank: {self.path}\n")
             except FileExistsError:
                 pass

@@ -87,3 +87,17 @@ def test_a_rank_killed_on_one_host_ends_the_job_on_both(hosts, tmp_path, victim)
     assert code != 0
     time.sleep(0.5)
     assert processes_of(run) == []
+
+
+def test_a_host_that_is_cut_off_ends_the_job_by_name(hosts, tmp_path):
+    run = tmp_path / "run"
+    process = start(hosts, run, "--epochs", 50, "--timeout", 12)
+    wait_for_steps(run, process)
+    gone = list(hosts.names.values())[1]
+    subprocess.run(["ip", "-n", gone, "link", "set", f"v{gone}", "down"], check=True)
+    try:
+        code, _, errors = ends(process, run, 12 + 15)
+    finally:
+        subprocess.run(["ip", "-n", gone, "link", "set", f"v{gone}", "up"], check=True)
+    assert code != 0
+    assert "no step for 12 s (--timeout)" in errors and f"host {gone} (10.77.0.2) is gone" in errors
