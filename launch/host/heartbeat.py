@@ -1,4 +1,4 @@
-"""Which hosts of a job are still there: a datagram a second among them, so that a hang can name the one that is gone."""
+"""Which hosts of a job are still there: a datagram a second among them, so that a hang can name the missing one."""
 
 import contextlib
 import socket
