@@ -18,7 +18,7 @@ from cellwright.kernels.compiler.saved_tensors import SavedTensors
 from cellwright.kernels.compiler.symbols import Untraceable
 from cellwright.kernels.compiler.tensors import PLAIN
 from cellwright.kernels.csrc import program_abi as native
-from cellwright.kernels.csrc.shim import start_threads
+from cellwright.kernels.csrc.shim import set_threads
 from cellwright.kernels.nodes.program import BACKWARD, EVALUATION, FORWARD, INPUT_GRADIENT, plans
 
 _VERSION = 3  # of what a key stands for
@@ -50,7 +50,7 @@ class ProgramSet:
         groups = self._try(training)
         self.parts = _cut(groups, parts) or [()]  # the last layers first
         self.trainable = [parameter for part in reversed(self.parts) for parameter in part]
-        text = f"{_VERSION} {native.lanes()} {start_threads()} {trace.signature()}"
+        text = f"{_VERSION} {native.lanes()} {set_threads(0)} {trace.signature()}"
         names = ["evaluation", "forward", "input"] + [
             f"back {part} of {len(self.parts)}{' with input' * together}" for part in range(len(self.parts))
         ]
@@ -132,7 +132,7 @@ class ProgramSet:
 
     def _plan(self, direction, shape, **settings):
         """Returns the plan of a direction for inputs (N, C, H, W), with its finished stages."""
-        tensors, images, threads = self.tensors(tuple(shape[1:])), shape[0], start_threads()
+        tensors, images, threads = self.tensors(tuple(shape[1:])), shape[0], set_threads(0)
         if direction in (EVALUATION, FORWARD):
             kind = Forward if direction == FORWARD else Evaluation
             parameters = self.trainable + self.frozen + self.statistics
@@ -182,7 +182,7 @@ class ProgramSet:
             sizes, saved_index, work_index = self._sizes(number, shape, stages.work_floats + ALIGN)
             memory = stages.work_floats, stages.scratch_floats
             program = emit.emit(
-                self.keys[number], shape, closed, memory, sizes, saved_index, work_index, start_threads()
+                self.keys[number], shape, closed, memory, sizes, saved_index, work_index, set_threads(0)
             )
             _work_floats[self.keys[number], shape] = stages.work_floats + ALIGN
             phase = _PHASES.get(number, "backward")

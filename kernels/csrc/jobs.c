@@ -92,7 +92,7 @@ static float *sum_threads(const operand_t *operand, const context_t *c, int64_t 
 
 static int weight_gradient(const op_t *job, const context_t *c) {
   ARGUMENTS(weight_gradient)
-  return reorder_run(job->handle, c->thread, sum_threads(&a->sum, c, a->floats), place(c, &a->target));
+  return reorder_run(job->handle, c->runner, sum_threads(&a->sum, c, a->floats), place(c, &a->target));
 }
 
 static void bias_gradient(const op_t *job, const context_t *c) {
@@ -101,29 +101,29 @@ static void bias_gradient(const op_t *job, const context_t *c) {
 }
 
 /* An operation of the table on one image. */
-static int as_operation(op_t *op, const context_t *c, const operation_t *operations, int thread) {
+static int as_operation(op_t *op, const context_t *c, const operation_t *operations) {
   context_t one = *c;
-  one.n = 1, one.thread = thread;
+  one.n = 1;
   return operations[op->kind](op, &one);
 }
 
 static int import(const op_t *job, const context_t *c, const operation_t *operations) {
   ARGUMENTS(import)
   op_t op = {.kind = OP_IMPORT, .op_import = {a->source, a->target, a->channels, a->pixels}};
-  return as_operation(&op, c, operations, c->thread);
+  return as_operation(&op, c, operations);
 }
 
 static int gather_gradient(const op_t *job, const context_t *c, const operation_t *operations) {
   ARGUMENTS(gather_gradient)
   op_t op = {.kind = OP_EXPORT, .op_export = {a->sum, a->target, a->channels, a->pixels}};
   sum_threads(&a->sum, c, a->floats);
-  return as_operation(&op, c, operations, 0);
+  return as_operation(&op, c, operations);
 }
 
 int run_job(const op_t *job, const context_t *c, int lanes) {
   const operation_t *operations = lanes == 16 ? operations16 : operations8;
   switch (job->kind) {
-    case JOB_REORDER: return reorder_run(job->handle, c->thread, place(c, &job->job_reorder.source), place(c, &job->job_reorder.target));
+    case JOB_REORDER: return reorder_run(job->handle, c->runner, place(c, &job->job_reorder.source), place(c, &job->job_reorder.target));
     case JOB_STATISTICS: statistics(job, c); return 0;
     case JOB_NORM: norm(job, c); return 0;
     case JOB_NORM_FIXED: norm_fixed(job, c); return 0;

@@ -43,16 +43,22 @@ EXPORT int cellwright_onednn_lanes(void) {
   return (isa & AVX512) == AVX512 ? 16 : (isa & AVX2) == AVX2 ? 8 : 0;
 }
 
-int onednn_begin_planning(void) {
+int onednn_begin(void) {
   int before = 0;
-  pthread_mutex_lock(&planning);
   dnnl.threadpool_interop_get_max_concurrency(&before);
   dnnl.threadpool_interop_set_max_concurrency(1);
   return before;
 }
 
+void onednn_end(int before) { dnnl.threadpool_interop_set_max_concurrency(before); }
+
+int onednn_begin_planning(void) {
+  pthread_mutex_lock(&planning);
+  return onednn_begin();
+}
+
 void onednn_end_planning(int before) {
-  dnnl.threadpool_interop_set_max_concurrency(before);
+  onednn_end(before);
   pthread_mutex_unlock(&planning);
 }
 
@@ -61,10 +67,7 @@ void onednn_need_scratchpad(size_t bytes) {
 }
 
 static int ready(int thread) {
-  if (!streams[thread]) {
-    dnnl.threadpool_interop_set_max_concurrency(1);
-    if (dnnl.stream_create(&streams[thread], dnnl_engine, 1)) return ERROR_ONEDNN;
-  }
+  if (!streams[thread] && dnnl.stream_create(&streams[thread], dnnl_engine, 1)) return ERROR_ONEDNN;
   size_t needed = scratchpad_needed;
   if (scratchpad_bytes[thread] >= needed) return 0;
   free(scratchpads[thread]);

@@ -66,6 +66,9 @@ int onednn_begin_planning(void);
 void onednn_end_planning(int before);
 /* A primitive that is to run needs so many bytes of scratchpad. */
 void onednn_need_scratchpad(size_t bytes);
+/* Around what runs primitives: the thread works alone. onednn_end is given what onednn_begin returned. */
+int onednn_begin(void);
+void onednn_end(int before);
 /* Runs a primitive on a thread of the team with the thread's scratchpad; 0 or an error of operations.h. */
 int onednn_run(handle_t primitive, int thread, argument_t *arguments, int count, handle_t scratchpad);
 

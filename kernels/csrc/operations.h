@@ -26,7 +26,7 @@ enum {
   ERROR_UNKNOWN_GROUP = 76, /* no such group of ranks */
   ERROR_RANKS_DIFFER = 77, /* the ranks add up different tensors */
   ERROR_ONEDNN = 78, /* oneDNN could not run a primitive */
-  ERROR_NO_THREADS = 79, /* the threads could not be started */
+  ERROR_OTHER_THREADS = 79, /* the program was made for a team of another size */
 };
 
 typedef struct {
@@ -238,6 +238,6 @@ typedef struct {
 
 #define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
 
-#define TABLE_DIGEST 59745098151652153ll
+#define TABLE_DIGEST 21606947486560197ll
 
 #endif

@@ -113,7 +113,7 @@ ERRORS = (
     ("UNKNOWN_GROUP", 76, "no such group of ranks"),
     ("RANKS_DIFFER", 77, "the ranks add up different tensors"),
     ("ONEDNN", 78, "oneDNN could not run a primitive"),
-    ("NO_THREADS", 79, "the threads could not be started"),
+    ("OTHER_THREADS", 79, "the program was made for a team of another size"),
 )  # fmt: skip
 
 

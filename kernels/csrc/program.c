@@ -1,8 +1,8 @@
 /* A program is one direction of a network for one input shape: stages that a team of threads goes through together.
  *
- * In a stage every thread takes its share of the batch chunk by chunk, all operations of the stage on one chunk before the next:
- * what one writes, the next finds in the cache. Stages end where a batch statistic is needed. A program keeps nothing between
- * runs: what the backward node needs is in a tensor that the forward node returns.
+ * The batch is cut into as many shares as the team has threads. In a stage a share is done chunk by chunk, all operations of the
+ * stage on one chunk before the next: what one writes, the next finds in the cache. Stages end where a batch statistic is needed.
+ * A program keeps nothing between runs: what the backward node needs is in a tensor that the forward node returns.
  */
 #include "program.h"
 
@@ -17,6 +17,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define ALIGN 64 /* bytes */
 #define PHASES 3 /* jobs before the chunks: statistics, then what needs them; after the chunks: weight gradients */
+#define SHARES PHASES
 
 typedef struct {
   op_t *items;
@@ -26,7 +27,7 @@ typedef struct {
 typedef struct {
   int64_t capacity;
   list_t operations, jobs[PHASES];
-  atomic_int next[PHASES];
+  atomic_int next[PHASES + 1], done[PHASES + 1]; /* of each list of jobs, and of the shares */
 } stage_t;
 
 typedef struct program {
@@ -59,28 +60,34 @@ EXPORT int64_t cellwright_table(int what) {
   return what == 0 ? TABLE_DIGEST : what == 1 ? (int64_t)sizeof(op_t) : (int64_t)sizeof(convolution_t);
 }
 
+/* The job and those that continue it; returns how many. */
+static int run_chain(run_t *run, int number, int phase, int first, context_t *context) {
+  const list_t *jobs = &run->program->stages[number].jobs[phase];
+  int k = first;
+  do {
+    if (atomic_load(&run->code)) continue;
+    int64_t begin = clock_begin();
+    int code = run_job(&jobs->items[k], context, (int)run->program->lanes);
+    clock_end(begin, (intptr_t)run->program, 1, number, phase + 1, k, context->runner);
+    if (code) atomic_store(&run->code, code);
+  } while (++k < jobs->count && jobs->items[k].continues);
+  return k - first;
+}
+
 static void run_jobs(run_t *run, int number, int phase, context_t *context) {
   stage_t *stage = &run->program->stages[number];
   const list_t *jobs = &stage->jobs[phase];
-  for (;;) {
-    int k = atomic_fetch_add(&stage->next[phase], 1);
-    if (k >= jobs->count) return;
-    if (jobs->items[k].continues) continue;
-    do {
-      if (atomic_load(&run->code)) return;
-      int64_t begin = clock_begin();
-      int code = run_job(&jobs->items[k], context, (int)run->program->lanes);
-      clock_end(begin, (intptr_t)run->program, 1, number, phase + 1, k, context->thread);
-      if (code) atomic_store(&run->code, code);
-    } while (++k < jobs->count && jobs->items[k].continues);
-  }
+  context->n0 = 0, context->thread = 0;
+  for (int k; (k = atomic_fetch_add(&stage->next[phase], 1)) < jobs->count;)
+    if (!jobs->items[k].continues) atomic_fetch_add(&stage->done[phase], run_chain(run, number, phase, k, context));
+  pool_wait(&stage->done[phase], (int)jobs->count);
 }
 
 static void run_chunks(run_t *run, int number, context_t *context) {
   stage_t *stage = &run->program->stages[number];
   const operation_t *operations = run->program->lanes == 16 ? operations16 : operations8;
   int64_t end = share(context, context->thread + 1);
-  context->capacity = stage->capacity;
+  context->first = share(context, context->thread);
   for (context->n0 = context->first; context->n0 < end; context->n0 += context->n) {
     context->n = end - context->n0 < stage->capacity ? end - context->n0 : stage->capacity;
     for (int64_t k = 0; k < stage->operations.count; k++) {
@@ -88,35 +95,38 @@ static void run_chunks(run_t *run, int number, context_t *context) {
       if (atomic_load(&run->code)) return;
       int64_t begin = clock_begin();
       int code = operations[op->kind](op, context);
-      clock_end(begin, (intptr_t)run->program, context->n, number, 0, (int)k, context->thread);
+      clock_end(begin, (intptr_t)run->program, context->n, number, 0, (int)k, context->runner);
       if (code) atomic_store(&run->code, code);
     }
   }
 }
 
-static void run_share(int thread, void *argument) {
+static void run_shares(run_t *run, int number, context_t *context) {
+  stage_t *stage = &run->program->stages[number];
+  context->capacity = stage->capacity;
+  for (int thread; (thread = atomic_fetch_add(&stage->next[SHARES], 1)) < context->threads;) {
+    context->thread = thread;
+    run_chunks(run, number, context);
+    atomic_fetch_add(&stage->done[SHARES], 1);
+  }
+  pool_wait(&stage->done[SHARES], context->threads);
+}
+
+/* Shares of the batch and jobs go to whoever is free: which thread does them changes no bits. */
+static void run_stages(int runner, void *argument) {
   run_t *run = argument;
   program_t *program = run->program;
-  context_t context = {.params = run->params, .tape = run->tape, .work = run->work, .scratch = scratches[thread]};
-  context.images = program->shape[0];
-  context.thread = thread;
-  context.threads = pool_threads() < context.images ? pool_threads() : (int)context.images;
-  for (int64_t s = 0; s < program->stages_count; s++) {
-    stage_t *stage = &program->stages[s];
-    for (int phase = 0; phase < 2; phase++) {
-      context.n0 = 0;
-      run_jobs(run, (int)s, phase, &context);
-      if (stage->jobs[phase].count) pool_barrier();
-    }
-    if (thread < context.threads) {
-      context.first = share(&context, thread);
-      run_chunks(run, (int)s, &context);
-    }
-    pool_barrier();
-    context.n0 = 0;
-    run_jobs(run, (int)s, 2, &context);
-    if (stage->jobs[2].count) pool_barrier();
+  context_t context = {.params = run->params, .tape = run->tape, .work = run->work, .scratch = scratches[runner]};
+  context.images = program->shape[0], context.runner = runner;
+  context.threads = (int)(program->threads < context.images ? program->threads : context.images);
+  int before = onednn_begin();
+  for (int s = 0; s < (int)program->stages_count; s++) {
+    run_jobs(run, s, 0, &context);
+    run_jobs(run, s, 1, &context);
+    run_shares(run, s, &context);
+    run_jobs(run, s, 2, &context);
   }
+  onednn_end(before);
 }
 
 static int grow(float **buffer, int64_t floats) {
@@ -196,13 +206,16 @@ static int run_program(program_t *program, void **params) {
   run_t run = {.program = program, .params = params};
   if (program->saved_index >= 0) run.tape = aligned(params[program->saved_index]);
   pthread_mutex_lock(&running);
-  int code = pool_start() == program->threads ? make_room(program) : ERROR_NO_THREADS;
+  int code = pool_threads() == program->threads ? make_room(program) : ERROR_OTHER_THREADS;
   run.work = program->work_index >= 0 ? aligned(params[program->work_index]) : work;
   for (int64_t s = 0; s < program->stages_count; s++)
-    for (int phase = 0; phase < PHASES; phase++) atomic_store(&program->stages[s].next[phase], 0);
+    for (int phase = 0; phase <= PHASES; phase++) {
+      atomic_store(&program->stages[s].next[phase], 0);
+      atomic_store(&program->stages[s].done[phase], 0);
+    }
   if (!code) {
     int64_t begin = clock_begin();
-    pool_run(run_share, &run);
+    pool_run(run_stages, &run);
     clock_end_node(begin, (intptr_t)program, program->shape[0]);
     code = atomic_load(&run.code);
   }

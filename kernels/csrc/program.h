@@ -7,10 +7,11 @@
 typedef struct {
   void **params;
   float *tape, *work, *scratch;
-  int thread, threads;       /* threads that have images */
+  int thread, threads;       /* whose share of the images this is, and how many have one */
+  int runner;                /* the number of the thread that runs it, for what two cannot use at once */
   int64_t images;            /* of the batch */
   int64_t n0, n, capacity;   /* the chunk: first image, count, most images of a chunk in this stage */
-  int64_t first;             /* of this thread's share */
+  int64_t first;             /* of the share */
 } context_t;
 
 typedef int (*operation_t)(const op_t *op, const context_t *context);
@@ -18,7 +19,7 @@ typedef int (*operation_t)(const op_t *op, const context_t *context);
 extern const operation_t operations16[OP_KINDS], operations8[OP_KINDS];
 int run_job(const op_t *job, const context_t *context, int lanes);
 
-/* Number of images of a thread's share begin at share(thread), end at share(thread + 1). */
+/* Number of images of a share begin at share(thread), end at share(thread + 1). */
 static inline int64_t share(const context_t *c, int thread) { return c->images * thread / c->threads; }
 
 static inline float *place(const context_t *c, const operand_t *operand) {

@@ -2,14 +2,11 @@
 
 import ctypes
 import functools
-import logging
 import os
 import sysconfig
 from pathlib import Path
 
 from cellwright.kernels.csrc.operations import header
-
-logger = logging.getLogger("cellwright.kernels")
 
 
 class ShimMissing(RuntimeError):
@@ -50,18 +47,8 @@ def default_threads():
 
 
 def set_threads(threads):
-    """Sets the size of the team of threads, until a network is accelerated or a node runs; returns the size."""
+    """Sets the size of the team of threads, until the first node of a program runs; returns the size in force."""
     return shim()[1].cellwright_threads(threads)
-
-
-@functools.lru_cache(maxsize=1)
-def start_threads():
-    """Starts the team of threads and returns its size: less than was wanted where the system gives no more."""
-    library = shim()[1]
-    wanted, started = library.cellwright_threads(0), library.cellwright_start_threads()
-    if started < wanted:
-        logger.warning("%d of %d threads could be started: kernels run on so many", started, wanted)
-    return started
 
 
 def shim_available():

@@ -1,105 +1,100 @@
-/* Between nodes the threads sleep; inside one they meet at a spinning barrier, which costs about 1 us where a sleep costs 50.
- * The caller only waits, so nothing thread-local that oneDNN keeps is changed on a thread of the runtime. */
+/* Between nodes the threads sleep. A node does not wait until they are awake: the framework's own threads spin on the cores for a
+ * long time after each of its operators, and a thread that wakes up beside them waits for a slice of the scheduler's (3 ms). */
 #include "thread_pool.h"
 
 #include <pthread.h>
-#include <sched.h>
-#include <stdint.h>
+#include <time.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #define EXPORT __attribute__((visibility("default")))
-#define SPINS 4000
+#define SPINS 2000
 
 static pthread_mutex_t callers = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t wake = PTHREAD_COND_INITIALIZER, finished = PTHREAD_COND_INITIALIZER;
-static int wanted = 1, started, started_all, alone;
-static uint64_t generation;
-static int running;
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static int wanted = 1, fixed;
 static work_t job;
 static void *job_argument;
-static atomic_int arrived;
-static atomic_uint phase;
+static int next, count; /* of the job's calls; guarded by the lock */
+static atomic_int done;
 
-int pool_threads(void) { return started ? started : wanted; }
+int pool_threads(void) { return wanted; }
 
 /* The size of the team; it can be chosen until the first node runs. Returns the size in force. */
 EXPORT int cellwright_threads(int threads) {
   pthread_mutex_lock(&lock);
-  if (!started && threads > 0) wanted = threads < MAX_THREADS ? threads : MAX_THREADS;
+  if (!fixed && threads > 0) wanted = threads < MAX_THREADS ? threads : MAX_THREADS;
   pthread_mutex_unlock(&lock);
-  return pool_threads();
+  return wanted;
+}
+
+/* With rounding, and small numbers, as they are by default: the same for all, whatever the framework has set for its threads. */
+static void call(work_t work, int number, void *argument) {
+#if defined(__x86_64__)
+  unsigned before = _mm_getcsr();
+  _mm_setcsr(0x1f80);
+  work(number, argument);
+  _mm_setcsr(before);
+#else
+  work(number, argument);
+#endif
+  atomic_fetch_add(&done, 1);
 }
 
 static void *serve(void *argument) {
-  int thread = (int)(intptr_t)argument;
-  uint64_t seen = 0;
+  (void)argument;
+  pthread_mutex_lock(&lock);
   for (;;) {
-    pthread_mutex_lock(&lock);
-    while (generation == seen) pthread_cond_wait(&wake, &lock);
-    seen = generation;
+    while (next >= count) pthread_cond_wait(&wake, &lock);
+    int number = next++;
     work_t work = job;
     void *work_argument = job_argument;
     pthread_mutex_unlock(&lock);
-    work(thread, work_argument);
+    call(work, number, work_argument);
     pthread_mutex_lock(&lock);
-    if (--running == 0) pthread_cond_signal(&finished);
-    pthread_mutex_unlock(&lock);
   }
   return 0;
 }
 
-/* Where not one thread can be started, the callers do the work themselves. */
-int pool_start(void) {
-  pthread_mutex_lock(&lock);
-  for (int thread = 0; !started_all && thread < wanted; thread++) {
+static void start(void) {
+  for (int thread = 1; !fixed && thread < wanted; thread++) {
     pthread_t handle;
-    if (pthread_create(&handle, 0, serve, (void *)(intptr_t)thread)) break;
+    if (pthread_create(&handle, 0, serve, 0)) break;
     pthread_detach(handle);
-    started = thread + 1;
   }
-  if (!started) started = alone = 1;
-  started_all = 1;
-  pthread_mutex_unlock(&lock);
-  return started;
+  fixed = 1;
 }
-
-/* Starts the team, so that what is planned for it knows its size; returns that. */
-EXPORT int cellwright_start_threads(void) { return pool_start(); }
 
 void pool_run(work_t work, void *argument) {
   pthread_mutex_lock(&callers);
-  pool_start();
-  if (alone) {
-    work(0, argument);
-    pthread_mutex_unlock(&callers);
-    return;
-  }
   pthread_mutex_lock(&lock);
+  start();
   job = work;
   job_argument = argument;
-  running = started;
-  generation++;
-  pthread_cond_broadcast(&wake);
-  while (running) pthread_cond_wait(&finished, &lock);
+  atomic_store(&done, 0);
+  next = 0, count = wanted;
+  if (count > 1) pthread_cond_broadcast(&wake);
+  while (next < count) {
+    int number = next++;
+    pthread_mutex_unlock(&lock);
+    call(work, number, argument);
+    pthread_mutex_lock(&lock);
+  }
   pthread_mutex_unlock(&lock);
+  pool_wait(&done, wanted);
   pthread_mutex_unlock(&callers);
 }
 
-void pool_barrier(void) {
-  if (started == 1) return;
-  unsigned before = atomic_load(&phase);
-  if (atomic_fetch_add(&arrived, 1) + 1 == started) {
-    atomic_store(&arrived, 0);
-    atomic_store(&phase, before + 1);
-    return;
-  }
-  for (int spin = 0; atomic_load(&phase) == before; spin++) {
-    if (spin < SPINS) {
+/* The sleep leaves the core to the thread that is waited for. */
+void pool_wait(atomic_int *reached, int wanted_count) {
+  static const struct timespec pause = {0, 20000};
+  for (int spin = 0; atomic_load(reached) < wanted_count; spin++) {
+    if (spin >= SPINS) nanosleep(&pause, 0);
 #if defined(__x86_64__)
-      __builtin_ia32_pause();
+    else
+      _mm_pause();
 #endif
-    } else {
-      sched_yield(); /* more threads than cores: the others need this one */
-    }
   }
 }
