@@ -4,8 +4,6 @@ import hashlib
 import os
 from pathlib import Path
 
-import numpy as np
-
 from cellwright.dataloader import Cifar10, ImageFolder, ListFile, Loader, Pack
 from cellwright.dataloader.sources.pack import MAGIC as PACK_MAGIC
 from cellwright.launch.settings.embedded_images import embedded_dataset
@@ -38,14 +36,15 @@ def _open_splits(root, held_back, order, train):
     if held_back is None:
         held_back = next((place / "val" for place in places if (place / "val").is_dir()), None if train else root)
     training = _open_split(split, order) if train else None
-    validation = _open_split(held_back, order) if held_back else None
+    validation = _open_split(held_back, order, training.classes if training else None) if held_back else None
     if training and validation and list(training.classes) != list(validation.classes):
         odd = sorted(set(training.classes) ^ set(validation.classes))
         raise ValueError(f"{split} and {held_back} do not hold the same classes: {', '.join(odd[:5])}")
     return training, validation
 
 
-def _open_split(path, order):
+def _open_split(path, order, classes=None):
+    """classes: those of the training split, whose numbers a list file has."""
     if path.is_dir():
         return ImageFolder(path, _listing(path), sort_classes=order)
     if not path.is_file():
@@ -55,13 +54,9 @@ def _open_split(path, order):
     with open(path, "rb") as file:
         is_pack = file.read(len(PACK_MAGIC)) == PACK_MAGIC
     try:
-        source = Pack(path) if is_pack else ListFile(path)
+        return Pack(path) if is_pack else ListFile(path, classes=classes)
     except UnicodeDecodeError:
         raise ValueError(f"--data_path {path}: neither a folder, nor a pack, nor a list file") from None
-    labels = np.asarray(source.labels)
-    if labels.min() < 0 or labels.max() >= len(source.classes):
-        raise ValueError(f"{path}: labels {labels.min()} to {labels.max()}, and {len(source.classes)} classes")
-    return source
 
 
 def _listing(path):
@@ -71,6 +66,8 @@ def _listing(path):
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
+        return None
+    if not os.access(folder, os.W_OK):
         return None
     return folder / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}.npy"
 

@@ -14,7 +14,7 @@ import zlib
 
 import numpy as np
 
-from cellwright.dataloader.sources.source import PathList, Source
+from cellwright.dataloader.sources.source import PathList, Source, check_labels
 
 MAGIC, VERSION = b"CELLPACK", 1
 _HEAD = struct.Struct("<8sIIQQ")  # magic, version, CRC-32 of the tables, their position, their size
@@ -85,8 +85,8 @@ class PackWriter:
 
 
 class Pack(Source):
-    """The samples of a pack file. ValueError where it is none, is damaged in its tables, or of another
-    version.
+    """The samples of a pack file. ValueError where it is none, is damaged in its tables, of another version, or has a
+    label that is none of its classes.
     """
 
     def __init__(self, path):
@@ -104,6 +104,7 @@ class Pack(Source):
         if at + length != size or len(tables) != length or zlib.crc32(tables) != checksum:
             raise ValueError(f"{path}: damaged pack (size or checksum of the tables)")
         self._read_tables(tables)
+        check_labels(self.labels, len(self.classes), path)
         self._bytes = None
 
     def _read_tables(self, tables):

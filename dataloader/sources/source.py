@@ -80,6 +80,15 @@ class Source:
         """
 
 
+def check_labels(labels, classes, where):
+    """Raises ValueError where there is no sample, or where a label is not one of so many classes."""
+    if not len(labels):
+        raise ValueError(f"{where}: no samples")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if wrong.size:
+        raise ValueError(f"{where}: label {wrong[0]}: must be from 0 to {classes - 1} ({classes} classes)")
+
+
 class _OwnSource(Source):
     """Somebody's own object as a Source."""
 

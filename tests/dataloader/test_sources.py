@@ -1,13 +1,17 @@
 """Folders, lists and records: which samples there are, and what is refused."""
 
 import os
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from cellwright.dataloader import Cifar10, ImageFolder, Sampler
+from cellwright.dataloader import Cifar10, ImageFolder, ListFile, Pack, PackWriter, Sampler
 from cellwright.dataloader.decode.picture import Encoded
 from cellwright.dataloader.sources import image_suffixes as formats
 from cellwright.dataloader.sources.image_suffixes import EXTENSIONS
@@ -122,6 +126,50 @@ def test_folders_without_what_is_needed_are_refused(tree, tmp_path):
         (tmp_path / "e" / "class").mkdir(parents=True, exist_ok=True)
         with pytest.raises(ValueError, match=message):
             ImageFolder(path)
+
+
+@pytest.mark.parametrize("label", ["-1", "1000000", "99999999999999"])
+def test_a_list_s_label_that_is_no_class_is_refused_with_its_line(tmp_path, label):
+    (tmp_path / "list.txt").write_text(f"a.jpg 0\nb.jpg {label}\n")
+    with pytest.raises(ValueError, match=f"list.txt:2: label {label}: must be from 0 to 999999"):
+        ListFile(tmp_path / "list.txt")
+    (tmp_path / "list.txt").write_text("a.jpg 0\nb.jpg 2\n")
+    assert ListFile(tmp_path / "list.txt").classes == ["0", "1", "2"]
+    assert ListFile(tmp_path / "list.txt", classes=("x", "y", "z", "unseen")).classes == ["x", "y", "z", "unseen"]
+    with pytest.raises(ValueError, match="list.txt:2: label 2: must be from 0 to 1"):
+        ListFile(tmp_path / "list.txt", classes=("x", "y"))
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_pack_s_label_that_is_no_class_is_refused(tmp_path, label):
+    writer = PackWriter(tmp_path / "a.pack", ["x", "y", "z"])
+    writer.add("a", label, b"")
+    writer.finish()
+    with pytest.raises(ValueError, match=rf"a.pack: label {label}: must be from 0 to 2 \(3 classes\)"):
+        Pack(tmp_path / "a.pack")
+
+
+_AS_NOBODY = """
+import os, sys
+from cellwright.launch.data import open_sources
+from cellwright.launch.settings.run_settings import RunSettings
+if not os.getuid():
+    os.seteuid(65534)  # root reads everything
+try:
+    open_sources(RunSettings(data_path=sys.argv[1]))
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_a_class_folder_that_may_not_be_read_is_named(tree):
+    (tree / "b").chmod(0)
+    for folder in tree.parents:
+        if str(folder).startswith(tempfile.gettempdir() + os.sep):
+            folder.chmod(0o755)
+    line = [sys.executable, "-c", _AS_NOBODY, str(tree)]
+    done = subprocess.run(line, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.stdout == f"--data_path {tree / 'b'}: Permission denied\n", done.stderr
 
 
 def test_lists_of_paths_pack_and_join():

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from runs import ENVIRONMENT, ROOT, command, metrics
 
+from cellwright.dataloader import PackWriter
 from cellwright.launch.settings.embedded_images import embedded_dataset
 
 FLAGS = ("--net", "tinydarknet", "--image_size", 32)
@@ -93,15 +94,41 @@ SESSION = {
     "another network": "eval --ckpt RUN --net genet",
     "pretrained by another network": "train --net genet --image_size 32 --data_path PHOTOS --pretrained RUN",
     "pretrained": "train --net tinydarknet --image_size 32 --data_path PHOTOS --pretrained RUN --weights last "
-    "--max_steps 1 --eval_interval 0 --run_dir PRETRAINED",
+    "--max_steps 1 --eval_interval 0 --run_dir PRETRAINED --checkpoint_prefix mine",
+    "gone on with a prefix": "train --resume PRETRAINED --max_steps 2",
+    "evaluated with a prefix": "eval --ckpt PRETRAINED",
+    "another prefix": "train --resume PRETRAINED --max_steps 3 --checkpoint_prefix a/b",
+    "a label of no class": "train --data_path LIST/train.txt --val_data_path LIST/val.txt",
+    "a label below 0": "train --data_path LIST/below.txt",
+    "a label of no class in a pack": "train --data_path PACK",
+    "a class folder that cannot be read": "train --data_path LOOP",
     "a picture": "train --data_path PHOTO",
     "a file of weights to resume": "train --resume FILE",
     "a folder that cannot be": "train --run_dir /proc/x",
     "too few classes": "train --data_path PHOTOS --num_classes 2",
     "too large a batch": "train --data_path PHOTOS --batch_size 100",
-    "numbers as numbers": "train --net tinydarknet --image_size 32 --data_path PHOTOS --sort_classes number "
+    "numbers as numbers": "train --net tinydarknet --image_size 32 --data_path ODD --sort_classes number "
     "--max_steps 1 --eval_interval 0 --run_dir SORTED",
 }
+
+
+def wrong_lists(photos, folder):
+    """A folder with list files: train.txt of three classes, val.txt with a label 7, below.txt with a label -1."""
+    folder.mkdir()
+    for name, odd in (("train", 0), ("val", 7), ("below", -1)):
+        labelled = [*((path, k % 3) for k, path in enumerate(sorted(photos.rglob("*.png")))), (photos / "x.png", odd)]
+        lines = [f"{os.path.relpath(path, photos)} {label}\n" for path, label in labelled]
+        (folder / f"{name}.txt").write_text("".join(lines))
+    return folder
+
+
+def wrong_pack(photos, path):
+    """A pack of two classes with a label 2."""
+    writer = PackWriter(path, ["a", "b"])
+    for label, file in enumerate(sorted(photos.rglob("*.png"))[:3]):
+        writer.add(file.name, label, file.read_bytes())
+    writer.finish()
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +140,13 @@ def session(first, photos, cache, tmp_path_factory):
     places["FILE"] = next(first[0].rglob("weights.ckpt"))
     places["PETS"] = photos_of(cache, folder / "pets", ("cat", "dog", "owl"))
     places["MORE"] = photos_of(cache, folder / "more", ("2", "10", "9"), first=30, count=20)
+    places["ODD"] = photos_of(cache, folder / "odd", ("2", "10", "9"))
+    for name in ("2/notes.txt", "10/._x.png", "9/clip.heic", ".DS_Store"):
+        (places["ODD"] / "train" / name).write_bytes(b"")
+    (places["ODD"] / "train" / "9" / "more").mkdir()
+    places |= {"LIST": wrong_lists(photos, folder / "lists"), "PACK": wrong_pack(photos, folder / "wrong.pack")}
+    places["LOOP"] = photos_of(cache, folder / "loop", ("2", "10", "9"), splits=("train",))
+    (places["LOOP"] / "train" / "x").symlink_to("x")  # nobody can read it, root neither
     files = {name: (first[0] / name).read_bytes() for name in ("config.yaml", "eval.json")}
     lines = []
     for line in SESSION.values():
@@ -145,6 +179,11 @@ def session(first, photos, cache, tmp_path_factory):
         ("a picture", "neither a folder, nor a pack, nor a list file"),
         ("a file of weights to resume", "not a run folder, it holds no config.yaml"),
         ("a folder that cannot be", "--run_dir /proc/x cannot be written"),
+        ("another prefix", "--checkpoint_prefix 'a/b': must be a part of a folder's name"),
+        ("a label of no class", "val.txt:145: label 7: must be from 0 to 2"),
+        ("a label below 0", "below.txt:145: label -1: must be from 0 to"),
+        ("a label of no class in a pack", "wrong.pack: label 2: must be from 0 to 1 (2 classes)"),
+        ("a class folder that cannot be read", "train/x: Too many levels of symbolic links"),
         ("too few classes", "--num_classes 2: there are 3 in the training images"),
         ("too large a batch", "do not fill one batch of --batch_size 100 on 1 rank"),
     ],
@@ -196,6 +235,15 @@ def test_a_run_is_what_another_one_starts_from(session):
     assert code == 0 and metrics(session.places["PRETRAINED"]), errors
 
 
+def test_the_prefix_names_the_checkpoints_and_the_run_is_found_by_it(session):
+    for name in ("gone on with a prefix", "evaluated with a prefix"):
+        code, told, errors = session.results[name]
+        assert code == 0, errors
+    names = sorted(path.name for path in (session.places["PRETRAINED"] / "checkpoints").iterdir())
+    assert names == ["mine-e0000_b000001", "mine-e0000_b000002"]
+    assert "going on from mine-e0000_b000001" in session.results["gone on with a prefix"][1]
+
+
 def test_the_kernels_can_be_asked_for(session):
     code, told, errors = session.results["kernels"]
     assert code == 0 and re.search(r"\(the network\)  TinyDarkNet  (program|stock)", told), errors
@@ -209,6 +257,7 @@ def test_vgg16_looks_at_what_is_there(cache, photos):
 def test_classes_that_are_numbers_can_be_sorted_so(session):
     code, told, errors = session.results["numbers as numbers"]
     assert code == 0 and "in the order of text" not in told, errors
+    assert "left out: 1 .heic, 1 .txt, 1 folder, 2 hidden; " in told
     config = yaml.safe_load((session.places["SORTED"] / "config.yaml").read_text())
     assert config["data"]["classes"] == ["2", "9", "10"]
 
