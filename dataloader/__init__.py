@@ -6,6 +6,7 @@ import warnings
 
 from cellwright.dataloader.batch import Batch
 from cellwright.dataloader.decode.decoders import BadImage
+from cellwright.dataloader.fields import Boxes, Mask, Numbers, Picture
 from cellwright.dataloader.ledger import Ledger, LedgerMismatch
 from cellwright.dataloader.loader import Loader
 from cellwright.dataloader.quarantine import TooManyBadFiles
@@ -22,6 +23,7 @@ from cellwright.dataloader.workers.forkserver import start_forkserver
 __all__ = [
     "BadImage",
     "Batch",
+    "Boxes",
     "Cifar10",
     "EvalTransform",
     "ImageFolder",
@@ -29,8 +31,11 @@ __all__ = [
     "LedgerMismatch",
     "ListFile",
     "Loader",
+    "Mask",
+    "Numbers",
     "Pack",
     "PackWriter",
+    "Picture",
     "Sampler",
     "Source",
     "TooManyBadFiles",

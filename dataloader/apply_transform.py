@@ -5,6 +5,7 @@ from time import perf_counter_ns
 import cv2
 import numpy as np
 
+from cellwright.dataloader.fields import Geometry
 from cellwright.kernels.image.crop import flips, pad_offsets, random_resized_box
 from cellwright.kernels.image.erase import cutout, erased_box, fill_box
 from cellwright.kernels.image.jitter import BLOCK, jitter
@@ -22,9 +23,10 @@ def sample_random(seed, epoch, sample):
 
 
 class ApplyTransform:
-    """Puts pictures through one transform, with buffers of its own."""
+    """Puts pictures through one transform, with buffers of its own. geometry: the Geometry of the latest one."""
 
     def __init__(self, transform, seed, normalise=None):
+        self.geometry = None
         self.transform, self.seed = transform, seed
         self.normalise = None if normalise is None else scale_and_shift(*normalise)
         self.side = transform.image_size
@@ -74,11 +76,13 @@ class ApplyTransform:
             box = random_resized_box(
                 picture.height, picture.width, self.seed, epoch, sample, *t.crop_scale, *t.crop_ratio
             )
+        self.geometry = Geometry(*box, mirrored, self.side)
         began = perf_counter_ns()
         image, top, left, shrink = picture.pixels(box, (0, 0) if t.antialias else (self.side, self.side))
         spent = perf_counter_ns() - began
         if t.crop == "pad":
             dy, dx = pad_offsets(t.crop_padding, self.seed, epoch, sample)
+            self.geometry = Geometry(dy, dx, *box[2:], mirrored, self.side)
             moved = target if image.shape == target.shape else np.empty_like(image)
             crop_padded(image, dy, dx, mirrored, moved)
             image, mirrored = moved, False
@@ -133,13 +137,14 @@ class ApplyTransform:
         """Resize and centre crop; returns the nanoseconds of decoding."""
         height, width = self.transform.resized(picture.height, picture.width)
         top, left = (height - self.side) // 2, (width - self.side) // 2
+        down, across = picture.height / height, picture.width / width
+        self.geometry = Geometry(top * down, left * across, self.side * down, self.side * across, False, self.side)
         began = perf_counter_ns()
         image, _, _, _ = picture.pixels()
         spent = perf_counter_ns() - began
         if self.transform.antialias:
-            scale_y, scale_x = picture.height / height, picture.width / width
             bounds = (0, picture.height - 1, 0, picture.width - 1)
-            self._resample(image, top * scale_y, left * scale_x, scale_y, scale_x, bounds, target)
+            self._resample(image, top * down, left * across, down, across, bounds, target)
             return spent
         if image.shape[:2] != (height, width):
             # All of it, and yet in half the time that `resample` takes for the crop alone.

@@ -1,6 +1,6 @@
 """What the loader hands out: a batch as views into a slot of the ring, and the labels of mixed pictures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -9,12 +9,13 @@ from cellwright.kernels.image.mix import mix_batch
 
 @dataclass(frozen=True)
 class Batch:
-    """Views into a slot of the ring, valid until the next batch is asked for; unpacks as (images, labels,
-    weights), and with mixup or CutMix as (images, soft labels, weights).
+    """Views into a slot of the ring, valid until the next batch is asked for; unpacks as (images, labels, weights),
+    with mixup or CutMix as (images, soft labels, weights), and with fields as (images, labels, weights, fields).
 
     images (B, H, W, 3) uint8, or (B, 3, H, W) float32; labels (B,) int32; weights (B,) float32, 0 where a
     place is padded; ids (B,) int64. With mixup or CutMix `shares` (B,) float32 says how much of each picture is its
-    own, and `partner_labels` (B,) int32 what the rest is; else both are None. classes: how many there are.
+    own, and `partner_labels` (B,) int32 what the rest is; else both are None. classes: how many there are. fields:
+    name -> array (B, ...) of what the transform's `fields` say.
     """
 
     images: np.ndarray
@@ -26,10 +27,11 @@ class Batch:
     partner_labels: np.ndarray | None = None
     shares: np.ndarray | None = None
     classes: int = 0
+    fields: dict = field(default_factory=dict)
 
     def __iter__(self):
         labels = self.labels if self.shares is None else self.soft_labels()
-        return iter((self.images, labels, self.weights))
+        return iter((self.images, labels, self.weights, *([self.fields] if self.fields else [])))
 
     def __len__(self):
         return len(self.labels)

@@ -11,9 +11,9 @@ class LedgerMismatch(RuntimeError):
 
 
 def digest(batch):
-    """16 hexadecimal digits over a batch's images, labels, weights and ids (BLAKE2b, 64 bits)."""
+    """16 hexadecimal digits over a batch's images, labels, weights, ids and fields (BLAKE2b, 64 bits)."""
     h = hashlib.blake2b(digest_size=8)
-    for array in (batch.images, batch.labels, batch.weights, batch.ids):
+    for array in (batch.images, batch.labels, batch.weights, batch.ids, *batch.fields.values()):
         h.update(array)
     return h.hexdigest()
 

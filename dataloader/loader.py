@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cellwright.dataloader.batch import Batch, BatchMixer
+from cellwright.dataloader.fields import Picture
 from cellwright.dataloader.quarantine import Quarantine
 from cellwright.dataloader.sample_writer import SampleWriter
 from cellwright.dataloader.sampler import Sampler
@@ -122,7 +123,11 @@ class Loader:
     def _open(self, batch_size, seed, output, normalise, cores, spans):
         side = self.transform.image_size
         shape = (batch_size, side, side, 3) if output == "uint8" else (batch_size, 3, side, side)
-        self._ring = RingBuffer(self.slots, shape, output, self.workers, spans)
+        fields = [
+            (shape[1:], output) if isinstance(field, Picture) else (field.shape(side), field.dtype)
+            for field in self.transform.fields
+        ]
+        self._ring = RingBuffer(self.slots, shape, output, self.workers, spans, fields)
         self._ring.workers[:, SAMPLE] = -1
         spec = WorkerSpec(
             self.source, self.transform, seed, normalise, self.sampler.tail == "pad", cores, self._ring.layout
@@ -195,7 +200,9 @@ class Loader:
             ring, slot = self._ring, flight.slot
             images, labels, ids = ring.images[slot], ring.labels[slot], ring.ids[slot]
             mixed = () if self._mixer is None else self._mixer(images, labels, ids, epoch)
-            batch = Batch(images, labels, ring.weights[slot], ids, epoch, index, *mixed, classes=self.classes)
+            fields = {field.name: array[slot] for field, array in zip(self.transform.fields, ring.fields)}
+            more = {"classes": self.classes, "fields": fields}
+            batch = Batch(images, labels, ring.weights[slot], ids, epoch, index, *mixed, **more)
             if self.ledger is not None:
                 self.ledger.take(batch)
             yield batch

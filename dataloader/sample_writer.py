@@ -5,10 +5,18 @@ from time import perf_counter_ns
 from cellwright.dataloader.apply_transform import ApplyTransform
 from cellwright.dataloader.decode.decoders import BadImage
 from cellwright.dataloader.decode.picture import open_picture
+from cellwright.dataloader.fields import Picture
 from cellwright.dataloader.quarantine import substitutes
 from cellwright.dataloader.workers.ring_buffer import AUGMENT_NS, DECODE_NS, MADE, READ_NS, SAMPLE
 from cellwright.dataloader.workers.spans import AUGMENT, DECODE, READ
 from cellwright.kernels.image.records import SIDE, crop_records
+
+_OWN_DRAWS = 1 << 40  # from one seed to that of a further picture which draws for itself: beyond any that is typed
+
+
+def _clear(places):
+    for place in places:
+        place[...] = 0
 
 
 class SampleWriter:
@@ -23,11 +31,16 @@ class SampleWriter:
         self.source, self.transform, self.seed, self.mask_bad = source, transform, seed, mask_bad
         self.spans = None  # a SpanRing while a profile is taken
         self.apply = ApplyTransform(transform, seed, normalise)
+        self.others = {
+            field.name: ApplyTransform(transform, seed + (place + 1) * _OWN_DRAWS * field.own_draws, normalise)
+            for place, field in enumerate(transform.fields)
+            if isinstance(field, Picture)
+        }
         self.whole_records = source.records is not None and normalise is None and transform.keeps_pixels(SIDE)
 
-    def write(self, epoch, ids, images, labels, weights, row):
-        """Fills `images`, `labels` and `weights` for `ids` (-1: a padded place of weight 0); `row` is this
-        worker's row of the ring.
+    def write(self, epoch, ids, images, labels, weights, row, fields=()):
+        """Fills `images`, `labels`, `weights` and the arrays of `fields`, in the order of the transform's, for `ids`
+        (-1: a padded place of weight 0); `row` is this worker's row of the ring.
 
         Returns [(sample, reason)] of the files that could not be used.
         """
@@ -35,11 +48,13 @@ class SampleWriter:
             return self._write_records(epoch, ids, images, labels, weights, row)
         found = []
         for n, sample in enumerate(ids.tolist()):
+            places = [images[n, ...], *(array[n, ...] for array in fields)]
             if sample < 0:
-                images[n], labels[n], weights[n] = 0, 0, 0.0
+                labels[n], weights[n] = 0, 0.0
+                _clear(places)
                 continue
             row[SAMPLE] = sample
-            used = self._write_good(epoch, sample, images[n], row, found)
+            used = self._write_good(epoch, sample, places, row, found)
             labels[n], weights[n] = (0, 0.0) if used is None else (self.source.label(used), 1.0)
             row[MADE] += 1
         row[SAMPLE] = -1
@@ -61,23 +76,23 @@ class SampleWriter:
         row[SAMPLE] = -1
         return []
 
-    def _write_good(self, epoch, sample, out, row, found):
+    def _write_good(self, epoch, sample, places, row, found):
         """Writes `sample`, or what stands in for it, and returns the sample whose picture that is."""
-        reason = self._try(epoch, sample, sample, out, row)
+        reason = self._try(epoch, sample, sample, places, row)
         if reason is None:
             return sample
         found.append((sample, reason))
         if self.mask_bad:
-            out[:] = 0
+            _clear(places)
             return None
         for other in substitutes(sample, len(self.source), self.seed):
-            why = self._try(epoch, sample, other, out, row)
+            why = self._try(epoch, sample, other, places, row)
             if why is None:
                 return other
             found.append((other, why))
         raise BadImage(f"{self.source.path(sample)}: {reason}, and no other file could take its place")
 
-    def _try(self, epoch, sample, file, out, row):
+    def _try(self, epoch, sample, file, places, row):
         """Writes the picture of `file` with the random draws of `sample`; returns why it cannot be used, or None.
 
         Nothing is remembered of bad files: which samples stand in for which must not depend on what this worker
@@ -85,9 +100,13 @@ class SampleWriter:
         """
         try:
             t0 = perf_counter_ns()
-            picture = open_picture(self.source.read(file), self.source.notes(file))
+            values = self.source.read(file)
+            image = values["image"] if isinstance(values, dict) else values
+            picture = open_picture(image, self.source.notes(file))
             t1 = perf_counter_ns()
-            decode_ns = self.apply(picture, epoch, sample, out)
+            decode_ns = self.apply(picture, epoch, sample, places[0])
+            if self.transform.fields:
+                self._write_fields(values, picture, epoch, sample, file, places[1:])
             t2 = perf_counter_ns()
         except (BadImage, OSError) as error:
             return " ".join(str(error).split())[:200]
@@ -99,3 +118,22 @@ class SampleWriter:
             self.spans.add(DECODE, t1, t1 + decode_ns, file)
             self.spans.add(AUGMENT, t1 + decode_ns, t2, file)
         return None
+
+    def _write_fields(self, values, picture, epoch, sample, file, places):
+        """Writes what a sample holds beside its picture and label; ValueError with path and field where it does not
+        fit.
+        """
+        for field, place in zip(self.transform.fields, places):
+            try:
+                if not isinstance(field, Picture):
+                    field.write(values[field.name], picture, self.apply.geometry, place)
+                    continue
+                other = picture if field.source == "image" else open_picture(values[field.source])
+                if not field.own_draws and (other.height, other.width) != (picture.height, picture.width):
+                    raise ValueError("of another size than the picture whose draws it shares")
+                self.others[field.name](other, epoch, sample, place)
+            except BadImage:
+                raise
+            except (KeyError, ValueError, TypeError, IndexError) as error:
+                why = "read(k) gives no such value" if isinstance(error, (KeyError, IndexError)) else error
+                raise ValueError(f"{self.source.path(file)}: field {field.name!r}: {why}") from error

@@ -4,6 +4,7 @@
 class TorchBatches:
     """A loader's batches as torch tensors (images, labels, weights), without a copy: valid until the next one is asked
     for. labels are int64, as torch's losses want them; with mixup or CutMix float32, the share of each class.
+    With fields a fourth part is their dict.
 
     pin_memory: copies into page-locked memory, from which the transfer to a GPU needs not be waited for; such tensors
     stay valid. Iterating goes through the epoch that `set_epoch` chose, then the next one begins. It may be given to
@@ -25,8 +26,11 @@ class TorchBatches:
 
         epoch, self.epoch = self.epoch, self.epoch + 1
         for batch in self.loader.epoch(epoch):
-            images, labels, weights = (torch.from_numpy(array) for array in batch)
-            labels = labels if labels.is_floating_point() else labels.long()
+            images, labels, weights = (torch.from_numpy(array) for array in tuple(batch)[:3])
+            labels = labels if batch.shares is not None else labels.long()
+            tensors = {"images": images, "labels": labels, "weights": weights}
+            tensors |= {name: torch.from_numpy(array) for name, array in batch.fields.items()}
             if self.pin_memory:
-                images, labels, weights = (tensor.pin_memory() for tensor in (images, labels, weights))
-            yield images, labels, weights
+                tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+            found = tuple(tensors.pop(name) for name in ("images", "labels", "weights"))
+            yield (*found, tensors) if tensors else found

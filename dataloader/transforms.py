@@ -4,6 +4,7 @@ import math
 import warnings
 from dataclasses import InitVar, dataclass, field
 
+from cellwright.dataloader.fields import check_fields
 from cellwright.dataloader.sources.source import importable
 from cellwright.kernels.image.policy import BINS, MOST_OPERATIONS
 
@@ -45,7 +46,8 @@ class TrainTransform:
     in `erasing_ratio` to `cutout_fill`. mixup, cutmix: their alpha (0: none); both are done in the finished batch,
     each picture with the one at the same place from the batch's other end; with both, one is drawn for each picture.
     custom: a function of a module, (image, random), called last on each (S, S, 3) uint8 picture, which it changes in
-    place; random: a numpy Generator of this sample in this epoch. numba functions take both.
+    place; random: a numpy Generator of this sample in this epoch. numba functions take both. fields: what a sample
+    holds beside picture and label, see dataloader/fields.py; they move as the picture does.
     """
 
     image_size: int = 224
@@ -67,6 +69,7 @@ class TrainTransform:
     mixup: float = _flag(0.0, "alpha of mixup, 0.2 is usual for ImageNet; 0: none")
     cutmix: float = _flag(0.0, "alpha of CutMix, 1 is usual; 0: none; with mixup too, each image draws one of them")
     custom: object = None
+    fields: tuple = ()
     pad: InitVar[int | None] = None  # what crop_padding was called in 0.2
     train = True
 
@@ -102,6 +105,7 @@ class TrainTransform:
             _reject("cutout_fill", self.cutout_fill, "three values in 0 to 255")
         self._check_policies()
         _check_custom(self.custom)
+        self._check_fields()
 
     def _check_policies(self):
         if self.policy not in POLICIES:
@@ -122,13 +126,20 @@ class TrainTransform:
             if not 0 <= getattr(self, name) <= MOST_ALPHA:
                 _reject(name, getattr(self, name), f"0 to {MOST_ALPHA:g}")
 
+    def _check_fields(self):
+        check_fields(self.fields)
+        if self.fields and (self.mixup or self.cutmix):
+            raise ValueError("fields: mixup and CutMix mix pictures and labels, and no fields")
+        if self.policy != "none" and any(field.moves_with_picture for field in self.fields):
+            raise ValueError(f"fields: policy={self.policy!r} shears and turns the picture, masks and boxes would stay")
+
     @property
     def _changes_pixels(self):
         return any(self.jitter) or self.cutout > 0 or self.policy != "none" or self.erasing > 0 or self.custom
 
     def keeps_pixels(self, side):
         """True where pictures of `side` x `side` are at most moved and mirrored."""
-        return self.crop != "random_resized" and self.image_size == side and not self._changes_pixels
+        return self.crop != "random_resized" and self.image_size == side and not (self._changes_pixels or self.fields)
 
 
 @dataclass(frozen=True)
@@ -137,7 +148,7 @@ class EvalTransform:
 
     resize: "shorter" brings the shorter side to `resize_size` and keeps the aspect ratio, "squash" brings
     both sides to it, "direct" both to `image_size` without a crop. antialias: average over the source when
-    shrinking. custom: as in `TrainTransform`.
+    shrinking. custom, fields: as in `TrainTransform`.
     """
 
     image_size: int = 224
@@ -145,6 +156,7 @@ class EvalTransform:
     resize_size: int = 0
     antialias: bool = False
     custom: object = None
+    fields: tuple = ()
     train = False
 
     def __post_init__(self):
@@ -159,6 +171,7 @@ class EvalTransform:
         if self.resize != "direct" and self.resize_size < self.image_size:
             _reject("resize_size", self.resize_size, f"image_size={self.image_size} and more")
         _check_custom(self.custom)
+        check_fields(self.fields)
 
     def resized(self, height, width):
         """(height, width) in pixels after the resize, before the crop."""
@@ -172,4 +185,4 @@ class EvalTransform:
 
     def keeps_pixels(self, side):
         """True where pictures of `side` x `side` stay as they are."""
-        return self.resize == "direct" and self.image_size == side and not self.custom
+        return self.resize == "direct" and self.image_size == side and not (self.custom or self.fields)

@@ -1,60 +1,59 @@
-"""Segmentation: batches are dicts of pictures and masks, the loss is over pixels, the metric is a mean IoU."""
+"""Segmentation: pictures and masks from our loader, cut and mirrored alike; a loss over pixels, a mean IoU."""
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
+from squares import Squares
 
+from cellwright.dataloader import EvalTransform, Loader, Mask, TrainTransform, start_forkserver
 from cellwright.engine import AdamW, Metric, MetricEvaluator, Trainer, TrainOneStep
+
+FIELDS = (Mask(fill=255),)
 
 
 class Network(nn.Cell):
     def __init__(self):
         super().__init__()
-        self.first = nn.Conv2d(1, 8, 3, pad_mode="same")
+        self.first = nn.Conv2d(3, 8, 3, pad_mode="same")
         self.second = nn.Conv2d(8, 1, 3, pad_mode="same")
 
-    def construct(self, x):
-        return self.second(ops.relu(self.first(x)))
+    def construct(self, images):
+        x = (ops.cast(images, ms.float32).transpose(0, 3, 1, 2) - 100.0) / 50.0
+        return self.second(ops.relu(self.first(x)))[:, 0]
 
 
 class MeanIoU(Metric):
-    """Of pictures against background: sums are pixels in both, in either, for each of the two classes."""
+    """Of squares against background: sums are pixels in both, in either, for each of the two classes."""
 
     def sums(self, outputs, batch):
-        found, true = outputs > 0, batch[0]["mask"] > 0
-        return np.array([[(a & b).sum(), (a | b).sum()] for a, b in ((found, true), (~found, ~true))])
+        mask = batch[3]["mask"]
+        counted = (mask < 255) & (batch[2] > 0)[:, None, None]
+        pairs = ((outputs > 0, mask == 1), (outputs <= 0, mask == 0))
+        return np.array([[(a & b & counted).sum(), ((a | b) & counted).sum()] for a, b in pairs])
 
     def result(self, total):
         return float((total[:, 0] / total[:, 1]).mean())
 
 
-def batch(seed):
-    """A bright square somewhere in each noisy picture, and where it is; pixels of `ignore` count for nothing."""
-    draw = np.random.default_rng(seed)
-    mask = np.zeros((8, 1, 24, 24), np.uint8)
-    for picture, (top, left) in zip(mask, draw.integers(0, 12, (8, 2))):
-        picture[0, top : top + 12, left : left + 12] = 1
-    image = (mask + draw.normal(0, 0.3, mask.shape)).astype(np.float32)
-    return {"image": image, "mask": mask, "ignore": draw.random(mask.shape) < 0.05}
-
-
+start_forkserver()
 ms.set_context(mode=ms.GRAPH_MODE)
 ms.set_seed(5)
 network = Network()
 
 
-def forward(batch):
-    logits, true = network(batch["image"]), ops.cast(batch["mask"], ms.float32)
-    counted = ops.cast(ops.logical_not(batch["ignore"]), ms.float32)
+def forward(images, labels, weights, fields):
+    logits, true = network(images), ops.cast(fields["mask"], ms.float32)
+    counted = ops.cast(true < 2.0, ms.float32)
     return ((ops.softplus(logits) - true * logits) * counted).sum() / counted.sum()
 
 
-def outputs(batch):
-    return network(batch["image"])
+def outputs(images, labels, weights, fields):
+    return network(images)
 
 
-step = TrainOneStep(forward=forward, optimizer=AdamW(network.trainable_params()), count=lambda b: (~b["ignore"]).sum())
+step = TrainOneStep(forward=forward, optimizer=AdamW(network.trainable_params()))
 evaluator = MetricEvaluator(outputs, {"mean IoU": MeanIoU()})
-batches = [batch(seed) for seed in range(30)]
-trainer = Trainer(step, batches, [0.02] * 60, epochs=2, evaluator=evaluator, eval_batches=[batch(99)])
-assert trainer.run().values["mean IoU"] > 0.8
+training, held_back = TrainTransform(32, crop_scale=(0.5, 1), fields=FIELDS), EvalTransform(32, "direct", fields=FIELDS)
+with Loader(Squares(), 8, training, workers=2) as batches, Loader(Squares(), 8, held_back, workers=1) as known:
+    trainer = Trainer(step, batches, [0.02] * 60, epochs=2, evaluator=evaluator, eval_batches=known)
+    assert trainer.run().values["mean IoU"] > 0.8

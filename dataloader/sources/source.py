@@ -62,7 +62,9 @@ class Source:
         raise NotImplementedError
 
     def read(self, sample):
-        """The bytes of a sample's image file, or its pixels (H, W, 3) uint8 RGB. Raises OSError."""
+        """The bytes of a sample's image file, or its pixels (H, W, 3) uint8 RGB; or a dict of these as "image" and a
+        value for each of the transform's fields. Raises OSError.
+        """
         raise NotImplementedError
 
     def notes(self, sample):

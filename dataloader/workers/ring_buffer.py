@@ -44,17 +44,21 @@ class RingBuffer:
     """`slots` batches of shape `image_shape` (B, ...) in one memfd, and the words through which workers can
     be watched.
 
-    `images`, `labels`, `weights` and `ids` have the slot as first axis; `generation` is one int64, `workers`
-    one row each. spans: how many spans each worker keeps for a profile, see `workers.spans`. Raises MemoryError
-    with the size needed where memory does not hold the ring.
+    `images`, `labels`, `weights`, `ids` and each array of `fields` have the slot as first axis; `generation` is one
+    int64, `workers` one row each. fields: (shape of a sample's value, dtype) of each. spans: how many spans
+    each worker keeps for a profile, see `workers.spans`. Raises MemoryError with the size needed where memory does not
+    hold the ring.
     """
 
-    def __init__(self, slots, image_shape, dtype, workers, spans=0, fd=None):
-        self.layout = (slots, tuple(image_shape), np.dtype(dtype).str, workers, spans)
+    def __init__(self, slots, image_shape, dtype, workers, spans=0, fields=(), fd=None):
+        self.layout = (slots, tuple(image_shape), np.dtype(dtype).str, workers, spans, tuple(fields))
         batch = image_shape[0]
+        fields = [((slots, batch, *shape), np.dtype(kind)) for shape, kind in fields]
+        field_bytes = [_up(int(np.prod(shape)) * kind.itemsize) for shape, kind in fields]
         image_bytes = _up(int(np.prod(image_shape)) * np.dtype(dtype).itemsize)
         head = _up(8 * (_HEADER_WORDS + _WORKER_WORDS * workers))
-        self.nbytes = head + slots * image_bytes + 3 * _up(slots * batch * 8) + nbytes(workers, spans)
+        self.nbytes = head + slots * image_bytes + 3 * _up(slots * batch * 8)
+        self.nbytes += sum(field_bytes) + nbytes(workers, spans)
         self.fd = self._create() if fd is None else fd
         self._map = mmap.mmap(self.fd, self.nbytes)
         words = np.frombuffer(self._map, np.int64, _HEADER_WORDS + _WORKER_WORDS * workers)
@@ -70,6 +74,10 @@ class RingBuffer:
             small.append(np.frombuffer(self._map, kind, slots * batch, at).reshape(slots, batch))
             at += _up(slots * batch * 8)
         self.labels, self.weights, self.ids = small
+        self.fields = []
+        for (shape, kind), size in zip(fields, field_bytes):
+            self.fields.append(np.ndarray(shape, kind, self._map, at))
+            at += size
         self.spans = rings(self._map, at, workers, spans)
 
     def _create(self):

@@ -48,6 +48,7 @@ def work(spec, ring_fd, sock, index):
                     ring.labels[slot, part],
                     ring.weights[slot, part],
                     row,
+                    [array[slot, part] for array in ring.fields],
                 )
                 if bad:
                     reply += pickle.dumps((bad[:MOST_TOLD], ""))
