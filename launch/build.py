@@ -43,6 +43,7 @@ def build_training(job, resolved, program, **loader_options):
     job.use_compile_cache(settings, program, recipe, step_settings)
     loader = train_loader(training, recipe, settings, world, **job.loader_options, **loader_options)
     network, loss = build_network(recipe, settings.pretrained, settings.weights), build_loss(recipe)
+    groups = fine_tuning(network, step_settings)
     if not (step_settings.sync_batch_norm and world.size > 1):  # our own kernels normalise a rank's batch alone
         job.accelerate(network, settings, resolved.amp_level, step_settings.overlap)
     step = build_step(
@@ -54,6 +55,7 @@ def build_training(job, resolved, program, **loader_options):
         allreduce=job.graph_allreduce(step_settings.overlap),
         seed=settings.seed * world.size + world.rank,  # of dropout: each rank its own masks
         kernels=job.step_kernels(settings),
+        groups=groups,
     )
     global_batch = recipe.batch_size * world.size * step_settings.accumulate
     rates = recipe.learning_rates(-(-len(loader) // step_settings.accumulate), global_batch)
@@ -85,6 +87,25 @@ def build_network(recipe, pretrained=None, weights=None):
     return network
 
 
+def fine_tuning(network, settings):
+    """Freezes what StepSettings freeze, and returns the ParameterGroups of learning rates by depth; before kernels take
+    the network's cells. ValueError where there is nothing to freeze.
+    """
+    from cellwright.engine import ParameterGroup
+    from cellwright.nets import freeze_batch_norm, stages
+
+    if settings.freeze_batch_norm and not freeze_batch_norm(network):
+        raise ValueError(f"--freeze_batch_norm: this {network.network_name} has no BatchNorm")
+    if settings.lr_depth_factor == 1:
+        return ()
+    trained = [parameter.name for parameter in network.trainable_params()]
+    found = [
+        ParameterGroup(names, lr_factor=settings.lr_depth_factor**behind)
+        for behind, names in enumerate(reversed(stages(network)))
+    ]
+    return tuple(group for group in found if any(group.holds(name) for name in trained))
+
+
 def build_loss(recipe):
     """Returns the recipe's loss cell."""
     from cellwright.engine import SoftmaxCrossEntropy
@@ -92,8 +113,10 @@ def build_loss(recipe):
     return SoftmaxCrossEntropy(recipe.num_classes, recipe.label_smooth_factor, recipe.smooth_off)
 
 
-def build_step(network, loss, recipe, settings, amp_level, *, allreduce=None, seed=0, kernels=None):
-    """Returns the TrainOneStep of a network for a Recipe and StepSettings; kernels: see Job.step_kernels."""
+def build_step(network, loss, recipe, settings, amp_level, *, allreduce=None, seed=0, kernels=None, groups=()):
+    """Returns the TrainOneStep of a network for a Recipe and StepSettings. kernels: see Job.step_kernels; groups: see
+    `fine_tuning`.
+    """
     from cellwright.engine import TrainOneStep, synchronise_batch_norm
     from cellwright.engine.step.sync_norm import SyncBatchNorm
 
@@ -104,7 +127,7 @@ def build_step(network, loss, recipe, settings, amp_level, *, allreduce=None, se
     return TrainOneStep(
         network,
         loss,
-        _optimizer(network, recipe, settings, kernels),
+        _optimizer(network, recipe, settings, kernels, groups),
         normalise=(recipe.mean, recipe.std),
         amp_level=amp_level,
         loss_scale=_loss_scale(recipe, settings),
@@ -120,10 +143,11 @@ def build_step(network, loss, recipe, settings, amp_level, *, allreduce=None, se
     )
 
 
-def _optimizer(network, recipe, settings, kernels):
+def _optimizer(network, recipe, settings, kernels, groups):
     from cellwright.engine import LARS, AdamW, Momentum
 
-    params, decay = network.trainable_params(), {"weight_decay": recipe.weight_decay, "decays": recipe.decays}
+    params = network.trainable_params()
+    decay = {"weight_decay": recipe.weight_decay, "decays": recipe.decays, "groups": groups}
     if settings.optimizer == "adamw":
         return AdamW(params, **decay, kernel=kernels.get("adamw"))
     if settings.optimizer == "lars":

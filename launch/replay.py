@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from cellwright.launch.build import build_loss, build_network, build_step
+from cellwright.launch.build import build_loss, build_network, build_step, fine_tuning
 from cellwright.launch.host.job import Job
 from cellwright.launch.host.mpi_world import World
 from cellwright.launch.host.runtime import quiet_environment, start_mindspore
@@ -39,11 +39,10 @@ def build_dumped_step(meta, device_target="CPU"):
     )
     run = SimpleNamespace(kernels=known.get("kernels", "stock"), device_target=device_target)
     job, network = Job(World(), None), build_network(recipe)
+    options = {"groups": fine_tuning(network, settings), "seed": meta["seed"]}
     job.accelerate(network, run, meta["amp_level"])
-    kernels = job.step_kernels(run)
-    return build_step(
-        network, build_loss(recipe), recipe, settings, meta["amp_level"], seed=meta["seed"], kernels=kernels
-    )
+    options["kernels"] = job.step_kernels(run)
+    return build_step(network, build_loss(recipe), recipe, settings, meta["amp_level"], **options)
 
 
 def replay_dump(folder, device_target="CPU", threads=1):

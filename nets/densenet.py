@@ -136,6 +136,12 @@ class DenseNet(nn.Cell):
 
     network_name = "densenet121"
     head_prefix = "head.fc."
+    stage_prefixes = (
+        ("backbone.features.conv0.", "backbone.features.norm0."),
+        *((f"backbone.features.denseblock{k}.", f"backbone.features.transition{k}.") for k in (1, 2, 3)),
+        ("backbone.features.denseblock4.", "backbone.features.norm5."),
+        (head_prefix,),
+    )
 
     def __init__(self, num_classes=1000, image_size=224, *, transition="max", recompute=False, blocks=_BLOCKS):
         if transition not in ("max", "avg"):

@@ -142,6 +142,7 @@ class GENet(nn.Cell):
 
     network_name = "genet"
     head_prefix = "end_point."
+    stage_prefixes = (("conv1.", "bn1."), ("layer1.",), ("layer2.",), ("layer3.",), ("layer4.",), (head_prefix,))
 
     def __init__(
         self,

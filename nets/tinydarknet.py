@@ -5,6 +5,7 @@ from collections import OrderedDict
 from mindspore import nn
 
 from cellwright.nets import layer
+from cellwright.nets.fine_tuning import between_pools
 from cellwright.nets.image_size import at_least
 
 # (out channels, kernel), "M" for a 2x2 max pool; the last convolution, to the classes, follows.
@@ -61,3 +62,5 @@ class TinyDarkNet(nn.SequentialCell):
             channels = step[0]
         cells["mean"] = layer.GlobalMean()
         super().__init__(cells)
+        *body, last = between_pools("", self)
+        self.stage_prefixes = (*body, last[:-1], last[-1:])

@@ -3,6 +3,7 @@
 from mindspore import nn
 
 from cellwright.nets import layer
+from cellwright.nets.fine_tuning import between_pools
 from cellwright.nets.image_size import at_least
 
 _PLAN = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
@@ -71,6 +72,10 @@ class VGG(nn.Cell):
             cells.append(layer.relu())
             channels = step
         self.layers = nn.SequentialCell(cells)
+        self.stage_prefixes = (
+            *between_pools("layers.", self.layers),
+            *((f"classifier.{place}.",) for place in (0, 3, 6)),
+        )
         self.flatten = nn.Flatten()
         drop = 0.5 if has_dropout else 0.0
         self.classifier = nn.SequentialCell(

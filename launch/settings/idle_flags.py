@@ -103,6 +103,11 @@ def _own_kernels(resolved):
     )
 
 
+def _nothing_to_keep(resolved):
+    run, wanted = resolved.run, resolved.step.freeze_batch_norm
+    return "the statistics of a new network are worth nothing (--pretrained)" if wanted and not run.pretrained else None
+
+
 def _alone_in_its_batch(resolved):
     return "each image is alone in its batch (--batch_size)" if resolved.recipe.batch_size == 1 else None
 
@@ -138,6 +143,7 @@ _RULES = {
     "auto_resume": lambda r: "--resume goes on in any case" if r.run.resume and r.run.auto_resume else None,
     "pretrained": lambda r: "--resume brings its own weights" if r.run.resume else None,
     "weights": _weights_need_a_run,
+    "freeze_batch_norm": _nothing_to_keep,
     "warmup_lr": lambda r: None if r.recipe.warmup_epochs else "there is no warm-up (--warmup_epochs)",
     "smooth_off": lambda r: None if r.recipe.label_smooth_factor else "labels are not smoothed (--label_smooth_factor)",
     "loss_scale": _FIXED_SCALE,

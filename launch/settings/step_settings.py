@@ -24,6 +24,12 @@ class StepSettings:
         True, "average BatchNorm's statistics over ranks before evaluation and checkpoint"
     )
     sync_batch_norm: bool = setting(False, "BatchNorm over the batches of all ranks together; not for genet")
+    freeze_batch_norm: bool = setting(
+        False, "with --pretrained: BatchNorm keeps its statistics, gamma and beta, but for a norm in the head"
+    )
+    lr_depth_factor: float = setting(
+        1.0, "learning rate of each stage of the network as a share of that of the stage behind it; the head's is whole"
+    )
     overlap: bool = setting(
         False, "several hosts, back end mpi: sum early gradients while later ones are computed; needs a core to spare"
     )
@@ -40,6 +46,10 @@ class StepSettings:
             raise ValueError(f"--clip_norm {self.clip_norm}: must be more than 0")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"--ema {self.ema}: must be between 0 and 1")
+        if not 0 <= self.lr_depth_factor <= 1:
+            raise ValueError(f"--lr_depth_factor {self.lr_depth_factor}: must be a share, 0 to 1")
+        if self.freeze_batch_norm and self.sync_batch_norm:
+            raise ValueError("--sync_batch_norm with --freeze_batch_norm: frozen statistics are the same on all ranks")
         if not self.bucket_mb > 0:
             raise ValueError(f"--bucket_mb {self.bucket_mb}: must be more than 0")
 

@@ -1,0 +1,40 @@
+"""What a fine-tuning needs to know of our networks: the depth of their parameters, and the norms to keep."""
+
+from mindspore import nn
+
+
+def stages(network):
+    """Returns the stages of one of our networks, from the images to the head: patterns of parameter names, as for file
+    names, a tuple of them for each stage. They differ by the resolution of what they compute on; the head is the last.
+
+    To be asked for before kernels take the network's cells.
+    """
+    return tuple(tuple(f"{prefix}*" for prefix in stage) for stage in network.stage_prefixes)
+
+
+def between_pools(prefix, cells):
+    """Returns the prefixes of the cells of a sequence that have parameters, a tuple for each stretch between pools."""
+    found = [[]]
+    for name, cell in cells.name_cells().items():
+        if isinstance(cell, nn.MaxPool2d):
+            found.append([])
+        elif any(True for _ in cell.get_parameters()):
+            found[-1].append(f"{prefix}{name}.")
+    return tuple(tuple(stage) for stage in found if stage)
+
+
+def freeze_batch_norm(network):
+    """Lets every BatchNorm but the head's keep its statistics, gamma and beta, and returns how many there are.
+
+    The network is in training mode afterwards, its frozen norms evaluate. To be called before kernels take its cells.
+    """
+    network.set_train(True)
+    frozen = [
+        cell
+        for _, cell in network.cells_and_names()
+        if isinstance(cell, nn.BatchNorm2d) and not cell.gamma.name.startswith(network.head_prefix)
+    ]
+    for cell in frozen:
+        cell.set_train(False)
+        cell.gamma.requires_grad = cell.beta.requires_grad = False
+    return len(frozen)
