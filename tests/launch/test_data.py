@@ -70,9 +70,10 @@ def test_a_damaged_file_is_listed_and_the_run_goes_on(damaged, tmp_path_factory)
     root, victim = damaged
     run, done = train(tmp_path_factory, "--data_path", root, "--max_bad", 0.05, "--epochs", 2, "--workers", 2)
     assert len(metrics(run)) == 2 * (90 // 16)
-    (row,) = list(csv.DictReader(open(run / "quarantine.csv")))
+    with open(run / "quarantine.csv") as lines:
+        (row,) = csv.DictReader(lines)
     assert row["path"] == str(victim) and row["reason"]
-    assert "1 unreadable files replaced by others" in done.stdout
+    assert "1 unreadable file replaced by others" in done.stdout
 
 
 def test_too_many_damaged_files_end_the_run(damaged, tmp_path_factory):
