@@ -2,7 +2,8 @@
 
     python -m launch.bench hosts [--megabytes 32,134,553] [--gbit 1] [--delay_us 0] [--json FILE]
 
-Needs the right to make network namespaces. The candidates take turns in one job; the figure is the fastest turn.
+Needs the right to make network namespaces. The candidates take turns in one job; the figure is the fastest turn. Beside
+it stands what a model of the link predicts, for these two hosts and for more.
 """
 
 import argparse
@@ -17,6 +18,9 @@ from functools import partial
 from pathlib import Path
 
 FLAT, OURS = "flat MPI_Allreduce", "by host"
+MODELLED_HOSTS = (8, 64)
+FRAME, PAYLOAD = 1514, 1448  # bytes of a full Ethernet frame, and of the numbers in it
+BLOCK_BYTES, COPY_BYTES_PER_S = 4 << 20, 5e9  # the first block is added up, and the last handed out, beside the wire
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,22 @@ def measure(settings):
         ratios[f"{size} MB: {OURS} / {FLAT}, time"] = times[OURS] / times[FLAT]
         least = 1e6 * float(size) * 8 / (settings.gbit * 1e9)  # each host has to tell the other all it knows
         ratios[f"{size} MB: {OURS} / the link at its speed, time"] = times[OURS] / least
+        ratios[f"{size} MB: predicted / measured, time"] = predicted(1e6 * float(size), 2, settings) / times[OURS]
+        for hosts in MODELLED_HOSTS:
+            seconds = predicted(1e6 * float(size), hosts, settings)
+            results.append(
+                {"name": f"{size} MB: {OURS}, {hosts} hosts, modelled", "value": 1e3 * seconds, "unit": "ms"}
+            )
     return {"results": results, "ratios": ratios}
+
+
+def predicted(tensor_bytes, hosts, settings):
+    """Returns the seconds of a sum by host: each sends and gets 2 (H - 1) / H of the tensor over its own link, in full
+    frames; numbers and sums take a trip each; the first and the last block are moved while the wire is idle.
+    """
+    rate = settings.gbit * 1e9 / 8 * PAYLOAD / FRAME
+    wire = 2 * (hosts - 1) / hosts * tensor_bytes / rate
+    return wire + 2e-6 * settings.delay_us + 2 * min(tensor_bytes, BLOCK_BYTES) / COPY_BYTES_PER_S
 
 
 def worker(settings):

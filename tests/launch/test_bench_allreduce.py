@@ -2,7 +2,7 @@
 
 import pytest
 
-from cellwright.launch.bench import allreduce
+from cellwright.launch.bench import allreduce, hosts
 
 
 def test_what_a_rank_moves_through_main_memory_does_not_grow_with_the_ranks():
@@ -18,3 +18,10 @@ def test_the_model_is_bound_by_memory_or_by_a_core():
     slow_memory = allreduce.modelled(1e9, 2, 3, ranks=8, host=16e9, core=100e9)
     slow_core = allreduce.modelled(1e9, 2, 3, ranks=8, host=1e12, core=5e9)
     assert slow_memory == slow_core == pytest.approx(1)
+
+
+def test_more_hosts_take_at_most_twice_as_long_as_two_on_a_link_of_one_speed():
+    slow, fast = hosts.Settings(gbit=1), hosts.Settings(gbit=10, delay_us=1000)
+    assert hosts.predicted(125e6, 2, slow) == pytest.approx(1.047, rel=0.01)  # 125 MB at 1 Gbit/s, and the headers
+    two, many = hosts.predicted(125e6, 2, fast), hosts.predicted(125e6, 64, fast)
+    assert two < many < 2 * two
