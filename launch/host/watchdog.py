@@ -44,6 +44,8 @@ class Watchdog:
                 self._hung(
                     f"no step for {self.timeout:g} s (--timeout){gone}; this rank stands in\n{where}", bool(gone)
                 )
+                if gone:
+                    _end_launcher()
                 self._leave(HANG_EXIT_CODE)
                 return
 

@@ -96,7 +96,7 @@ def test_a_host_that_is_cut_off_ends_the_job_by_name(hosts, tmp_path):
     gone = list(hosts.names.values())[1]
     subprocess.run(["ip", "-n", gone, "link", "set", f"v{gone}", "down"], check=True)
     try:
-        code, _, errors = ends(process, run, 12 + 15)
+        code, _, errors = ends(process, run, 12 + 30)
     finally:
         subprocess.run(["ip", "-n", gone, "link", "set", f"v{gone}", "up"], check=True)
     assert code != 0
