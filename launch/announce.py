@@ -32,7 +32,20 @@ def say_start(job, built, folder, chosen):
         f"{plural(world.size, 'rank')} on {settings.device_target}{by}, batch {recipe.batch_size} each; "
         f"{plural(built.loader.workers, 'loader worker')} each"
     )
-    print(f"run folder: {folder}", flush=True)
+    precision = precision_line(built, settings.device_target)
+    print(f"{precision}\n" * bool(precision) + f"run folder: {folder}", flush=True)
+
+
+def precision_line(built, device_target):
+    """Returns the line on what computes in half precision; "" where nothing does, or where a device does it."""
+    half = built.step.settings["amp_dtype"]
+    if half == "bfloat16":
+        from cellwright.kernels.compiler import forms
+
+        return f"bfloat16: {forms.describe()}"
+    if half == "float16" and device_target == "CPU":
+        return "float16: stock operators, many times slower than float32 on a CPU; its fast half is bfloat16"
+    return ""
 
 
 def _say_of_the_folder(source, settings):

@@ -1,5 +1,6 @@
 """Puts a run together, for train, profile, eval and replay alike: from settings to network, loss, step and loaders."""
 
+import dataclasses
 from dataclasses import dataclass
 
 from cellwright.launch.data import eval_loader, open_sources, train_loader
@@ -45,7 +46,9 @@ def build_training(job, resolved, program, **loader_options):
     network, loss = build_network(recipe, settings.pretrained, settings.weights), build_loss(recipe)
     groups = fine_tuning(network, step_settings)
     if not (step_settings.sync_batch_norm and world.size > 1):  # our own kernels normalise a rank's batch alone
-        job.accelerate(network, settings, resolved.amp_level, step_settings.overlap)
+        job.accelerate(network, settings, resolved.amp_level, step_settings.overlap, step_settings.amp_dtype)
+    resolved = without_scale(resolved, network)
+    recipe = resolved.recipe
     step = build_step(
         network,
         loss,
@@ -60,6 +63,19 @@ def build_training(job, resolved, program, **loader_options):
     global_batch = recipe.batch_size * world.size * step_settings.accumulate
     rates = recipe.learning_rates(-(-len(loader) // step_settings.accumulate), global_batch)
     return TrainingRun(resolved, training, held_back, network, loss, step, loader, rates, global_batch)
+
+
+def without_scale(resolved, network):
+    """Returns Resolved settings that scale the loss by 1, unless a file or a flag says otherwise, where the network
+    computes in bfloat16: its exponent is that of float32.
+    """
+    from cellwright.engine.step.precision import half_type
+
+    asked = {"loss_scale", "dynamic_loss_scale"} & resolved.given.keys()
+    if asked or half_type(network, resolved.amp_level, resolved.step.amp_dtype) != "bfloat16":
+        return resolved
+    recipe = dataclasses.replace(resolved.recipe, loss_scale=1.0, dynamic_loss_scale=False)
+    return dataclasses.replace(resolved, recipe=recipe)
 
 
 def for_training_images(resolved, training):
@@ -130,6 +146,7 @@ def build_step(network, loss, recipe, settings, amp_level, *, allreduce=None, se
         _optimizer(network, recipe, settings, kernels, groups),
         normalise=(recipe.mean, recipe.std),
         amp_level=amp_level,
+        amp_dtype=settings.amp_dtype,
         loss_scale=_loss_scale(recipe, settings),
         allreduce=allreduce,
         bucket_bytes=settings.bucket_bytes,

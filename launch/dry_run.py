@@ -114,11 +114,13 @@ def kernel_lines(network, resolved):
     from cellwright.kernels.csrc import ShimMissing
 
     recipe, level = resolved.recipe, resolved.amp_level
-    if level != "O0":
-        return [f"kernels: stock ones, the project's own compute in O0 and this run in {level}"]
+    if level != "O0" and resolved.step.amp_dtype == "float16":
+        return [
+            f"kernels: stock ones, the project's own have float32 and bfloat16, and this run at {level} has float16"
+        ]
     shape = recipe.batch_size, 3, recipe.image_size, recipe.image_size
     try:
-        told = str(explain(network, shape))
+        told = str(explain(network, shape, "float32" if level == "O0" else "bfloat16"))
     except ShimMissing as error:
         return [f"kernels: stock ones, {error}"]
     return [f"kernels, for images {shape}"] + [f"  {line}" for line in told.splitlines()]

@@ -34,7 +34,7 @@ def evaluate(job, resolved, weights, output):
         job.use_compile_cache(settings, PROGRAM, recipe)
         network, loss = build_network(recipe), build_loss(recipe)
         weights.load(network, whole=True)  # a head drawn at random is not to be judged
-        network = job.accelerate(network, settings)
+        network = in_precision(job.accelerate(network, settings), resolved)
         evaluator, batches = build_evaluation(job, network, loss, source, resolved)
         named = world.on_rank_0(lambda: _place(weights, source, output))
     with batches:
@@ -48,6 +48,14 @@ def evaluate(job, resolved, weights, output):
     if world.rank == 0:
         _say(result, weights, len(source), here, *named)
     return 0
+
+
+def in_precision(network, resolved):
+    """Returns the network in the precision of the run that trained it if that is bfloat16; else in float32."""
+    from cellwright.engine.step.precision import apply_precision, half_type
+
+    level, dtype = resolved.amp_level, resolved.step.amp_dtype
+    return apply_precision(network, level, dtype=dtype) if half_type(network, level, dtype) == "bfloat16" else network
 
 
 def _place(weights, source, output):

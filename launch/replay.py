@@ -40,7 +40,7 @@ def build_dumped_step(meta, device_target="CPU"):
     run = SimpleNamespace(kernels=known.get("kernels", "stock"), device_target=device_target)
     job, network = Job(World(), None), build_network(recipe)
     options = {"groups": fine_tuning(network, settings), "seed": meta["seed"]}
-    job.accelerate(network, run, meta["amp_level"])
+    job.accelerate(network, run, meta["amp_level"], amp_dtype=settings.amp_dtype)
     options["kernels"] = job.step_kernels(run)
     return build_step(network, build_loss(recipe), recipe, settings, meta["amp_level"], **options)
 

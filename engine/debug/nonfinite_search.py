@@ -80,6 +80,9 @@ def stock_cells(network):
     finally:
         if fused:
             graph.accelerate(network)
+            _, half, float32_cells, _ = getattr(network, "precision", None) or (None, "float32", (), ())
+            if half == "bfloat16":
+                graph.store_in(network, half, float32_cells)
 
 
 def _refresh(cell):

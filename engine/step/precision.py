@@ -1,9 +1,12 @@
-"""Mixed precision by hand: which cells compute in float16."""
+"""Mixed precision: which cells compute in float16, or that programs store bfloat16."""
+
+import sys
 
 import mindspore as ms
 from mindspore import nn, ops
 
 LEVELS = ("O0", "O2", "O3")
+DTYPES = ("auto", "float16", "bfloat16")
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.SyncBatchNorm)
 
 
@@ -19,27 +22,61 @@ class InFloatType(nn.Cell):
         return ops.cast(self.inner(ops.cast(x, self.inside)), self.outside)
 
 
-def apply_precision(network, level, float32_cells=(), float16_cells=()):
+def half_type(network, level, dtype="auto"):
+    """Returns what a network computes in at an AMP level: "float32", "float16" or "bfloat16".
+
+    dtype: "auto" is bfloat16 where programs run the network or parts of it (`kernels.compiler.accelerate`), which is on
+    CPU alone, and float16 elsewhere. ValueError for bfloat16 where there are none.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"amp_level = {level!r}: must be one of {', '.join(LEVELS)}")
+    if dtype not in DTYPES:
+        raise ValueError(f"amp_dtype = {dtype!r}: must be one of {', '.join(DTYPES)}")
+    if level == "O0":
+        if dtype != "auto":
+            raise ValueError(f"amp_dtype = {dtype!r} with amp_level = 'O0': O0 is float32, bfloat16 needs O2 or O3")
+        return "float32"
+    if dtype == "auto":
+        return "bfloat16" if _on_programs(network) else "float16"
+    if dtype == "bfloat16" and not _on_programs(network):
+        raise ValueError(
+            "amp_dtype = 'bfloat16': no part of the network runs on programs (kernels.compiler.accelerate, on CPU), "
+            "and stock operators have no bfloat16"
+        )
+    return dtype
+
+
+def _on_programs(network):
+    compiler = sys.modules.get("cellwright.kernels.compiler")  # not loaded: nobody can have accelerated a network
+    return compiler is not None and bool(compiler.accelerated(network))
+
+
+def apply_precision(network, level, float32_cells=(), float16_cells=(), dtype="auto"):
     """Casts the network in place to an AMP level and returns it; its parameters stay float32.
 
     level: O0 float32. O2 float16, but normalisation in float32. O3 all float16. The loss is float32 at every level.
     float32_cells: cell classes that stay float32 at O2 and O3; float16_cells: classes that compute in float16 at O0.
+    dtype: see `half_type`. In bfloat16, at O2 and O3 alike, programs store and multiply activations and their gradients
+    in it, and take statistics, sums and coefficients of norms in float32; what they do not run stays float32.
     """
-    if level not in LEVELS:
-        raise ValueError(f"amp_level = {level!r}: must be one of {', '.join(LEVELS)}")
+    half = half_type(network, level, dtype)
     if float16_cells and level != "O0":
         raise ValueError(f"float16_cells with amp_level = {level!r}: a list of float16 cells needs O0")
+    wanted = level, half, float32_cells, float16_cells
     if getattr(network, "precision", None) is not None:
-        if network.precision != (level, float32_cells, float16_cells):
-            raise ValueError(f"amp_level = {level!r}: the network was cast to {network.precision[0]} before")
+        if network.precision != wanted:
+            before = f"{network.precision[0]} before, in {network.precision[1]}"
+            raise ValueError(f"amp_level = {level!r}: the network was cast to {before}")
         return network
-    if level == "O0":
+    if half == "bfloat16":
+        sys.modules["cellwright.kernels.compiler"].store_in(network, half, float32_cells)
+    elif level == "O0":
         wrap_cells(network, float16_cells, lambda cell: InFloatType(cell, ms.float16, ms.float32))
     else:
         network.to_float(ms.float16)
         kinds = tuple(float32_cells) + (_NORMS if level == "O2" else ())
         wrap_cells(network, kinds, lambda cell: InFloatType(cell, ms.float32, ms.float16))
-    network.precision = (level, float32_cells, float16_cells)
+    network.precision = wanted
     return network
 
 

@@ -48,15 +48,15 @@ class TrainOneStep:
     where the function does not reach it by a name of its own (a teacher is none: it holds no parameter of the
     optimizer).
 
-    optimizer: a Momentum, LARS or AdamW, or any mindspore.nn.Optimizer. normalise: (mean, std) in units of 0 to 255:
-    images are then uint8 (N, H, W, C), else float32 (N, C, H, W). amp_level, float32_cells, float16_cells: see
-    step/precision.py. loss_scale: a LossScale or a number. allreduce: a `kernels.nodes.Allreduce`; None for one rank.
-    accumulate: micro-batches per update; the gradients are reduced once. count: function of a batch -> what it counts
-    against other micro-batches and ranks; by default the sum of the weights, or with `forward` the length of its first
-    array. clip_norm: limit of the global gradient norm. ema: decay of a moving average of the weights. seed: of
-    dropout, another one on each rank. finite_kernel: a cell, tuple of tensors -> bool scalar, in place of the stock
-    operators of the overflow check. reduce_after_backward: start the allreduce when all gradients are there, see
-    step/sync_norm.py.
+    optimizer: a Momentum, LARS or AdamW, or any mindspore.nn.Optimizer. normalise: (mean, std) in units of 0 to
+    255: images are then uint8 (N, H, W, C), else float32 (N, C, H, W). amp_level, amp_dtype, float32_cells,
+    float16_cells: see step/precision.py. loss_scale: a LossScale or a number. allreduce: a
+    `kernels.nodes.Allreduce`; None for one rank. accumulate: micro-batches per update; the gradients are reduced
+    once. count: function of a batch -> what it counts against other micro-batches and ranks; by default the sum of
+    the weights, or with `forward` the length of its first array. clip_norm: limit of the global gradient norm. ema:
+    decay of a moving average of the weights. seed: of dropout, another one on each rank. finite_kernel: a cell,
+    tuple of tensors -> bool scalar, in place of the stock operators of the overflow check. reduce_after_backward:
+    start the allreduce when all gradients are there, see step/sync_norm.py.
 
     Everything that changes from step to step enters as a tensor, so that nothing recompiles; if a call has to compile
     after the first one, `compilations` tells why, and so does the log. The network is changed in place: its cells are
@@ -76,6 +76,7 @@ class TrainOneStep:
         forward=None,
         normalise=None,
         amp_level: str = "O0",
+        amp_dtype: str = "auto",
         float32_cells: tuple = (),
         float16_cells: tuple = (),
         loss_scale: LossScale | float | None = None,
@@ -95,7 +96,7 @@ class TrainOneStep:
         network = network if network is not None else network_of(forward, self.optimizer.params)
         check_parameters(network, self.optimizer.params)
         self.dropouts = make_dropout_resumable(network)
-        self.network = apply_precision(network, amp_level, float32_cells, float16_cells)
+        self.network = apply_precision(network, amp_level, float32_cells, float16_cells, amp_dtype)
         limit_stock_instructions(self.network)
         self.statistics = statistics_of(network)
         self.loss, self.normalise, self.amp_level = loss, normalise, amp_level
@@ -103,6 +104,7 @@ class TrainOneStep:
         self.settings = {
             "form": "forward" if forward is not None else "images",
             "amp_level": amp_level,
+            "amp_dtype": self.network.precision[1],
             "loss_scale": dataclasses.asdict(scale),
             "accumulate": accumulate,
             "clip_norm": clip_norm,

@@ -8,6 +8,7 @@ from mindspore import nn
 from cellwright.kernels.compiler import explanation, program_set
 from cellwright.kernels.compiler.replacement import Replacement
 from cellwright.kernels.compiler.symbols import Untraceable
+from cellwright.kernels.compiler.tensors import BFLOAT16, FLOAT32
 from cellwright.kernels.csrc import program_abi as native
 from cellwright.kernels.csrc.onednn_library import limit_stock
 from cellwright.kernels.csrc.shim import ShimMissing
@@ -78,14 +79,15 @@ def candidates(network, backward_parts=1, name="", whole=True):
     yield name, network, replacement, ""
 
 
-def explain(network, shape):
+def explain(network, shape, dtype=None):
     """Returns which parts of a network run on programs for inputs (N, C, H, W), and why the others do not.
 
-    It can be printed as a table; see explanation.Explanation. The network stays as it is, accelerated or not.
+    dtype: in which programs are to store tensors, "float32" or "bfloat16"; none: as they do. It can be printed as a
+    table; see explanation.Explanation. The network stays as it is, accelerated or not.
     """
     if not _ready():
         raise ShimMissing("this machine cannot run programs: see the warning above")
-    return explanation.explain(network, shape, list(candidates(network)))
+    return explanation.explain(network, shape, list(candidates(network)), dtype)
 
 
 def _replace(cell, replacement):
@@ -109,6 +111,24 @@ def _ready():
 def accelerated(network):
     """Returns the cells inside `network` (itself included) that programs run."""
     return [cell for _, cell in network.cells_and_names() if isinstance(cell, _Accelerated)]
+
+
+def store_in(network, dtype, except_for=()):
+    """Lets the programs inside an accelerated network store their tensors as "float32" or "bfloat16"; returns the cells
+    that do so now.
+
+    What goes in and out, parameters and their gradients, statistics and all sums stay float32; convolutions multiply
+    bfloat16 where that is faster on this machine, see `forms`. except_for: classes of cells that compute in float32,
+    and with them the program that they are in. Holds from the next time that the framework compiles the network.
+    """
+    if dtype not in (FLOAT32, BFLOAT16):
+        raise ValueError(f"dtype = {dtype!r}: must be {FLOAT32} or {BFLOAT16}")
+    found = []
+    for cell in accelerated(network):
+        kept = any(isinstance(inner, tuple(except_for)) for _, inner in cell.cells_and_names())
+        cell.__dict__["_replacement"].dtype = FLOAT32 if kept else dtype
+        found += [] if kept else [cell]
+    return found
 
 
 def restore(network):

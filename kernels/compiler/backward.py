@@ -4,7 +4,7 @@ import dataclasses
 
 from cellwright.kernels.compiler.gradients import Gradients
 from cellwright.kernels.compiler.schedule import NONE, Ref
-from cellwright.kernels.compiler.tensors import PLAIN
+from cellwright.kernels.compiler.tensors import PLAIN, STORED
 
 # The memory of a gradient that is done with can be used again after a barrier. A network without batch norms has none,
 # so a stage is closed when this many numbers wait. VGG16 at 224, batch 8: work 740 -> 256 MiB, scratch of a thread 103
@@ -90,11 +90,13 @@ class Backward(Gradients):
         stored = view.stored
         target, _ = self.target(view)
         source = Ref(2, 0, stored.channels * stored.pixels)
-        self.operation("import", source=source, target=target, channels=stored.channels, pixels=stored.pixels)
+        plane = {"channels": stored.channels, "pixels": stored.pixels, "form": STORED}
+        self.operation("import", source=source, target=target, **plane)
         self.done(view)
 
-    def give_input(self, gradient):
-        """Writes the gradient of the input, which is given in blocks, as the framework has it."""
+    def give_input(self, gradient, form=STORED):
+        """Writes the gradient of the input, which is given in a form, as the framework has it."""
         source = self.tensors.input
         plain = dataclasses.replace(self.input_target, stride=source.channels * source.pixels)
-        self.operation("export", source=gradient, target=plain, channels=source.channels, pixels=source.pixels)
+        plane = {"channels": source.channels, "pixels": source.pixels, "form": form}
+        self.operation("export", source=gradient, target=plain, **plane)

@@ -5,6 +5,7 @@ import ctypes
 from cellwright.kernels.compiler.layers import COSTS
 from cellwright.kernels.compiler.layers.convolution import operation_cost
 from cellwright.kernels.compiler.schedule import NONE, Ref
+from cellwright.kernels.compiler.tensors import BFLOAT16
 from cellwright.kernels.csrc import program_abi as native
 from cellwright.kernels.nodes.clock import Operation
 
@@ -37,18 +38,19 @@ def packed(entries):
     return array
 
 
-def emit(key, shape, closed, memory, sizes, saved_index, work_index, threads):
+def emit(key, shape, closed, memory, sizes, saved_index, work_index, threads, dtype):
     """Returns the address of a new program, which nodes can find by its key and the shape of its input.
 
     closed: its stages. memory: floats of work and scratch. sizes: floats of each tensor of the node. saved_index,
-    work_index: the numbers of the tensors that hold what was saved and, or -1, the work memory. MemoryError without
-    memory.
+    work_index: the numbers of the tensors that hold what was saved and, or -1, the work memory. dtype: in which tensors
+    are stored. MemoryError without memory.
     """
     lib = native.library()
     program = lib.cellwright_program_new(
         key,
         native.integers(shape),
         native.lanes(),
+        int(dtype == BFLOAT16),
         threads,
         saved_index,
         work_index,
@@ -70,17 +72,17 @@ def emit(key, shape, closed, memory, sizes, saved_index, work_index, threads):
     return program
 
 
-def describe(closed, phase, input_only):
+def describe(closed, phase, input_only, dtype):
     """Returns {(stage, list, index): Operation} of the stages of a program."""
     return {
-        (number, list_number, index): _describe(entry, phase, input_only)
+        (number, list_number, index): _describe(entry, phase, input_only, dtype)
         for number, (_, operations, jobs) in enumerate(closed)
         for list_number, entries in enumerate((operations, *jobs))
         for index, entry in enumerate(entries)
     }
 
 
-def _describe(entry, phase, input_only):
+def _describe(entry, phase, input_only, dtype):
     kind, direction = entry.kind, "forward"
     if phase == "backward":
         direction = "weight gradient" if kind in _WEIGHT_KINDS and not input_only else "input gradient"
@@ -91,7 +93,10 @@ def _describe(entry, phase, input_only):
     if entry.prepare is not None:
         costs = operation_cost(entry)
     else:
-        costs = COSTS[kind](entry.arguments, native.lanes())
+        flops, *moved = COSTS[kind](entry.arguments, native.lanes())
+        # "floats" is memory already, whatever is stored there.
+        narrow = dtype == BFLOAT16 and "floats" not in entry.arguments
+        costs = flops, *(number / 2 if narrow else number for number in moved)
     if kind == "conv" and direction != "forward":
         kind = "conv_input_gradient"
     return Operation(kind, entry.layer, phase, direction, *costs)

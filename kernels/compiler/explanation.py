@@ -9,12 +9,13 @@ from mindspore import nn
 
 from cellwright.kernels.compiler.replacement import cells_of
 from cellwright.kernels.compiler.symbols import Untraceable
+from cellwright.kernels.compiler.tensors import FLOAT32
 from cellwright.kernels.compiler.trace import stock_class
 
 
 class Part(NamedTuple):
-    """A part of a network: its name, the class of its cell, whether programs run it, why not, its share of the
-    FLOPs.
+    """A part of a network: its name, the class of its cell, whether programs run it, why not (or why in float32), its
+    share of the FLOPs, and in what its programs store tensors.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Part(NamedTuple):
     replaced: bool
     reason: str
     share: float
+    dtype: str = "float32"
 
 
 class Explanation(NamedTuple):
@@ -33,42 +35,48 @@ class Explanation(NamedTuple):
     def __str__(self):
         rows = [("part", "cell", "runs as", "FLOPs", "why not a program")]
         for part in self.parts:
-            runs, share = "program" if part.replaced else "stock", f"{100 * part.share:.1f} %"
+            runs, share = f"{part.dtype} program" if part.replaced else "stock", f"{100 * part.share:.1f} %"
             rows.append((part.name or "(the network)", part.kind, runs, share, part.reason))
         widths = [max(len(row[k]) for row in rows) for k in range(4)]
         lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[4]]).rstrip() for row in rows]
         return "\n".join([*lines, f"{100 * self.share:.1f} % of the FLOPs on programs"])
 
 
-def explain(network, shape, candidates):
+def explain(network, shape, candidates, dtype=None):
     """Returns an Explanation for inputs of a shape (N, C, H, W).
 
-    candidates: (name, cell, Replacement or None, reason) of the parts, as `accelerate` finds them.
+    candidates: (name, cell, Replacement or None, reason) of the parts, as `accelerate` finds them. dtype: in which
+    programs are to store tensors; none: as they do.
     """
     flops = count_flops(network, shape)
     total = sum(flops.values()) or 1.0
     parts = []
     for name, cell, replacement, reason in candidates:
+        runs, stored = False, FLOAT32
         if replacement is not None:
-            reason = _reason(cell, replacement, shape, whole=not name)
+            runs, reason, stored = _as_program(cell, replacement, shape, dtype or replacement.dtype)
         share = sum(flops.get(id(inner), 0.0) for inner in cells_of(cell)) / total
-        parts.append(Part(name, stock_class(cell).__name__, not reason, reason, share))
+        parts.append(Part(name, stock_class(cell).__name__, runs, reason, share, stored))
     return Explanation(tuple(parts), sum(part.share for part in parts if part.replaced))
 
 
-def _reason(cell, replacement, shape, whole):
-    """Returns why a part that can be replaced is stock all the same, or does not take inputs of this shape; "" if
-    neither.
+def _as_program(cell, replacement, shape, dtype):
+    """Returns whether programs run a part that can be replaced for inputs of this shape, why not or why in float32, and
+    in what they store tensors.
     """
-    choice = replacement.choice(cell)
-    if not choice.runs:
-        return choice.reason
+    before, replacement.dtype = replacement.dtype, dtype
     try:
-        if whole:
+        choice = replacement.choice(cell)
+    finally:
+        replacement.dtype = before
+    if not choice.runs:
+        return False, choice.reason, FLOAT32
+    try:
+        if not replacement.name:  # the whole network
             choice.programs.tensors(tuple(shape[1:]))
     except Untraceable as reason:
-        return f"not for {tuple(shape)}: {reason}"
-    return ""
+        return False, f"not for {tuple(shape)}: {reason}", FLOAT32
+    return True, choice.reason, choice.programs.dtype
 
 
 def count_flops(network, shape):

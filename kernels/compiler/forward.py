@@ -2,7 +2,7 @@
 
 from cellwright.kernels.compiler.operands import EVALUATION, FORWARD, Operands
 from cellwright.kernels.compiler.schedule import Ref
-from cellwright.kernels.compiler.tensors import PLAIN
+from cellwright.kernels.compiler.tensors import PLAIN, STORED
 
 
 class Forward(Operands):
@@ -24,7 +24,8 @@ class Forward(Operands):
             self._written(stored)
         view, stored = self.tensors.output, self.tensors.output.stored
         target = Ref(self._output, 0, stored.channels * stored.pixels)
-        self.operation("export", source=self.value(view), target=target, channels=stored.channels, pixels=stored.pixels)
+        plane = {"channels": stored.channels, "pixels": stored.pixels, "form": STORED}
+        self.operation("export", source=self.value(view), target=target, **plane)
         self.stages.finish()
         return self.stages
 
@@ -65,7 +66,7 @@ class Evaluation(Forward):
         root, channel = stored.root()
         if root not in self._places:
             self._places[root] = self.stages.take_scratch(self.floats(root))
-        return self._places[root].at(channel * stored.pixels)
+        return self.part(self._places[root], stored, channel)
 
     def begin(self, chunk_size):
         pass

@@ -5,7 +5,7 @@ whole.
 from cellwright.kernels.compiler.operands import BACKWARD, Operands
 from cellwright.kernels.compiler.schedule import NONE
 from cellwright.kernels.compiler.symbols import Untraceable
-from cellwright.kernels.compiler.tensors import PLAIN
+from cellwright.kernels.compiler.tensors import PLAIN, STORED
 
 
 class Gradients(Operands):
@@ -50,7 +50,7 @@ class Gradients(Operands):
         root, channel = stored.root()
         if root not in self._gradients:
             self._gradients[root] = self.stages.take_work(self.floats(root))
-        return self._gradients[root].at(channel * stored.pixels)
+        return self.part(self._gradients[root], stored, channel)
 
     def target(self, view):
         """Returns where an operation puts its share of a view's gradient, and whether it has to add it."""
@@ -115,18 +115,23 @@ class Gradients(Operands):
         slope, constant = (ref.at(channel) for ref in self._coefficients[root])
         return slope, constant, self._begun([(leaf, "linear") for leaf in stored.leaves()]), root
 
-    def ready(self, stored, dense=False):
-        """Returns where the whole gradient of a stored tensor is found in this stage."""
-        image, view = self.floats(stored), self.sole_view(stored)
+    def ready(self, stored, dense=False, form=STORED):
+        """Returns where the whole gradient of a stored tensor is found in this stage, in a form; dense: with the images
+        of a chunk side by side.
+        """
+        image, view = self.floats(stored, form), self.sole_view(stored)
         if self._reduced.get(stored, -1) == self.stages.number:
             self.stages.close()
         gradient = self.gradient(stored)
         linear = (stored, "linear") in self._written
         if view is None and not linear:
-            if not dense or gradient.stride == image:
+            if form == STORED and (not dense or gradient.stride == image):
                 return gradient
             target = self.stages.take_scratch(image)
-            self.operation("copy", source=gradient, target=target, floats=image)
+            if form == STORED:
+                self.operation("copy", source=gradient, target=target, floats=image)
+            else:
+                self.operation("affine", source=gradient, target=target, slope=1.0, **self.plane_in(stored, form))
             return target
         root, channel = stored.root()
         slope, constant = (r.at(channel) for r in self._coefficients[root]) if linear else (NONE, NONE)
@@ -147,20 +152,22 @@ class Gradients(Operands):
             linear=int(linear),
             slope=view.slope if view else 1.0,
             **arrays,
-            **self.plane(stored),
+            **self.plane_in(stored, form),
         )
         return target
 
-    def share(self, view, write):
-        """Lets `write` put a share of the view's gradient where it belongs; it cannot add, nor write into a part."""
-        image = self.floats(view.stored)
+    def share(self, view, write, form=STORED):
+        """Lets `write` put a share of the view's gradient where it belongs; it writes in a form, and cannot add, nor
+        write into a part.
+        """
+        image = self.floats(view.stored, form)
         target, add = self.target(view)
         own = target
-        if add or target.stride != image:
+        if form != STORED or add or target.stride != image:
             own = self.stages.take_scratch(image)
         write(own)
         if own is not target:
-            self.operation("add" if add else "copy", source=own, target=target, floats=image)
+            self.settle(view.stored, own, target, form, add)
         self.done(view)
 
     def pass_on(self, view, gradient):

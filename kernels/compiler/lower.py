@@ -2,17 +2,17 @@
 
 from cellwright.kernels.compiler.layers import affine
 from cellwright.kernels.compiler.symbols import Untraceable
-from cellwright.kernels.compiler.tensors import Stored, View
+from cellwright.kernels.compiler.tensors import FLOAT32, PLAIN, Stored, View
 
 
 class Tensors:
     """The stored tensors of a traced network in the order of computation, for inputs (N, channels, height, width).
 
-    trial: whatever can fail later is tried now.
+    dtype: in which all but the input are stored. trial: whatever can fail later is tried now.
     """
 
-    def __init__(self, trace, shape, lanes, trial=False):
-        self.trace, self.shape, self.lanes, self.trial = trace, shape, lanes, trial
+    def __init__(self, trace, shape, lanes, trial=False, dtype=FLOAT32):
+        self.trace, self.shape, self.lanes, self.trial, self.dtype = trace, shape, lanes, trial, dtype
         self.stored = []
         self._views, self._copies = {}, {}
         results = {}
@@ -45,13 +45,15 @@ class Tensors:
         if height < 1 or width < 1:
             raise Untraceable(f"a {kind.name} of {height} x {width} pixels")
         sources = tuple(self.use(source) for source in sources)
-        stored = Stored(kind, channels, height, width, sources, name=self._name, **fields)
+        dtype = FLOAT32 if fields.get("layout") == PLAIN else self.dtype
+        stored = Stored(kind, channels, height, width, sources, name=self._name, dtype=dtype, **fields)
         self.stored.append(stored)
         return self.view(stored)
 
     def store_whole(self, kind, parts, **fields):
         """Returns the plain view of a tensor that consists of stored ones, side by side along the channels."""
-        whole = Stored(kind, sum(p.channels for p in parts), parts[0].height, parts[0].width, name=self._name, **fields)
+        channels, height, width = sum(part.channels for part in parts), parts[0].height, parts[0].width
+        whole = Stored(kind, channels, height, width, name=self._name, dtype=self.dtype, **fields)
         for part in parts:
             part.whole, part.offset = whole, sum(other.channels for other in whole.parts)
             whole.parts += (part,)

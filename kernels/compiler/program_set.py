@@ -1,13 +1,14 @@
 """The programs of one traced network: its directions, each for any number of input shapes, found by key and shape."""
 
 import collections
+import functools
 import hashlib
 import logging
 import weakref
 
 import numpy as np
 
-from cellwright.kernels.compiler import emit
+from cellwright.kernels.compiler import emit, forms
 from cellwright.kernels.compiler.backward import Backward, Wanted
 from cellwright.kernels.compiler.forward import Evaluation, Forward
 from cellwright.kernels.compiler.layers import affine
@@ -16,7 +17,7 @@ from cellwright.kernels.compiler.lower import Tensors
 from cellwright.kernels.compiler.memory import ALIGN
 from cellwright.kernels.compiler.saved_tensors import SavedTensors
 from cellwright.kernels.compiler.symbols import Untraceable
-from cellwright.kernels.compiler.tensors import PLAIN
+from cellwright.kernels.compiler.tensors import BFLOAT16, FLOAT32, PLAIN, STORED
 from cellwright.kernels.csrc import program_abi as native
 from cellwright.kernels.csrc.shim import set_threads
 from cellwright.kernels.nodes.program import BACKWARD, EVALUATION, FORWARD, INPUT_GRADIENT, plans
@@ -34,12 +35,12 @@ class ProgramSet:
     """parts: the backward to the parameters is cut into so many programs, each with about as many numbers of gradients.
 
     training: by batch statistics where the trace says so; else the whole set computes as in evaluation. together:
-    the last part of the backward gives the gradient of the input, too. Raises Untraceable where no size of image
-    can be planned.
+    the last part of the backward gives the gradient of the input, too. dtype: in which tensors are stored; what goes in
+    and out, and parameters and their gradients, are float32. Raises Untraceable where no size of image can be planned.
     """
 
-    def __init__(self, trace, parts, training, together):
-        self.trace, self.together = trace, together
+    def __init__(self, trace, parts, training, together, dtype=FLOAT32):
+        self.trace, self.together, self.dtype = trace, together, dtype
         weights = trace.parameters(_WEIGHTS)
         self.trainable = [parameter for parameter in weights if parameter.requires_grad]
         self.frozen = [parameter for parameter in weights if not parameter.requires_grad]
@@ -50,7 +51,8 @@ class ProgramSet:
         groups = self._try(training)
         self.parts = _cut(groups, parts) or [()]  # the last layers first
         self.trainable = [parameter for part in reversed(self.parts) for parameter in part]
-        text = f"{_VERSION} {native.lanes()} {set_threads(0)} {trace.signature()}"
+        form = forms.fastest() if dtype == BFLOAT16 else STORED
+        text = f"{_VERSION} {native.lanes()} {set_threads(0)} {dtype} {form} {trace.signature()}"
         names = ["evaluation", "forward", "input"] + [
             f"back {part} of {len(self.parts)}{' with input' * together}" for part in range(len(self.parts))
         ]
@@ -72,7 +74,7 @@ class ProgramSet:
         for size in _TRIAL_SIZES + self._fitting_sizes():
             shape = 2, self._channels(), size, size
             try:
-                self._trial = Tensors(self.trace, shape[1:], native.lanes(), trial=True)
+                self._trial = Tensors(self.trace, shape[1:], native.lanes(), trial=True, dtype=self.dtype)
                 for direction in (FORWARD, INPUT_GRADIENT) if training else (FORWARD, EVALUATION):
                     self._plan(direction, shape, dry=True)
                 return self._plan(BACKWARD, shape, dry=True).groups
@@ -110,7 +112,7 @@ class ProgramSet:
     def tensors(self, shape):
         """Returns the tensors for inputs of this shape (C, H, W)."""
         if shape not in self._tensors:
-            self._tensors[shape] = Tensors(self.trace, shape, native.lanes())
+            self._tensors[shape] = Tensors(self.trace, shape, native.lanes(), dtype=self.dtype)
         return self._tensors[shape]
 
     def output_shape(self, shape):
@@ -182,11 +184,12 @@ class ProgramSet:
             sizes, saved_index, work_index = self._sizes(number, shape, stages.work_floats + ALIGN)
             memory = stages.work_floats, stages.scratch_floats
             program = emit.emit(
-                self.keys[number], shape, closed, memory, sizes, saved_index, work_index, set_threads(0)
+                self.keys[number], shape, closed, memory, sizes, saved_index, work_index, set_threads(0), self.dtype
             )
             _work_floats[self.keys[number], shape] = stages.work_floats + ALIGN
             phase = _PHASES.get(number, "backward")
-            plans[program] = phase, shape, lambda c=closed, p=phase, i=number == INPUT_GRADIENT: emit.describe(c, p, i)
+            input_only = number == INPUT_GRADIENT
+            plans[program] = phase, shape, functools.partial(emit.describe, closed, phase, input_only, self.dtype)
             _keep(self.keys[number], shape, program)
 
 

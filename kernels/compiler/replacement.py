@@ -5,6 +5,7 @@ import types
 
 from cellwright.kernels.compiler.program_set import ProgramSet
 from cellwright.kernels.compiler.symbols import Untraceable
+from cellwright.kernels.compiler.tensors import FLOAT32
 from cellwright.kernels.compiler.trace import read, stock_class
 from cellwright.kernels.csrc.onednn_library import limit_framework
 from cellwright.kernels.nodes.program import EvaluationNode, TrainingNode
@@ -46,7 +47,10 @@ def _pays(programs):
 
 
 class Choice:
-    """What a cell in one state runs. programs: a ProgramSet, or None where `reason` tells why there is none."""
+    """What a cell in one state runs. programs: a ProgramSet, or None.
+
+    reason: why there is none, or why they are float32 where bfloat16 was asked for.
+    """
 
     def __init__(self, programs, reason, node):
         self.programs, self.reason, self.told = programs, reason, False
@@ -61,6 +65,7 @@ class Replacement:
     def __init__(self, cell, name, parts, together):
         """together: the gradients of input and parameters come from one node."""
         self.name, self.parts, self.together = name, parts, together
+        self.dtype = FLOAT32  # in which programs store their tensors where they can
         self._choices = {}
         self.stock_class = stock_class(cell)
 
@@ -86,7 +91,7 @@ class Replacement:
 
     def choice(self, cell):
         """Returns the Choice for the present state."""
-        state = state_of(cell)
+        state = self.dtype, state_of(cell)
         if state not in self._choices:
             self._choices[state] = self._make(cell)
             if len(self._choices) > 4:
@@ -94,12 +99,21 @@ class Replacement:
         return self._choices[state]
 
     def _make(self, cell):
+        why_wide = ""
         try:
             trace = read(cell, self.name)
-            programs = ProgramSet(trace, self.parts if cell.training else 1, cell.training, self.together)
+            try:
+                programs = self._programs(trace, cell, self.dtype)
+            except Untraceable as reason:
+                if self.dtype == FLOAT32:
+                    raise
+                why_wide, programs = f"float32: {reason}", self._programs(trace, cell, FLOAT32)
         except Untraceable as reason:
             return Choice(None, str(reason), None)
-        return Choice(programs, "", (TrainingNode if cell.training else EvaluationNode)(programs))
+        return Choice(programs, why_wide, (TrainingNode if cell.training else EvaluationNode)(programs))
+
+    def _programs(self, trace, cell, dtype):
+        return ProgramSet(trace, self.parts if cell.training else 1, cell.training, self.together, dtype)
 
     def attribute(self, cell, name):
         """Returns what the accelerated cell's `construct` asks for."""

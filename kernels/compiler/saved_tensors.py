@@ -2,7 +2,7 @@
 
 from cellwright.kernels.compiler.memory import ALIGN
 from cellwright.kernels.compiler.schedule import Ref
-from cellwright.kernels.compiler.tensors import PLAIN
+from cellwright.kernels.compiler.tensors import BFLOAT16, PLAIN
 from cellwright.kernels.csrc import program_abi as native
 
 
@@ -30,7 +30,8 @@ class SavedTensors:
         return self.array(-(-stored.channels // self.lanes) * self.lanes)
 
     def _add(self, root, images):
-        image = -(-root.channels // self.lanes) * self.lanes * root.pixels
+        numbers = -(-root.channels // self.lanes) * self.lanes * root.pixels
+        image = numbers // (2 if root.dtype == BFLOAT16 else 1)
         place = self.array(image * images)
         self.places[root] = Ref(place.base, place.offset, image)
         self.statistics[root] = [self.channel_array(root) for _ in range(2)]

@@ -5,8 +5,13 @@ themselves.
 import dataclasses
 
 from cellwright.kernels.compiler.symbols import Untraceable
+from cellwright.kernels.csrc.operations import FORMS
 
 BLOCKED, PLAIN = "blocked", "plain"  # (N, channels / lanes, H, W, lanes) and (N, channels, H, W)
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+# How convolutions take a tensor: as it is stored; as float32 in blocks; as bfloat16 in rows, (N, H, W, channels). The
+# last two are for programs in bfloat16 and exist in scratch memory alone.
+STORED, WIDE, ROWS = range(len(FORMS))
 
 
 @dataclasses.dataclass(eq=False)
@@ -26,7 +31,7 @@ class Stored:
     views: list = dataclasses.field(default_factory=list)
     name: str = ""  # of the layer whose result it is
     flat: bool = False
-    dtype: str = "float32"
+    dtype: str = FLOAT32
     layout: str = BLOCKED
 
     @property

@@ -107,23 +107,30 @@ static int as_operation(op_t *op, const context_t *c, const operation_t *operati
   return operations[op->kind](op, &one);
 }
 
+/* round: to numbers that bfloat16 has, to be multiplied as float32. */
+static int reorder(const op_t *job, const context_t *c, const operation_t *operations) {
+  ARGUMENTS(reorder)
+  op_t op = {.kind = OP_ROUND, .op_round = {a->target, a->target, a->floats, FORM_WIDE}};
+  int code = reorder_run(job->handle, c->runner, place(c, &a->source), place(c, &a->target));
+  return code || !a->round ? code : as_operation(&op, c, operations);
+}
+
 static int import(const op_t *job, const context_t *c, const operation_t *operations) {
   ARGUMENTS(import)
-  op_t op = {.kind = OP_IMPORT, .op_import = {a->source, a->target, a->channels, a->pixels}};
+  op_t op = {.kind = OP_IMPORT, .op_import = {a->source, a->target, a->channels, a->pixels, FORM_WIDE}};
   return as_operation(&op, c, operations);
 }
 
 static int gather_gradient(const op_t *job, const context_t *c, const operation_t *operations) {
   ARGUMENTS(gather_gradient)
-  op_t op = {.kind = OP_EXPORT, .op_export = {a->sum, a->target, a->channels, a->pixels}};
+  op_t op = {.kind = OP_EXPORT, .op_export = {a->sum, a->target, a->channels, a->pixels, FORM_WIDE}};
   sum_threads(&a->sum, c, a->floats);
   return as_operation(&op, c, operations);
 }
 
-int run_job(const op_t *job, const context_t *c, int lanes) {
-  const operation_t *operations = lanes == 16 ? operations16 : operations8;
+int run_job(const op_t *job, const context_t *c, const operation_t *operations) {
   switch (job->kind) {
-    case JOB_REORDER: return reorder_run(job->handle, c->runner, place(c, &job->job_reorder.source), place(c, &job->job_reorder.target));
+    case JOB_REORDER: return reorder(job, c, operations);
     case JOB_STATISTICS: statistics(job, c); return 0;
     case JOB_NORM: norm(job, c); return 0;
     case JOB_NORM_FIXED: norm_fixed(job, c); return 0;

@@ -3,5 +3,6 @@
 #pragma GCC target("arch=x86-64-v4")
 #endif
 #define LANES 16
+#define STORAGE FLOAT32
 #define OPERATIONS operations16
 #include "blocked.inc"

@@ -3,5 +3,6 @@
 #pragma GCC target("arch=x86-64-v3")
 #endif
 #define LANES 8
+#define STORAGE FLOAT32
 #define OPERATIONS operations8
 #include "blocked.inc"

@@ -14,7 +14,7 @@ typedef struct {
   handle_t memory;
 } argument_t;
 
-enum { F32 = 3, TAG_ANY = 1, TAG_A = 2, TAG_ABCD = 5, TAG_ABCDE = 6, TAG_NCHW16C = 78, TAG_NCHW8C = 102 };
+enum { BF16 = 2, F32 = 3, TAG_ANY = 1, TAG_A = 2, TAG_ABCD = 5, TAG_ABCDE = 6, TAG_NCHW16C = 78, TAG_NCHW8C = 102 };
 enum { FORWARD_TRAINING = 64, DIRECT = 1, SCRATCHPAD_USER = 1, CPU = 1 };
 enum { QUERY_IMPL = 8, QUERY_SRC = 129, QUERY_DIFF_SRC, QUERY_WEIGHTS, QUERY_DIFF_WEIGHTS, QUERY_DST, QUERY_DIFF_DST,
        QUERY_SCRATCHPAD = 136 };
@@ -26,6 +26,7 @@ enum { ARG_SRC = 1, ARG_DST = 17, ARG_WEIGHTS = 33, ARG_BIAS = 41, ARG_SCRATCHPA
   X(int, engine_create, (handle_t *, int, size_t))                                                                     \
   X(int, stream_create, (handle_t *, handle_t, unsigned))                                                              \
   X(int, memory_desc_create_with_tag, (handle_t *, int, const int64_t *, int, int))                                    \
+  X(int, memory_desc_create_with_strides, (handle_t *, int, const int64_t *, int, const int64_t *))                     \
   X(int, memory_desc_clone, (handle_t *, handle_t))                                                                    \
   X(int, memory_desc_destroy, (handle_t))                                                                              \
   X(size_t, memory_desc_get_size, (handle_t))                                                                          \
@@ -77,8 +78,12 @@ typedef struct reorder reorder_t;
 
 enum { CONV_FORWARD, CONV_INPUT_GRADIENT, CONV_WEIGHT_GRADIENT };
 
-/* Runs `images` images; weights are in the primitive's own layout. bias may be 0. Returns 0 or an error of operations.h. */
-int conv_run(convolution_run_t *conv, int thread, int images, float *source, float *weights, float *bias, float *target);
+/* The images of a run, of a chunk of so many. */
+int conv_chunk(const convolution_run_t *conv, int images);
+/* Runs `images` images, of those at source and target the ones from `first` on, which is 0 if all are run at once; weights are in
+ * the primitive's own layout. bias may be 0. Returns 0 or an error of operations.h. */
+int conv_run(convolution_run_t *conv, int thread, int images, int first, float *source, float *weights, float *bias,
+             float *target);
 void cellwright_conv_destroy(convolution_run_t *conv);
 void cellwright_reorder_destroy(reorder_t *reorder);
 int reorder_run(reorder_t *reorder, int thread, float *source, float *target);

@@ -16,6 +16,8 @@ typedef struct {
   int64_t base, offset, stride, channel;
 } operand_t;
 
+enum { FORM_STORED, FORM_WIDE, FORM_ROWS };
+
 enum {
   ERROR_UNBOUND = 70, /* no kernel is bound to this slot */
   ERROR_UNPREPARED = 71, /* a primitive of oneDNN was not prepared for this size of chunk */
@@ -27,10 +29,11 @@ enum {
   ERROR_RANKS_DIFFER = 77, /* the ranks add up different tensors */
   ERROR_ONEDNN = 78, /* oneDNN could not run a primitive */
   ERROR_OTHER_THREADS = 79, /* the program was made for a team of another size */
+  ERROR_UNALIGNED = 80, /* a convolution in rows is given memory that does not begin with a cache line */
 };
 
 typedef struct {
-  int64_t channels, height, width, filters, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width, top, left, groups, bias, plain_source;
+  int64_t channels, height, width, filters, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width, top, left, groups, bias, plain_source, bfloat16, rows;
 } convolution_t;
 
 typedef struct {
@@ -42,11 +45,11 @@ typedef struct {
 } op_weight_gradient_t;
 typedef struct {
   operand_t source, target;
-  int64_t channels, pixels;
+  int64_t channels, pixels, form;
 } op_import_t;
 typedef struct {
   operand_t source, target;
-  int64_t channels, pixels;
+  int64_t channels, pixels, form;
 } op_export_t;
 typedef struct {
   operand_t source, target;
@@ -57,12 +60,20 @@ typedef struct {
   int64_t floats;
 } op_add_t;
 typedef struct {
+  operand_t source, target;
+  int64_t floats, form;
+} op_round_t;
+typedef struct {
+  operand_t source, target;
+  int64_t blocks, pixels, channels, form, add;
+} op_unpack_t;
+typedef struct {
   operand_t source, partial;
   int64_t blocks, pixels;
 } op_statistics_t;
 typedef struct {
   operand_t source, target, mean, scale, shift;
-  int64_t blocks, pixels;
+  int64_t blocks, pixels, channels, form;
   double slope;
 } op_affine_t;
 typedef struct {
@@ -72,7 +83,7 @@ typedef struct {
 } op_norm_reduce_t;
 typedef struct {
   operand_t gradient, source, target, mean, scale, shift, slopes, constants;
-  int64_t blocks, pixels, activated, linear;
+  int64_t blocks, pixels, channels, form, activated, linear;
   double slope;
 } op_apply_t;
 typedef struct {
@@ -80,7 +91,7 @@ typedef struct {
   int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, top, left, padded_height, padded_width, zero_padded;
 } op_max_pool_t;
 typedef struct {
-  operand_t source, pooled, gradient, target;
+  operand_t source, pooled, gradient, target, sums;
   int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, top, left, padded_height, padded_width, add;
 } op_max_pool_gradient_t;
 typedef struct {
@@ -88,7 +99,7 @@ typedef struct {
   int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, top, left, padded_height, padded_width, count_padding, divisor;
 } op_avg_pool_t;
 typedef struct {
-  operand_t gradient, target;
+  operand_t gradient, target, sums;
   int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, top, left, padded_height, padded_width, count_padding, divisor, add;
 } op_avg_pool_gradient_t;
 typedef struct {
@@ -111,7 +122,7 @@ typedef struct {
 } op_join_gradient_t;
 typedef struct {
   operand_t source, gradient, sum, bias_sum;
-  int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width, top, left;
+  int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width, top, left, channels, form;
 } op_depthwise_weight_gradient_t;
 typedef struct {
   operand_t source, target;
@@ -128,27 +139,29 @@ enum {
   OP_EXPORT = 3,
   OP_COPY = 4,
   OP_ADD = 5,
-  OP_STATISTICS = 6,
-  OP_AFFINE = 7,
-  OP_NORM_REDUCE = 8,
-  OP_APPLY = 9,
-  OP_MAX_POOL = 10,
-  OP_MAX_POOL_GRADIENT = 11,
-  OP_AVG_POOL = 12,
-  OP_AVG_POOL_GRADIENT = 13,
-  OP_GATHER = 14,
-  OP_GATHER_GRADIENT = 15,
-  OP_JOIN = 16,
-  OP_JOIN_GRADIENT = 17,
-  OP_DEPTHWISE_WEIGHT_GRADIENT = 18,
-  OP_POINTWISE = 19,
-  OP_POINTWISE_GRADIENT = 20,
-  OP_KINDS = 21
+  OP_ROUND = 6,
+  OP_UNPACK = 7,
+  OP_STATISTICS = 8,
+  OP_AFFINE = 9,
+  OP_NORM_REDUCE = 10,
+  OP_APPLY = 11,
+  OP_MAX_POOL = 12,
+  OP_MAX_POOL_GRADIENT = 13,
+  OP_AVG_POOL = 14,
+  OP_AVG_POOL_GRADIENT = 15,
+  OP_GATHER = 16,
+  OP_GATHER_GRADIENT = 17,
+  OP_JOIN = 18,
+  OP_JOIN_GRADIENT = 19,
+  OP_DEPTHWISE_WEIGHT_GRADIENT = 20,
+  OP_POINTWISE = 21,
+  OP_POINTWISE_GRADIENT = 22,
+  OP_KINDS = 23
 };
 
 typedef struct {
   operand_t source, target;
-  int64_t floats;
+  int64_t floats, round;
 } job_reorder_t;
 typedef struct {
   operand_t partial, mean, variance;
@@ -209,6 +222,8 @@ typedef struct {
     op_export_t op_export;
     op_copy_t op_copy;
     op_add_t op_add;
+    op_round_t op_round;
+    op_unpack_t op_unpack;
     op_statistics_t op_statistics;
     op_affine_t op_affine;
     op_norm_reduce_t op_norm_reduce;
@@ -236,8 +251,9 @@ typedef struct {
   };
 } op_t;
 
-#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
+#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
+#define EACH_BFLOAT16_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
 
-#define TABLE_DIGEST 21606947486560197ll
+#define TABLE_DIGEST 34062525492819969ll
 
 #endif

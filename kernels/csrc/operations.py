@@ -33,18 +33,25 @@ _WINDOW = (
 OPERATIONS = (
     _kind("conv", "source weights bias target"),
     _kind("weight_gradient", "source sum bias_sum gradient part bias_part", "floats bias_floats"),
-    _kind("import", "source target", "channels pixels"),
-    _kind("export", "source target", "channels pixels"),
+    _kind("import", "source target", "channels pixels form"),
+    _kind("export", "source target", "channels pixels form"),
     _kind("copy", "source target", "floats"),
     _kind("add", "source target", "floats"),
+    _kind("round", "source target", "floats form"),
+    _kind("unpack", "source target", f"{_PLANE} channels form add"),
     _kind("statistics", "source partial", _PLANE),
-    _kind("affine", "source target mean scale shift", _PLANE, "slope"),
+    _kind("affine", "source target mean scale shift", f"{_PLANE} channels form", "slope"),
     _kind("norm_reduce", "gradient source mean scale shift partial kept", f"{_PLANE} keep", "slope"),
-    _kind("apply", "gradient source target mean scale shift slopes constants", f"{_PLANE} activated linear", "slope"),
+    _kind(
+        "apply",
+        "gradient source target mean scale shift slopes constants",
+        f"{_PLANE} channels form activated linear",
+        "slope",
+    ),
     _kind("max_pool", "source target", f"{_WINDOW} zero_padded"),
-    _kind("max_pool_gradient", "source pooled gradient target", f"{_WINDOW} add"),
+    _kind("max_pool_gradient", "source pooled gradient target sums", f"{_WINDOW} add"),
     _kind("avg_pool", "source target", f"{_WINDOW} count_padding divisor"),
-    _kind("avg_pool_gradient", "gradient target", f"{_WINDOW} count_padding divisor add"),
+    _kind("avg_pool_gradient", "gradient target sums", f"{_WINDOW} count_padding divisor add"),
     _kind("gather", "source target weights", _PLANE),
     _kind("gather_gradient", "source gradient weights target sum", f"{_PLANE} add"),
     _kind("join", "left right gate target", f"{_PLANE} linear_gate", "slope"),
@@ -58,14 +65,14 @@ OPERATIONS = (
         "depthwise_weight_gradient",
         "source gradient sum bias_sum",
         "blocks height width out_height out_width kernel_height kernel_width stride_height stride_width"
-        " dilation_height dilation_width top left",
+        " dilation_height dilation_width top left channels form",
     ),
     _kind("pointwise", "source target", f"{_PLANE} channels function"),
     _kind("pointwise_gradient", "source gradient target", f"{_PLANE} function add"),
 )
 
 JOBS = (
-    _kind("reorder", "source target", "floats"),
+    _kind("reorder", "source target", "floats round"),
     _kind("statistics", "partial mean variance", "channels pixels"),
     _kind(
         "norm",
@@ -87,11 +94,18 @@ JOBS = (
 )
 FIRST_JOB = 100
 
+# The operations that programs in bfloat16 have, too.
+IN_BFLOAT16 = frozenset(kind.name for kind in OPERATIONS)
+
+# How a tensor lies where convolutions take it: as it is stored; in blocks as float32; or as bfloat16 pixel by pixel,
+# each with all channels, the images of a chunk side by side.
+FORMS = ("STORED", "WIDE", "ROWS")
+
 # What a convolution is made from, in this order.
 CONVOLUTION = (
     "channels", "height", "width", "filters", "out_height", "out_width", "kernel_height", "kernel_width",
     "stride_height", "stride_width", "dilation_height", "dilation_width", "top", "left", "groups", "bias",
-    "plain_source",
+    "plain_source", "bfloat16", "rows",
 )  # fmt: skip
 
 # Where an operand lies, if not in the tensor of the node with that number.
@@ -114,6 +128,7 @@ ERRORS = (
     ("RANKS_DIFFER", 77, "the ranks add up different tensors"),
     ("ONEDNN", 78, "oneDNN could not run a primitive"),
     ("OTHER_THREADS", 79, "the program was made for a team of another size"),
+    ("UNALIGNED", 80, "a convolution in rows is given memory that does not begin with a cache line"),
 )  # fmt: skip
 
 
@@ -122,6 +137,10 @@ def _structure(kind, name):
     fields += [f"  int64_t {', '.join(kind.integers)};"] if kind.integers else []
     fields += [f"  double {', '.join(kind.floats)};"] if kind.floats else []
     return "\n".join(["typedef struct {", *fields, f"}} {name}_t;"])
+
+
+def _each(name, kinds):
+    return f"#define {name}(X) " + " ".join(f"X({kind.name.upper()}, {kind.name})" for kind in kinds)
 
 
 def header():
@@ -142,6 +161,8 @@ def header():
         "typedef struct {",
         "  int64_t base, offset, stride, channel;",
         "} operand_t;",
+        "",
+        "enum { " + ", ".join(f"FORM_{name}" for name in FORMS) + " };",
         "",
         "enum {",
         *(f"  ERROR_{name} = {number}, /* {meaning} */" for name, number, meaning in ERRORS),
@@ -167,7 +188,8 @@ def header():
         "  };",
         "} op_t;",
         "",
-        "#define EACH_OPERATION(X) " + " ".join(f"X({kind.name.upper()}, {kind.name})" for kind in OPERATIONS),
+        _each("EACH_OPERATION", OPERATIONS),
+        _each("EACH_BFLOAT16_OPERATION", [kind for kind in OPERATIONS if kind.name in IN_BFLOAT16]),
     ]
     text = "\n".join(lines)
     digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")

@@ -31,7 +31,8 @@ typedef struct {
 } stage_t;
 
 typedef struct program {
-  int64_t key, shape[4], saved_index, work_index, lanes, threads, work, scratch, tensors, stages_count;
+  int64_t key, shape[4], saved_index, work_index, threads, work, scratch, tensors, stages_count;
+  const operation_t *operations;
   int64_t *sizes; /* floats of each tensor of the node; the key has 0 */
   stage_t *stages;
   int64_t users; /* nodes that run it, and one for being found by others */
@@ -67,7 +68,7 @@ static int run_chain(run_t *run, int number, int phase, int first, context_t *co
   do {
     if (atomic_load(&run->code)) continue;
     int64_t begin = clock_begin();
-    int code = run_job(&jobs->items[k], context, (int)run->program->lanes);
+    int code = run_job(&jobs->items[k], context, run->program->operations);
     clock_end(begin, (intptr_t)run->program, 1, number, phase + 1, k, context->runner);
     if (code) atomic_store(&run->code, code);
   } while (++k < jobs->count && jobs->items[k].continues);
@@ -85,7 +86,7 @@ static void run_jobs(run_t *run, int number, int phase, context_t *context) {
 
 static void run_chunks(run_t *run, int number, context_t *context) {
   stage_t *stage = &run->program->stages[number];
-  const operation_t *operations = run->program->lanes == 16 ? operations16 : operations8;
+  const operation_t *operations = run->program->operations;
   int64_t end = share(context, context->thread + 1);
   context->first = share(context, context->thread);
   for (context->n0 = context->first; context->n0 < end; context->n0 += context->n) {
@@ -252,15 +253,16 @@ EXPORT void cellwright_callbacks(builder_t new_builder, reporter_t new_reporter)
 
 /* Building, from Python, one program at a time; a program is found by nodes once it is published. saved_index, work_index: the
  * tensors of the node that hold the saved tensors and, or -1, the work memory. Returns 0 without memory. */
-EXPORT program_t *cellwright_program_new(int64_t key, const int64_t *shape, int64_t lanes, int64_t threads,
-                                         int64_t saved_index, int64_t work_index, int64_t tensors, const int64_t *sizes) {
+EXPORT program_t *cellwright_program_new(int64_t key, const int64_t *shape, int64_t lanes, int64_t bfloat16,
+                                         int64_t threads, int64_t saved_index, int64_t work_index, int64_t tensors,
+                                         const int64_t *sizes) {
   program_t *program = calloc(1, sizeof *program);
   int64_t *copy = malloc(tensors * sizeof *sizes);
   if (!program || !copy) {
     free(program), free(copy);
     return 0;
   }
-  program->key = key, program->lanes = lanes, program->threads = threads, program->tensors = tensors;
+  program->key = key, program->operations = operations_for(lanes, bfloat16), program->threads = threads, program->tensors = tensors;
   program->saved_index = saved_index, program->work_index = work_index;
   memcpy(program->shape, shape, sizeof program->shape);
   program->sizes = memcpy(copy, sizes, tensors * sizeof *sizes);

@@ -16,8 +16,9 @@ typedef struct {
 
 typedef int (*operation_t)(const op_t *op, const context_t *context);
 
-extern const operation_t operations16[OP_KINDS], operations8[OP_KINDS];
-int run_job(const op_t *job, const context_t *context, int lanes);
+/* Those for a number of lanes, on tensors stored as float32 or as bfloat16. */
+const operation_t *operations_for(int64_t lanes, int64_t bfloat16);
+int run_job(const op_t *job, const context_t *context, const operation_t *operations);
 
 /* Number of images of a share begin at share(thread), end at share(thread + 1). */
 static inline int64_t share(const context_t *c, int thread) { return c->images * thread / c->threads; }

@@ -64,15 +64,17 @@ _FUNCTIONS = {
     ),
     "conv_implementation": (ctypes.c_char_p, [ctypes.c_void_p]),
     "conv_weights": (ctypes.c_int64, [ctypes.c_void_p]),
+    "conv_seconds": (ctypes.c_double, [ctypes.c_void_p, ctypes.c_int]),
     "conv_destroy": (None, [ctypes.c_void_p]),
     "reorder_create": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int]),
-    "program_new": (ctypes.c_void_p, [ctypes.c_int64, _i64, *[ctypes.c_int64] * 5, _i64]),
+    "program_new": (ctypes.c_void_p, [ctypes.c_int64, _i64, *[ctypes.c_int64] * 6, _i64]),
     "program_stage": (
         ctypes.c_int,
         [ctypes.c_void_p, ctypes.c_int64, _operations, ctypes.c_int64, ctypes.POINTER(_operations), _i64],
     ),
     "program_publish": (None, [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]),
     "program_free": (None, [ctypes.c_void_p]),
+    "operation": (ctypes.c_int, [_operations, ctypes.POINTER(ctypes.c_void_p), *[ctypes.c_int64] * 3]),
     "callbacks": (None, [Builder, Reporter]),
 }
 

@@ -93,9 +93,11 @@ class Job:
             )
             use_compile_cache(graph_cache_folder(self.world.rank, self.world.size, setup))
 
-    def accelerate(self, network, settings, amp_level="O0", overlap=False):
+    def accelerate(self, network, settings, amp_level="O0", overlap=False, amp_dtype="auto"):
         """Returns the network, run by the project's own kernels where the settings and the device allow it."""
-        if settings.kernels == "stock" or settings.device_target != "CPU" or amp_level != "O0":
+        if settings.kernels == "stock" or settings.device_target != "CPU":
+            return network
+        if amp_level != "O0" and amp_dtype == "float16":  # programs have none
             return network
         from cellwright.kernels.compiler import accelerate
         from cellwright.kernels.csrc import shim_available

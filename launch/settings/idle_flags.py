@@ -49,6 +49,10 @@ def _amp_of(name):
     return rule
 
 
+def _half(resolved):
+    return f"it is about O2 and O3, and this run is {resolved.amp_level}" if resolved.amp_level == "O0" else None
+
+
 def _device(resolved):
     return "the graph runs on CPU" if resolved.run.device_target == "CPU" else None
 
@@ -137,6 +141,7 @@ _RULES = {
     "extra": _genet_alone,
     "mlp": _genet_alone,
     "keep_batchnorm_fp32": _level_before_norms,
+    "amp_dtype": _half,
     "device_id": _device,
     "rank_table": _rank_table,
     "run_dir": _run_dir,

@@ -39,8 +39,8 @@ SECTIONS = {
     "augmentation": tuple(AUGMENTATION),
     "evaluation": ("eval_interval", "eval_resize", "eval_crop_ratio"),
     "precision": (
-        *("amp_level", "amp_ascend", "amp_gpu", "amp_cpu", "keep_batchnorm_fp32", "loss_scale", "dynamic_loss_scale"),
-        *("dynamic_loss_scale_init", "dynamic_loss_scale_window", "drop_overflow"),
+        *("amp_level", "amp_dtype", "amp_ascend", "amp_gpu", "amp_cpu", "keep_batchnorm_fp32", "loss_scale"),
+        *("dynamic_loss_scale", "dynamic_loss_scale_init", "dynamic_loss_scale_window", "drop_overflow"),
     ),
     "step": (
         *("optimizer", "nesterov", "accumulate", "clip_norm", "ema", "average_statistics", "sync_batch_norm"),

@@ -12,6 +12,9 @@ class StepSettings:
     """How a step is computed, where that is not the recipe's business; checked when they are made."""
 
     amp_level: str | None = setting(None, "precision; none: the recipe's for the device", ("O0", "O2", "O3"))
+    amp_dtype: str = setting(
+        "auto", "of O2 and O3; auto: bfloat16 on CPU, float16 elsewhere", ("auto", "float16", "bfloat16")
+    )
     optimizer: str = setting("momentum", "lars is for large batches; adamw wants a --lr of its own", OPTIMIZERS)
     nesterov: bool = setting(False, "Nesterov's form of momentum")
     accumulate: int = setting(1, "batches whose gradients are summed before an update")
@@ -36,7 +39,7 @@ class StepSettings:
     bucket_mb: float = setting(25.0, "megabytes of gradients that travel in one allreduce")
 
     def __post_init__(self):
-        for name in ("amp_level", "optimizer"):
+        for name in ("amp_level", "amp_dtype", "optimizer"):
             choices, value = self.__dataclass_fields__[name].metadata["choices"], getattr(self, name)
             if value is not None and value not in choices:
                 raise ValueError(f"--{name} {value!r}: allowed are {', '.join(choices)}")

@@ -2,7 +2,7 @@
 
 from cellwright.kernels.compiler.layers import cost
 from cellwright.kernels.compiler.layers.kind import Kind
-from cellwright.kernels.compiler.tensors import PLAIN
+from cellwright.kernels.compiler.tensors import PLAIN, STORED
 
 
 class Affine(Kind):
@@ -13,7 +13,8 @@ class Affine(Kind):
         source = view.stored
         if source.layout == PLAIN:
             plain = plan.input_tensor()
-            plan.operation("import", source=plain, target=place, channels=source.channels, pixels=source.pixels)
+            plane = {"channels": source.channels, "pixels": source.pixels, "form": STORED}
+            plan.operation("import", source=plain, target=place, **plane)
         else:
             arrays = plan.arrays(view)
             plan.operation(
@@ -22,7 +23,7 @@ class Affine(Kind):
                 target=place,
                 slope=view.slope,
                 **arrays,
-                **plan.plane(stored),
+                **plan.plane_in(stored, STORED),
             )
 
     def backward(self, plan, stored):
@@ -42,4 +43,6 @@ COSTS = {
     "apply": cost.passes(3, 8),
     "copy": cost.passes(2, 0),
     "add": cost.passes(3, 1),
+    "round": cost.passes(2, 0),
+    "unpack": cost.passes(2, 0),
 }

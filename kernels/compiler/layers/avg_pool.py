@@ -35,6 +35,7 @@ class AvgPool(Kind):
             "avg_pool_gradient",
             gradient=gradient,
             target=target,
+            sums=window.sums(plan, view.stored),
             add=int(add),
             **stored.numbers,
             **window.plane(plan, stored),

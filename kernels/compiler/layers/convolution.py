@@ -4,12 +4,13 @@ import functools
 
 from mindspore import nn
 
+from cellwright.kernels.compiler import forms
 from cellwright.kernels.compiler.layers.depthwise import is_depthwise, plan_weight_gradient
 from cellwright.kernels.compiler.layers.kind import Kind
 from cellwright.kernels.compiler.layers.window import Padding, pair, window
 from cellwright.kernels.compiler.schedule import NONE
 from cellwright.kernels.compiler.symbols import Untraceable
-from cellwright.kernels.compiler.tensors import PLAIN
+from cellwright.kernels.compiler.tensors import BFLOAT16, PLAIN, ROWS, STORED, WIDE
 from cellwright.kernels.csrc import program_abi as native
 
 
@@ -40,7 +41,7 @@ class Convolution(Kind):
             self, (numbers["channels"], *extents), (view,), numbers=found, parameters=layer.parameters, flat=flat
         )
         if tensors.trial:
-            _check_compiled(shape(result.stored, "bias" in layer.parameters))
+            choose_form(result.stored, trial=True)
         return result
 
     def flops(self, stored):
@@ -51,15 +52,17 @@ class Convolution(Kind):
         view = stored.sources[0]
         chunk_size = self._chunk_size(plan, stored)
         plan.begin(chunk_size)
-        source = plan.value(view, dense=True)
+        form = choose_form(stored)
+        source = plan.value(view, dense=True, form=form)
         plan.stages.chunk_sizes.append(chunk_size)
-        place, image = plan.place(stored), plan.floats(stored)
-        target = place if place.stride == image else plan.stages.take_scratch(image)
+        place, image = plan.place(stored), plan.floats(stored, form)
+        in_place = form == STORED and place.stride == image
+        target = place if in_place else plan.stages.take_scratch(image)
         bias = plan.parameter(stored.parameters["bias"]) if "bias" in stored.parameters else NONE
         prepare = self._prepare(plan, stored, native.FORWARD)
         plan.operation("conv", prepare=prepare, source=source, bias=bias, target=target)
         if target is not place:
-            plan.operation("copy", source=target, target=place, floats=image)
+            plan.settle(stored, target, place, form)
 
     def backward(self, plan, stored):
         view = stored.sources[0]
@@ -67,26 +70,27 @@ class Convolution(Kind):
         gives, needs = plan.gives(weight) or plan.gives(bias), plan.needs(view)
         if not gives and not needs:
             return
-        gradient = plan.ready(stored, dense=True)
+        form = choose_form(stored)
+        gradient = plan.ready(stored, dense=True, form=form)
         plan.stages.chunk_sizes.append(self._chunk_size(plan, stored))
         if gives:
-            self._weight_gradient(plan, stored, plan.value(view, dense=True), gradient)
+            self._weight_gradient(plan, stored, plan.value(view, dense=True, form=form), gradient, form)
         if not needs:
             return
         if view.stored.layout == PLAIN:
             # oneDNN has nothing but reference loops for the gradient of plain images.
-            target = plan.stages.take_scratch(plan.floats(view.stored))
+            target = plan.stages.take_scratch(plan.floats(view.stored, form))
             self._input_gradient(plan, stored, gradient, target)
-            plan.give_input(target)
+            plan.give_input(target, form)
         else:
-            plan.share(view, lambda target: self._input_gradient(plan, stored, gradient, target))
+            plan.share(view, lambda target: self._input_gradient(plan, stored, gradient, target), form)
 
-    def _weight_gradient(self, plan, stored, source, gradient):
+    def _weight_gradient(self, plan, stored, source, gradient, form):
         bias = stored.parameters.get("bias")
-        numbers, weight = shape(stored, bias is not None), plan.output(stored.parameters["weight"])
+        numbers, weight = shape(stored, bias is not None, form), plan.output(stored.parameters["weight"])
         bias = plan.output(bias) if bias is not None else None
         if _own_weight_gradient(numbers):
-            plan_weight_gradient(plan, stored, source, gradient, weight, bias)
+            plan_weight_gradient(plan, stored, source, gradient, weight, bias, form)
             return
         prepare = functools.partial(_prepare_weight_gradient, numbers, {"weight": weight, "bias": bias})
         plan.operation("weight_gradient", prepare=prepare, source=source, gradient=gradient)
@@ -96,18 +100,21 @@ class Convolution(Kind):
         plan.operation("conv", prepare=prepare, source=target, target=gradient)
 
     def _chunk_size(self, plan, stored):
-        return plan.stages.chunk_size(plan.floats(stored.sources[0].stored) + plan.floats(stored))
+        form = choose_form(stored)
+        return plan.stages.chunk_size(plan.floats(stored.sources[0].stored, form) + plan.floats(stored, form))
 
     def _prepare(self, plan, stored, direction):
-        numbers = shape(stored, direction == native.FORWARD and "bias" in stored.parameters)
+        bias = direction == native.FORWARD and "bias" in stored.parameters
+        form = choose_form(stored)
+        numbers = shape(stored, bias, form)
         if direction == native.INPUT_GRADIENT:
             numbers["plain_source"] = 0
         weights = plan.parameter(stored.parameters["weight"])
-        return functools.partial(_prepare_with_weights, direction, numbers, weights)
+        return functools.partial(_prepare_with_weights, direction, numbers, weights, form == WIDE)
 
 
-def shape(stored, bias):
-    """Returns the numbers of a convolution by the names of the table."""
+def shape(stored, bias, form):
+    """Returns the numbers of a convolution that takes its tensors in a form, by the names of the table."""
     source = stored.sources[0].stored
     return {
         **stored.numbers,
@@ -118,22 +125,35 @@ def shape(stored, bias):
         "out_height": stored.height,
         "out_width": stored.width,
         "bias": int(bias),
-        "plain_source": int(source.layout == PLAIN),
+        "plain_source": int(source.layout == PLAIN and form != ROWS),
+        "bfloat16": int(stored.dtype == BFLOAT16 and form != WIDE),
+        "rows": int(form == ROWS),
     }
 
 
-def _check_compiled(numbers):
-    """Raises Untraceable if oneDNN has nothing, or nothing but its reference loops, for a convolution or its
-    gradients.
+def choose_form(stored, trial=False):
+    """Returns the form in which a convolution takes its tensors: the machine's fastest, or float32 where oneDNN has no
+    compiled loops for that.
+
+    trial: Untraceable is raised where it has none at all.
     """
+    bias, narrow = "bias" in stored.parameters, stored.dtype == BFLOAT16
+    if narrow and _all_compiled(shape(stored, bias, forms.fastest())):
+        return forms.fastest()
+    form = WIDE if narrow else STORED
+    if trial and not _all_compiled(shape(stored, bias, form)):
+        raise Untraceable("a convolution for which oneDNN has no compiled loops")
+    return form
+
+
+def _all_compiled(numbers):
+    """False if oneDNN has nothing, or nothing but its reference loops, for a convolution or its gradients."""
     directions = [native.FORWARD]
     if not numbers["plain_source"]:
         directions.append(native.INPUT_GRADIENT)
     if not _own_weight_gradient(numbers):
         directions.append(native.WEIGHT_GRADIENT)
-    for direction in directions:
-        if not _compiled(direction, tuple(numbers.items())):
-            raise Untraceable("a convolution for which oneDNN has no compiled loops")
+    return all(_compiled(direction, tuple(numbers.items())) for direction in directions)
 
 
 def _own_weight_gradient(numbers):
@@ -151,13 +171,22 @@ def _compiled(direction, numbers):
         return False
 
 
-def _prepare_with_weights(direction, numbers, weights, stages, entry, sizes):
-    """Makes the primitive of a convolution that reads weights, and the job that brings these into its layout."""
+def _prepare_with_weights(direction, numbers, weights, rounds, stages, entry, sizes):
+    """Makes the primitive of a convolution that reads weights, and the job that brings these into its layout.
+
+    rounds: to numbers that bfloat16 has, where these are multiplied as float32.
+    """
     entry.handle, floats = native.convolution(direction, numbers, sizes)
     entry.arguments["weights"] = stages.take_lasting(floats)
-    reorder = native.reorder(entry.handle, False)
-    target = entry.arguments["weights"]
-    stages.weights_job("reorder", entry.layer, handle=reorder, source=weights, target=target, floats=floats)
+    stages.weights_job(
+        "reorder",
+        entry.layer,
+        native.reorder(entry.handle, False),
+        source=weights,
+        target=entry.arguments["weights"],
+        floats=floats,
+        round=int(rounds),
+    )
 
 
 def _prepare_weight_gradient(numbers, outputs, stages, entry, sizes):
@@ -216,7 +245,8 @@ def operation_cost(operation):
     weights = numbers["channels"] * numbers["filters"] // numbers["groups"]
     weights *= numbers["kernel_height"] * numbers["kernel_width"]
     moved = numbers["channels"] * numbers["height"] * numbers["width"] + numbers["filters"] * pixels
-    return 2.0 * weights * pixels, 4.0 * moved, 4.0 * weights
+    size = 2.0 if numbers["bfloat16"] else 4.0
+    return 2.0 * weights * pixels, size * moved, size * weights
 
 
 CELLS = {nn.Conv2d: _read}

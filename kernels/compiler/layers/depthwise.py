@@ -14,11 +14,11 @@ def is_depthwise(numbers):
     return 1 < numbers["groups"] == numbers["channels"] == numbers["filters"]
 
 
-def plan_weight_gradient(plan, stored, source, gradient, weight, bias):
+def plan_weight_gradient(plan, stored, source, gradient, weight, bias, form):
     """Adds the operation that gives the gradients of weight and bias, and the jobs that add up those of the threads.
 
-    source, gradient: where the input and the gradient of the result lie. weight, bias: where their gradients go; bias
-    may be None.
+    source, gradient: where the input and the gradient of the result lie, in a form. weight, bias: where their gradients
+    go; bias may be None.
     """
     numbers = {name: stored.numbers[name] for name in _WINDOW}
     sums = {"sum": (weight, numbers["kernel_height"] * numbers["kernel_width"])}
@@ -32,6 +32,8 @@ def plan_weight_gradient(plan, stored, source, gradient, weight, bias):
         **places,
         **numbers,
         **plane(plan, stored),
+        channels=stored.channels,
+        form=form,
     )
     for name, (target, pixels) in sums.items():
         if target is NONE:

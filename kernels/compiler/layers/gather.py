@@ -42,7 +42,7 @@ class Gather(Kind):
             target, add = plan.stages.take_scratch(plan.floats(view.stored)), False
         source, sums = NONE, NONE
         if gives:
-            floats = plan.floats(view.stored)
+            floats = plan.numbers(view.stored)
             source, sums = plan.value(view), plan.stages.take_per_thread(floats)
             plan.stages.gradient_job(
                 "gather_gradient",
@@ -70,7 +70,7 @@ class Gather(Kind):
         if "weight" not in stored.parameters:
             return NONE
         source = stored.sources[0].stored
-        blocked = plan.stages.take_lasting(plan.floats(source))
+        blocked = plan.stages.take_lasting(plan.numbers(source))
         plain = plan.parameter(stored.parameters["weight"])
         plan.stages.weights_job("import", source=plain, target=blocked, channels=source.channels, pixels=source.pixels)
         return blocked

@@ -66,6 +66,7 @@ class MaxPool(Kind):
             pooled=plan.place(stored),
             gradient=gradient,
             target=target,
+            sums=window.sums(plan, view.stored),
             add=int(add),
             **numbers,
             **window.plane(plan, stored),

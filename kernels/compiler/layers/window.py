@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from cellwright.kernels.compiler.schedule import NONE
 from cellwright.kernels.compiler.symbols import Untraceable
 
 
@@ -74,3 +75,12 @@ def plane(plan, stored):
         "out_height": stored.height,
         "out_width": stored.width,
     }
+
+
+def sums(plan, stored):
+    """Returns where a thread adds up the gradient of a block of channels in float32, if it is stored as bfloat16."""
+    if not plan.bfloat16:
+        return NONE
+    memory = plan.stages.take_per_thread(plan.lanes * stored.pixels)
+    plan.stages.work.release(memory.offset)  # with the end of this stage
+    return memory
