@@ -1,7 +1,8 @@
 """Time and memory of a training step: ours, ours with stock kernels, stock MindSpore, PyTorch.
 
-    python -m launch.bench step [--nets densenet121,vgg16-cifar] [--torch /path/to/python] [--json FILE]
+    python -m launch.bench step [--nets densenet121,vgg16-cifar] [--amp_level O2] [--torch PYTHON] [--json FILE]
 
+With --amp_level O2 ours computes in bfloat16, PyTorch by its autocast to it, and ours in float32 runs beside them.
 Every variant runs in a process of its own, in turn, round after round (A B C A B C), on the same cores; the figure of a
 variant is the median over its rounds of the round's median step. PyTorch takes part where an interpreter has it.
 """
@@ -29,6 +30,7 @@ NETS = {
     "vgg16-imagenet": ("vgg16", {}, 8),
 }
 OURS = ("ours", "ours stock", "mindspore")
+FLOAT32 = "ours float32"  # with --amp_level O2
 TORCH = ("eager", "channels_last", "compiled")
 SIZE, CLASSES, WARM_UP = 224, 1000, 2
 
@@ -39,6 +41,7 @@ class Settings:
 
     nets: str = field(default="all", metadata={"help": f"comma-separated, of {', '.join(NETS)}"})
     variants: str = field(default="all", metadata={"help": f"comma-separated, of {', '.join(OURS + TORCH)}"})
+    amp_level: str = field(default="O0", metadata={"help": "O0: float32; O2: bfloat16"})
     rounds: int = field(default=2, metadata={"help": "processes of each variant"})
     steps: int = field(default=5, metadata={"help": "timed steps of a process, after two that are not"})
     torch: str = field(
@@ -50,6 +53,8 @@ class Settings:
             for value in chosen(getattr(self, name), known):
                 if value not in known:
                     raise ValueError(f"--{name} {value!r}: known are {', '.join(known)}")
+        if self.amp_level not in ("O0", "O2"):
+            raise ValueError(f"--amp_level {self.amp_level!r}: O0 and O2 are measured")
         for name in ("rounds", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
@@ -65,13 +70,15 @@ def measure(settings):
     results, ratios = [], {}
     variants = chosen(settings.variants, OURS + TORCH)
     interpreter = settings.torch or sys.executable
+    if settings.amp_level != "O0":  # stock operators have no bfloat16
+        variants = ["ours", FLOAT32, *(variant for variant in variants if variant in TORCH)]
     if any(variant in TORCH for variant in variants) and not _has_torch(interpreter):
         variants = [variant for variant in variants if variant not in TORCH]
     for net in chosen(settings.nets, NETS):
         found = {variant: [] for variant in variants}
         for _ in range(settings.rounds):
             for variant in variants:
-                report = run_variant(net, variant, settings.steps, interpreter)
+                report = run_variant(net, variant, settings, interpreter)
                 if report:
                     found[variant].append(report)
         medians = {}
@@ -93,14 +100,14 @@ def measure(settings):
         if "ours" in medians and others:
             best = min(others, key=lambda variant: medians[variant]["step_s"])
             ratios[f"{net}: ours / {best}"] = medians[best]["step_s"] / medians["ours"]["step_s"]
-        for other in ("ours stock", "mindspore"):
+        for other in ("ours stock", "mindspore", FLOAT32):
             if "ours" in medians and other in medians:
                 ratios[f"{net}: ours / {other}, speed"] = medians[other]["step_s"] / medians["ours"]["step_s"]
                 ratios[f"{net}: ours / {other}, memory"] = medians["ours"]["peak_mib"] / medians[other]["peak_mib"]
     return {"results": results, "ratios": ratios}
 
 
-def run_variant(net, variant, steps, interpreter):
+def run_variant(net, variant, settings, interpreter):
     """Returns the report of one process, or None (and says so) if it failed."""
     threads = len(os.sched_getaffinity(0))
     if variant in TORCH:
@@ -108,7 +115,8 @@ def run_variant(net, variant, steps, interpreter):
         line = [interpreter, script, "--net", net, "--variant", variant, "--batch", NETS[net][2], "--threads", threads]
     else:
         line = [sys.executable, "-m", "cellwright.launch.bench.step", "--worker", variant, "--net", net]
-    return own_process.report([*line, "--steps", steps], f"{net}, {variant}")
+    line += ["--steps", settings.steps, "--amp_level", "O0" if variant == FLOAT32 else settings.amp_level]
+    return own_process.report(line, f"{net}, {variant}")
 
 
 def _has_torch(interpreter):
@@ -119,9 +127,9 @@ def _has_torch(interpreter):
     return False
 
 
-def worker(variant, net, steps):
+def worker(variant, net, steps, amp_level):
     """Times the steps of a MindSpore variant in this process and prints the report."""
-    own_process.start(variant)
+    own_process.start("ours" if variant == FLOAT32 else variant)
     import mindspore as ms
     import numpy as np
 
@@ -132,7 +140,9 @@ def worker(variant, net, steps):
     draw = np.random.default_rng(0)
     images = draw.normal(size=(batch, 3, SIZE, SIZE)).astype(np.float32)
     labels = draw.integers(0, CLASSES, batch).astype(np.int32)
-    step = _stock_step(ms, network) if variant == "mindspore" else _own_step(network, variant == "ours")
+    step = (
+        _stock_step(ms, network) if variant == "mindspore" else _own_step(network, variant != "ours stock", amp_level)
+    )
     seconds, inside, busy = [], [], []
     for _ in range(steps + WARM_UP):
         began, worked = time.perf_counter(), time.process_time()
@@ -147,7 +157,7 @@ def worker(variant, net, steps):
     print(json.dumps(report))
 
 
-def _own_step(network, programs):
+def _own_step(network, programs, amp_level="O0"):
     """A step with the engine that returns the seconds inside its graph."""
     from cellwright.engine import Momentum, SoftmaxCrossEntropy, TrainOneStep
 
@@ -159,7 +169,7 @@ def _own_step(network, programs):
         accelerate(network)
         momentum, finite = MomentumStep, AllFinite()
     optimizer = Momentum(network.trainable_params(), 0.9, 1e-4, kernel=momentum)
-    step = TrainOneStep(network, SoftmaxCrossEntropy(CLASSES), optimizer, finite_kernel=finite)
+    step = TrainOneStep(network, SoftmaxCrossEntropy(CLASSES), optimizer, finite_kernel=finite, amp_level=amp_level)
     run, spent = step._run, []
 
     def timed(*arguments):
@@ -194,17 +204,18 @@ def _stock_step(ms, network):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--worker", choices=OURS)
+    parser.add_argument("--worker", choices=(*OURS, FLOAT32))
     parser.add_argument("--net", choices=NETS)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--amp_level", choices=("O0", "O2"), default="O0")
     parser.add_argument("--json", help="write the report to this file")
     given = parser.parse_args()
     if given.worker:
-        worker(given.worker, given.net, given.steps)
+        worker(given.worker, given.net, given.steps, given.amp_level)
         return 0
     from cellwright.launch.bench.__main__ import main as bench
 
-    return bench(["step", *(["--json", given.json] if given.json else [])])
+    return bench(["step", "--amp_level", given.amp_level, *(["--json", given.json] if given.json else [])])
 
 
 if __name__ == "__main__":

@@ -160,6 +160,7 @@ def main():
     parser.add_argument("--variant", choices=("eager", "channels_last", "compiled"), required=True)
     for name, default in (("batch", 16), ("size", 224), ("classes", 1000), ("steps", 5), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--amp_level", choices=("O0", "O2"), default="O0")
     given = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(given.threads)
@@ -175,7 +176,9 @@ def main():
     for _ in range(given.steps + 2):
         began, worked = time.perf_counter(), time.process_time()
         optimizer.zero_grad(set_to_none=True)
-        functional.cross_entropy(network(images), labels).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=given.amp_level == "O2"):
+            loss = functional.cross_entropy(network(images), labels)
+        loss.backward()
         optimizer.step()
         seconds.append(time.perf_counter() - began)
         busy.append(time.process_time() - worked)
