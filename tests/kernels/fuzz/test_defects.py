@@ -167,7 +167,7 @@ def test_half_precision_after_accelerate(level):
     def make():
         return nn.SequentialCell([conv(3, 16), nn.BatchNorm2d(16), nn.ReLU(), conv(16, 8)])
 
-    stock, fast = apply_precision(make(), level), apply_precision(accelerate(make()), level)
+    stock, fast = (apply_precision(network, level, dtype="float16") for network in (make(), accelerate(make())))
     distance, where = difference(outcome(stock, x), outcome(fast, x))
     assert distance < 0.05, where
 
