@@ -165,9 +165,9 @@ def _optimizer(network, recipe, settings, kernels, groups):
 
     params = network.trainable_params()
     decay = {"weight_decay": recipe.weight_decay, "decays": recipe.decays, "groups": groups}
-    if settings.optimizer == "adamw":
+    if recipe.optimizer == "adamw":
         return AdamW(params, **decay, kernel=kernels.get("adamw"))
-    if settings.optimizer == "lars":
+    if recipe.optimizer == "lars":
         return LARS(params, recipe.momentum, **decay, nesterov=settings.nesterov)
     return Momentum(params, recipe.momentum, **decay, nesterov=settings.nesterov, kernel=kernels.get("momentum"))
 

@@ -8,6 +8,7 @@ from cellwright.nets import learning_rate as schedule
 
 SCHEDULES = ("exponential", "cosine_annealing", "cosine", "linear", "linear_cosine", "quadratic")
 AMP_LEVELS = ("O0", "O2", "O3")
+OPTIMIZERS = ("momentum", "lars", "adamw")
 
 
 def _setting(default, help, choices=None):
@@ -43,6 +44,7 @@ class Recipe:
     warmup_epochs: int = _setting(0, "epochs of linear rise before the schedule")
     warmup_lr: float = _setting(0.0, "learning rate at which the rise begins")
     hold_epochs: int = _setting(0, "epochs at the highest rate after the rise")
+    optimizer: str = _setting("momentum", "lars is for large batches; another one wants a --lr of its own", OPTIMIZERS)
     momentum: float = _setting(0.9, "momentum of SGD")
     weight_decay: float = _setting(1e-4, "factor of the parameters that is added to their gradients")
     no_decay_rule: str = _setting(

@@ -16,7 +16,7 @@ FULL_NAMES = {
     "genet": "GENet on ResNet-50 (Hu et al., 2018, arXiv:1810.12348)",
     "vgg16": "VGG-16 (Simonyan and Zisserman, 2015, arXiv:1409.1556)",
 }
-_EMBEDDED = "6,000 images of Fashion-MNIST (Zalando SE, MIT licence), the cut that comes with Cellwright"
+_EMBEDDED = "15,000 images of Fashion-MNIST (Zalando SE, MIT licence), the cut that comes with Cellwright"
 
 
 def write_model_card(folder):

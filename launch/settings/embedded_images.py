@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot")
-TRAIN, HELD_BACK = 5000, 1000
+TRAIN, HELD_BACK = 14000, 1000
 _ARCHIVE = Path(__file__).parents[1] / "fashion_mnist" / "cut.xz"
 
 
 def records():
-    """Returns (labels, pixels), uint8 of shapes (6000,) and (6000, 28, 28); the last 1,000 are the held-back images."""
+    """Returns (labels, pixels), uint8, shapes (15000,) and (15000, 28, 28); the last 1,000 are the held-back images."""
     cut = np.frombuffer(lzma.decompress(_ARCHIVE.read_bytes()), np.uint8).reshape(TRAIN + HELD_BACK, 785)
     return cut[:, 0], cut[:, 1:].reshape(-1, 28, 28)
 

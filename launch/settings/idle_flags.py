@@ -117,7 +117,7 @@ def _alone_in_its_batch(resolved):
 
 
 def _of_sgd(resolved):
-    return "adamw has momentum of its own" if resolved.step.optimizer == "adamw" else None
+    return "adamw has momentum of its own" if resolved.recipe.optimizer == "adamw" else None
 
 
 def _beside(names, acts, reason):

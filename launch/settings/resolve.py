@@ -110,14 +110,13 @@ def resolve(given, typed=frozenset(), images=None):
     if name == "small":
         recipe = embedded_recipe(recipe) if embedded else small_recipe(recipe, images or 1, bool(run.pretrained))
     changes = _part(given, names_of(Recipe) - names_of(RunSettings))
+    _check_rate(given, recipe.optimizer)
     changes["network_settings"] = _network_settings(recipe, given, typed)
     recipe = with_augmentation(dataclasses.replace(recipe, **changes), _part(given, AUGMENTATION))
     eval_transform(recipe)  # it checks its numbers
     step = StepSettings(**_part(given, names_of(StepSettings)))
     if step.amp_level == "O2" and "keep_batchnorm_fp32" in typed and not recipe.keep_batchnorm_fp32:
         step = dataclasses.replace(step, amp_level="O3")
-    if step.optimizer == "adamw" and "lr" not in given:
-        raise ValueError("--optimizer adamw: the recipe's rates are for SGD, give --lr (1e-3 is usual)")
     if step.sync_batch_norm and run.net == "genet":
         raise ValueError(
             "--sync_batch_norm: genet normalises on parallel branches, whose sums ranks could start in other orders"
@@ -145,6 +144,13 @@ def _dataset_of(net, data_path):
     root = Path(data_path)
     binary = any((root / name).is_dir() for name in (TRAIN_FOLDER, EVAL_FOLDER))
     return "cifar10" if binary or (root.is_dir() and any(root.glob("*batch*.bin"))) else "imagenet2012"
+
+
+def _check_rate(given, own):
+    optimizer = given.get("optimizer", own)
+    if "lr" not in given and "adamw" in (optimizer, own) and optimizer != own:
+        usual = "1e-3" if optimizer == "adamw" else "0.02 for a batch of 32"
+        raise ValueError(f"--optimizer {optimizer}: the recipe's rates are for {own}, give --lr ({usual} is usual)")
 
 
 def _network_settings(recipe, given, typed):

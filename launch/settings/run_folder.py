@@ -75,6 +75,8 @@ def settings_in(path):
     if "lr" in recipe:
         recipe.setdefault("lr_reference_batch", None)
     recipe.pop("checkpoint_prefix", None)
+    if "optimizer" in sections["step"]:  # runs of 0.1.0 have it there
+        recipe.setdefault("optimizer", sections["step"].pop("optimizer"))
     return sections
 
 

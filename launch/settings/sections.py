@@ -33,7 +33,7 @@ SECTIONS = {
     ),
     "recipe": (
         *("recipe", "epochs", "batch_size", "lr_scheduler", "lr", "lr_reference_batch", "lr_end", "lr_epochs"),
-        *("lr_gamma", "t_max", "warmup_epochs", "warmup_lr", "hold_epochs", "momentum", "weight_decay"),
+        *("lr_gamma", "t_max", "warmup_epochs", "warmup_lr", "hold_epochs", "optimizer", "momentum", "weight_decay"),
         *("no_decay_rule", "label_smooth_factor", "smooth_off", "mean", "std"),
     ),
     "augmentation": tuple(AUGMENTATION),
@@ -43,7 +43,7 @@ SECTIONS = {
         *("dynamic_loss_scale", "dynamic_loss_scale_init", "dynamic_loss_scale_window", "drop_overflow"),
     ),
     "step": (
-        *("optimizer", "nesterov", "accumulate", "clip_norm", "ema", "average_statistics", "sync_batch_norm"),
+        *("nesterov", "accumulate", "clip_norm", "ema", "average_statistics", "sync_batch_norm"),
         *("freeze_batch_norm", "lr_depth_factor"),
         *("overlap", "bucket_mb"),
     ),

@@ -21,10 +21,22 @@ _CHANGES = {
 # Without BatchNorm VGG16 does not learn from few images.
 _VGG_OF_PHOTOS = {"batch_norm": True, "has_bias": False}
 _EMBEDDED = {
-    "densenet121": {"epochs": 4, "augmentation": {"jitter": (0.0, 0.0, 0.0, 0.0)}},
-    "tinydarknet": {"epochs": 8, "augmentation": {"jitter": (0.0, 0.0, 0.0, 0.0)}},
-    "genet": {"epochs": 8},
-    "vgg16": {"epochs": 4},
+    "densenet121": {"epochs": 2, "augmentation": {"jitter": (0.0, 0.0, 0.0, 0.0)}},
+    "tinydarknet": {"epochs": 3, "augmentation": {"jitter": (0.0, 0.0, 0.0, 0.0)}},
+    # AdamW against momentum after two epochs, with 1,000 of the training images held back: 85.2 and 83.5 %.
+    "genet": {
+        "epochs": 3,
+        "batch_size": 64,
+        "optimizer": "adamw",
+        "lr": 1.5e-3,
+        "lr_reference_batch": 128,
+        "weight_decay": 0.05,
+        "warmup_epochs": 0,
+        "augmentation": {"crop": "pad", "pad": 2},
+        # As nothing is cut away in training: 88.6 against 83.8 % of the held-back images.
+        "eval_resize": "direct",
+    },
+    "vgg16": {"epochs": 2},
 }
 
 
@@ -51,7 +63,7 @@ def small_recipe(recipe, images, pretrained=False):
 def embedded_recipe(recipe):
     """Returns a recipe changed for the embedded images: 10 classes of 32×32 pixels, and minutes instead of days."""
     interval = recipe.checkpoint_interval_epochs
-    small, changes = small_recipe(recipe, images=5000), dict(_EMBEDDED[recipe.net])
+    small, changes = small_recipe(recipe, images=14_000), dict(_EMBEDDED[recipe.net])
     changes["augmentation"] = {**small.augmentation, **changes.get("augmentation", {})}
     return dataclasses.replace(small, checkpoint_interval_epochs=interval, **changes)
 

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from cellwright.launch.settings.flag_parser import setting
 
-OPTIMIZERS = ("momentum", "lars", "adamw")
-
 
 @dataclass(frozen=True)
 class StepSettings:
@@ -15,7 +13,6 @@ class StepSettings:
     amp_dtype: str = setting(
         "auto", "of O2 and O3; auto: bfloat16 on CPU, float16 elsewhere", ("auto", "float16", "bfloat16")
     )
-    optimizer: str = setting("momentum", "lars is for large batches; adamw wants a --lr of its own", OPTIMIZERS)
     nesterov: bool = setting(False, "Nesterov's form of momentum")
     accumulate: int = setting(1, "batches whose gradients are summed before an update")
     clip_norm: float | None = setting(None, "limit of the gradient's global norm; none: no limit")
@@ -39,7 +36,7 @@ class StepSettings:
     bucket_mb: float = setting(25.0, "megabytes of gradients that travel in one allreduce")
 
     def __post_init__(self):
-        for name in ("amp_level", "amp_dtype", "optimizer"):
+        for name in ("amp_level", "amp_dtype"):
             choices, value = self.__dataclass_fields__[name].metadata["choices"], getattr(self, name)
             if value is not None and value not in choices:
                 raise ValueError(f"--{name} {value!r}: allowed are {', '.join(choices)}")

@@ -32,7 +32,7 @@ def plan(tmp_path_factory):
     [
         "world: 2 ranks on ",
         "back end mpi\n",
-        "data: 5000 training images in 10 classes, 1000 held back\n",
+        "data: 14000 training images in 10 classes, 1000 held back\n",
         "steps: 125 an epoch of 10 x 2 ranks x 2 accumulated = 40 images, 8 epochs, 1000 steps in all\n",
         "  step 0 (epoch 0): ",
         "  step 999 (epoch 7): ",

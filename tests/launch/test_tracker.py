@@ -29,7 +29,7 @@ def test_a_run_calls_its_tracker_and_ends_with_a_card(tmp_path):
     card = (tmp_path / "run" / "README.md").read_text()
     head = yaml.safe_load(card.split("---\n")[1])
     assert head["datasets"] == ["fashion_mnist"] and f"({counted['top1_correct']:,} of 1,000)" in card
-    assert "launch.run -n 2 --config config.yaml" in card and "5,000 images trained on" in card
+    assert "launch.run -n 2 --config config.yaml" in card and "14,000 images trained on" in card
     assert (tmp_path / "run" / "curves.svg").stat().st_size > 1000
 
 
