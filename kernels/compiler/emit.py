@@ -41,9 +41,9 @@ def packed(entries):
 def emit(key, shape, closed, memory, sizes, saved_index, work_index, threads, dtype):
     """Returns the address of a new program, which nodes can find by its key and the shape of its input.
 
-    closed: its stages. memory: floats of work and scratch. sizes: floats of each tensor of the node. saved_index,
-    work_index: the numbers of the tensors that hold what was saved and, or -1, the work memory. dtype: in which tensors
-    are stored. MemoryError without memory.
+    closed: its stages. memory: floats of work, of scratch, and of what is kept. sizes: floats of each tensor of the
+    node. saved_index, work_index: the numbers of the tensors that hold what was saved and, or -1, the work memory.
+    dtype: in which tensors are stored. MemoryError without memory.
     """
     lib = native.library()
     program = lib.cellwright_program_new(
@@ -68,7 +68,9 @@ def emit(key, shape, closed, memory, sizes, saved_index, work_index, threads, dt
         if lib.cellwright_program_stage(program, capacity, packed(operations), len(operations), pointers, counts):
             lib.cellwright_program_free(program)
             raise MemoryError("no memory for a stage of a program")
-    lib.cellwright_program_publish(program, *memory)
+    if lib.cellwright_program_publish(program, *memory):
+        lib.cellwright_program_free(program)
+        raise MemoryError("no memory for what a program keeps")
     return program
 
 

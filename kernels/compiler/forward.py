@@ -55,7 +55,7 @@ class Evaluation(Forward):
     direction = EVALUATION
 
     def __init__(self, tensors, images, threads, parameters, **settings):
-        super().__init__(tensors, images, threads, parameters, **settings)
+        super().__init__(tensors, images, threads, parameters, keeps=True, **settings)
         self._places = {}
         readers = [view.stored for stored in tensors.stored for view in stored.sources] + [tensors.output.stored]
         self._readers = [stored.root()[0] for stored in readers]  # one entry for each use that is still to come

@@ -182,7 +182,7 @@ class ProgramSet:
         for number, begin, end in zip(directions, bounds, bounds[1:]):
             closed = stages.closed[begin:end]
             sizes, saved_index, work_index = self._sizes(number, shape, stages.work_floats + ALIGN)
-            memory = stages.work_floats, stages.scratch_floats
+            memory = stages.work_floats, stages.scratch_floats, stages.kept_floats
             program = emit.emit(
                 self.keys[number], shape, closed, memory, sizes, saved_index, work_index, set_threads(0), self.dtype
             )

@@ -12,6 +12,7 @@ CHUNK_BYTES = 2 << 20
 # Weight gradients are added up over the threads when this many numbers wait for it: one at a time would leave threads
 # idle.
 PENDING = 8 << 20
+SEEN = 64  # floats that tell whether a tensor has changed: jobs.c
 BEFORE, THEN, AFTER = range(3)  # when a stage's jobs run: before the chunks, then what needs those; after the chunks
 
 
@@ -59,14 +60,15 @@ class Entry:
 class Stages:
     """The stages of one program. `operation` and `job` add to the open stage, `close` begins another one."""
 
-    def __init__(self, images, threads, lanes, chunk_bytes=CHUNK_BYTES, dry=False):
+    def __init__(self, images, threads, lanes, chunk_bytes=CHUNK_BYTES, dry=False, keeps=False):
         self.dry = dry  # nothing is prepared: no primitives of oneDNN
+        self.keeps = keeps  # what depends on the parameters alone stays from one run to the next, until they change
         self.images, self.lanes, self.chunk_bytes = images, lanes, chunk_bytes
         self.threads = min(threads, images)
         self.shares = {images * (t + 1) // self.threads - images * t // self.threads for t in range(self.threads)}
         self.most = max(self.shares)
         self.work = MemoryPlanner()
-        self.closed, self.work_floats, self.scratch_floats = [], 0, 0
+        self.closed, self.work_floats, self.scratch_floats, self.kept_floats = [], 0, 0, 0
         self.cuts = []  # stages with which another node begins
         self._weights, self._pending = [], []
         self.layer = ""  # of what is added from now on
@@ -136,7 +138,13 @@ class Stages:
 
     def weights_job(self, kind, layer=None, handle=None, **arguments):
         """A job before the first stage: what depends on the parameters alone."""
-        self._weights.append(Entry("job", kind, arguments, layer or self.layer, handle))
+        entry = Entry("job", kind, arguments, layer or self.layer, handle)
+        source = arguments.get("source", NONE)
+        if self.keeps and source.base >= 0:
+            seen = {"source": source, "seen": self.take_lasting(SEEN)}
+            self._weights.append(Entry("job", "unchanged", seen, entry.layer))
+            entry.continues = True
+        self._weights.append(entry)
 
     def gradient_job(self, kind, layer=None, handle=None, **arguments):
         """A job that adds up what the threads have in `sum`, and writes it out; several are done at a time."""
@@ -172,6 +180,10 @@ class Stages:
         """Memory for `floats` numbers that no other block shares: what is written there before the first stage
         stays.
         """
+        if self.keeps:
+            first = self.kept_floats
+            self.kept_floats += -(-floats // ALIGN) * ALIGN
+            return Ref(native.BASE_KEPT, first)
         return Ref(native.BASE_WORK, self.work.take(floats, from_the_beginning=True))
 
     def chunk_size(self, floats):

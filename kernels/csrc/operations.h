@@ -11,6 +11,7 @@ enum {
   BASE_WORK = -3, /* all images, until the node ends */
   BASE_SCRATCH = -4, /* one chunk, one thread, until the stage ends; offset for each image of the chunk's capacity */
   BASE_PER_THREAD = -5, /* in the work memory; `stride` is that of a thread */
+  BASE_KEPT = -6, /* from one run of the program to the next */
 };
 typedef struct {
   int64_t base, offset, stride, channel;
@@ -160,6 +161,9 @@ enum {
 };
 
 typedef struct {
+  operand_t source, seen;
+} job_unchanged_t;
+typedef struct {
   operand_t source, target;
   int64_t floats, round;
 } job_reorder_t;
@@ -199,16 +203,17 @@ typedef struct {
   int64_t floats, channels, pixels;
 } job_gather_gradient_t;
 enum {
-  JOB_REORDER = 100,
-  JOB_STATISTICS = 101,
-  JOB_NORM = 102,
-  JOB_NORM_FIXED = 103,
-  JOB_NORM_GRADIENT = 104,
-  JOB_WEIGHT_GRADIENT = 105,
-  JOB_BIAS_GRADIENT = 106,
-  JOB_IMPORT = 107,
-  JOB_GATHER_GRADIENT = 108,
-  JOB_KINDS = 9
+  JOB_UNCHANGED = 100,
+  JOB_REORDER = 101,
+  JOB_STATISTICS = 102,
+  JOB_NORM = 103,
+  JOB_NORM_FIXED = 104,
+  JOB_NORM_GRADIENT = 105,
+  JOB_WEIGHT_GRADIENT = 106,
+  JOB_BIAS_GRADIENT = 107,
+  JOB_IMPORT = 108,
+  JOB_GATHER_GRADIENT = 109,
+  JOB_KINDS = 10
 };
 
 /* continues: a job that the thread of the job before it goes on with. */
@@ -239,6 +244,7 @@ typedef struct {
     op_depthwise_weight_gradient_t op_depthwise_weight_gradient;
     op_pointwise_t op_pointwise;
     op_pointwise_gradient_t op_pointwise_gradient;
+    job_unchanged_t job_unchanged;
     job_reorder_t job_reorder;
     job_statistics_t job_statistics;
     job_norm_t job_norm;
@@ -254,6 +260,6 @@ typedef struct {
 #define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
 #define EACH_BFLOAT16_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
 
-#define TABLE_DIGEST 34062525492819969ll
+#define TABLE_DIGEST 42296811165326433ll
 
 #endif

@@ -72,6 +72,7 @@ OPERATIONS = (
 )
 
 JOBS = (
+    _kind("unchanged", "source seen"),
     _kind("reorder", "source target", "floats round"),
     _kind("statistics", "partial mean variance", "channels pixels"),
     _kind(
@@ -115,6 +116,7 @@ BASES = (
     ("WORK", -3, "all images, until the node ends"),
     ("SCRATCH", -4, "one chunk, one thread, until the stage ends; offset for each image of the chunk's capacity"),
     ("PER_THREAD", -5, "in the work memory; `stride` is that of a thread"),
+    ("KEPT", -6, "from one run of the program to the next"),
 )
 
 ERRORS = (

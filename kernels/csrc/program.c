@@ -2,7 +2,8 @@
  *
  * The batch is cut into as many shares as the team has threads. In a stage a share is done chunk by chunk, all operations of the
  * stage on one chunk before the next: what one writes, the next finds in the cache. Stages end where a batch statistic is needed.
- * A program keeps nothing between runs: what the backward node needs is in a tensor that the forward node returns.
+ * What the backward node needs is in a tensor that the forward node returns. Between runs only the program of an evaluation keeps
+ * something: the weights as convolutions want them, until they change.
  */
 #include "program.h"
 
@@ -34,6 +35,8 @@ typedef struct program {
   int64_t key, shape[4], saved_index, work_index, threads, work, scratch, tensors, stages_count;
   const operation_t *operations;
   int64_t *sizes; /* floats of each tensor of the node; the key has 0 */
+  float *kept;
+  int64_t kept_floats;
   stage_t *stages;
   int64_t users; /* nodes that run it, and one for being found by others */
   struct program *next;
@@ -64,13 +67,16 @@ EXPORT int64_t cellwright_table(int what) {
 /* The job and those that continue it; returns how many. */
 static int run_chain(run_t *run, int number, int phase, int first, context_t *context) {
   const list_t *jobs = &run->program->stages[number].jobs[phase];
-  int k = first;
+  int k = first, done = 0;
   do {
-    if (atomic_load(&run->code)) continue;
+    if (done || atomic_load(&run->code)) continue;
     int64_t begin = clock_begin();
     int code = run_job(&jobs->items[k], context, run->program->operations);
     clock_end(begin, (intptr_t)run->program, 1, number, phase + 1, k, context->runner);
-    if (code) atomic_store(&run->code, code);
+    if (code == CHAIN_DONE)
+      done = 1;
+    else if (code)
+      atomic_store(&run->code, code);
   } while (++k < jobs->count && jobs->items[k].continues);
   return k - first;
 }
@@ -78,7 +84,7 @@ static int run_chain(run_t *run, int number, int phase, int first, context_t *co
 static void run_jobs(run_t *run, int number, int phase, context_t *context) {
   stage_t *stage = &run->program->stages[number];
   const list_t *jobs = &stage->jobs[phase];
-  context->n0 = 0, context->thread = 0;
+  context->n0 = 0, context->part = 0;
   for (int k; (k = atomic_fetch_add(&stage->next[phase], 1)) < jobs->count;)
     if (!jobs->items[k].continues) atomic_fetch_add(&stage->done[phase], run_chain(run, number, phase, k, context));
   pool_wait(&stage->done[phase], (int)jobs->count);
@@ -87,8 +93,8 @@ static void run_jobs(run_t *run, int number, int phase, context_t *context) {
 static void run_chunks(run_t *run, int number, context_t *context) {
   stage_t *stage = &run->program->stages[number];
   const operation_t *operations = run->program->operations;
-  int64_t end = share(context, context->thread + 1);
-  context->first = share(context, context->thread);
+  int64_t end = share(context, context->part + 1);
+  context->first = share(context, context->part);
   for (context->n0 = context->first; context->n0 < end; context->n0 += context->n) {
     context->n = end - context->n0 < stage->capacity ? end - context->n0 : stage->capacity;
     for (int64_t k = 0; k < stage->operations.count; k++) {
@@ -105,8 +111,8 @@ static void run_chunks(run_t *run, int number, context_t *context) {
 static void run_shares(run_t *run, int number, context_t *context) {
   stage_t *stage = &run->program->stages[number];
   context->capacity = stage->capacity;
-  for (int thread; (thread = atomic_fetch_add(&stage->next[SHARES], 1)) < context->threads;) {
-    context->thread = thread;
+  for (int part; (part = atomic_fetch_add(&stage->next[SHARES], 1)) < context->threads;) {
+    context->part = part;
     run_chunks(run, number, context);
     atomic_fetch_add(&stage->done[SHARES], 1);
   }
@@ -117,7 +123,8 @@ static void run_shares(run_t *run, int number, context_t *context) {
 static void run_stages(int runner, void *argument) {
   run_t *run = argument;
   program_t *program = run->program;
-  context_t context = {.params = run->params, .tape = run->tape, .work = run->work, .scratch = scratches[runner]};
+  context_t context = {.params = run->params, .sizes = program->sizes, .tape = run->tape, .work = run->work};
+  context.kept = program->kept, context.scratch = scratches[runner];
   context.images = program->shape[0], context.runner = runner;
   context.threads = (int)(program->threads < context.images ? program->threads : context.images);
   int before = onednn_begin();
@@ -170,6 +177,7 @@ static void destroy(program_t *program) {
   }
   free(program->stages);
   free(program->sizes);
+  free(program->kept);
   free(program);
 }
 
@@ -219,6 +227,7 @@ static int run_program(program_t *program, void **params) {
     pool_run(run_stages, &run);
     clock_end_node(begin, (intptr_t)program, program->shape[0]);
     code = atomic_load(&run.code);
+    if (code && program->kept) memset(program->kept, 0, program->kept_floats * sizeof(float));
   }
   pthread_mutex_unlock(&running);
   return code;
@@ -291,12 +300,15 @@ EXPORT int cellwright_program_stage(program_t *program, int64_t capacity, const 
   return code;
 }
 
-EXPORT void cellwright_program_publish(program_t *program, int64_t work_size, int64_t scratch_size) {
-  program->work = work_size, program->scratch = scratch_size;
+EXPORT int cellwright_program_publish(program_t *program, int64_t work_size, int64_t scratch_size, int64_t kept_size) {
+  program->work = work_size, program->scratch = scratch_size, program->kept_floats = kept_size;
+  if (kept_size && grow(&program->kept, kept_size)) return ERROR_NO_MEMORY;
+  if (kept_size) memset(program->kept, 0, kept_size * sizeof(float));
   pthread_mutex_lock(&lock);
   program->next = programs;
   programs = program;
   pthread_mutex_unlock(&lock);
+  return 0;
 }
 
 /* Frees a program, with its convolutions; one that runs is freed when it has ended. */

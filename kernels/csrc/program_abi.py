@@ -8,7 +8,7 @@ from cellwright.kernels.csrc.onednn_library import program_library
 from cellwright.kernels.csrc.operations import BASES, CONVOLUTION, ERRORS, FIRST_JOB, JOBS, OPERATIONS
 from cellwright.kernels.csrc.shim import ShimMissing, shim
 
-BASE_NONE, BASE_SAVED, BASE_WORK, BASE_SCRATCH, BASE_PER_THREAD = (number for _, number, _ in BASES)
+BASE_NONE, BASE_SAVED, BASE_WORK, BASE_SCRATCH, BASE_PER_THREAD, BASE_KEPT = (number for _, number, _ in BASES)
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = range(3)  # of a convolution
 MESSAGES = {number: text for _, number, text in ERRORS}
 KINDS = {("op", kind.name): kind for kind in OPERATIONS} | {("job", kind.name): kind for kind in JOBS}
@@ -72,7 +72,7 @@ _FUNCTIONS = {
         ctypes.c_int,
         [ctypes.c_void_p, ctypes.c_int64, _operations, ctypes.c_int64, ctypes.POINTER(_operations), _i64],
     ),
-    "program_publish": (None, [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]),
+    "program_publish": (ctypes.c_int, [ctypes.c_void_p, *[ctypes.c_int64] * 3]),
     "program_free": (None, [ctypes.c_void_p]),
     "operation": (ctypes.c_int, [_operations, ctypes.POINTER(ctypes.c_void_p), *[ctypes.c_int64] * 3]),
     "callbacks": (None, [Builder, Reporter]),

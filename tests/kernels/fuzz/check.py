@@ -19,12 +19,12 @@ SHAPE = 1e30  # the distance of results of another shape
 @contextlib.contextmanager
 def without_cost_rule():
     """Inside, parts that programs would slow down run on programs too."""
-    before = replacement.LEAST_FLOPS_A_NUMBER, replacement.LEAST_FLOPS
-    replacement.LEAST_FLOPS_A_NUMBER = replacement.LEAST_FLOPS = 0
+    before = replacement.LEAST_FLOPS_A_NUMBER, replacement.LEAST_FLOPS, replacement.LEAST_LAYERS
+    replacement.LEAST_FLOPS_A_NUMBER = replacement.LEAST_FLOPS = replacement.LEAST_LAYERS = 0
     try:
         yield
     finally:
-        replacement.LEAST_FLOPS_A_NUMBER, replacement.LEAST_FLOPS = before
+        replacement.LEAST_FLOPS_A_NUMBER, replacement.LEAST_FLOPS, replacement.LEAST_LAYERS = before
 
 
 @dataclasses.dataclass(frozen=True)
