@@ -23,16 +23,19 @@ def between_pools(prefix, cells):
     return tuple(tuple(stage) for stage in found if stage)
 
 
-def freeze_batch_norm(network):
+def freeze_batch_norm(network, head=None):
     """Lets every BatchNorm but the head's keep its statistics, gamma and beta, and returns how many there are.
+
+    head: how the names of the head's parameters begin, by default as in one of our networks.
 
     The network is in training mode afterwards, its frozen norms evaluate. To be called before kernels take its cells.
     """
+    head = head or network.head_prefix
     network.set_train(True)
     frozen = [
         cell
         for _, cell in network.cells_and_names()
-        if isinstance(cell, nn.BatchNorm2d) and not cell.gamma.name.startswith(network.head_prefix)
+        if isinstance(cell, nn.BatchNorm2d) and not cell.gamma.name.startswith(head)
     ]
     for cell in frozen:
         cell.set_train(False)

@@ -18,10 +18,11 @@ _NOT_WEIGHTS = re.compile(
 )
 
 
-def load_pretrained(network, path, *, whole=False):
+def load_pretrained(network, path, *, whole=False, head=None):
     """Puts the weights of the file `path` into `network`; returns lines that say what was left out.
 
-    network: one made by `create_network`.
+    network: one made by `create_network`, or any cell whose parameters have the names of the file's. head: how the
+    names of its head's parameters begin, where it is none of ours.
 
     Reads the zoo's checkpoints (.ckpt, trained or training), .safetensors, and PyTorch's files of
     torchvision's and timm's densenet121, vgg16, vgg16_bn and resnet50 (the last into genet without `extra`
@@ -29,21 +30,22 @@ def load_pretrained(network, path, *, whole=False):
     drawn, or with `whole` is an error. ValueError lists any other name that is missing, unknown, or of
     another shape; the network is then unchanged.
     """
-    arrays = _weights_alone(_read(path))
+    arrays, name = _weights_alone(_read(path)), getattr(network, "network_name", type(network).__name__)
+    head = head or getattr(network, "head_prefix", None)
     if is_torch_dict(arrays):
         try:
-            arrays = from_torch(arrays, network.network_name)
+            arrays = from_torch(arrays, name)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     parameters = {parameter.name: parameter for parameter in network.get_parameters()}
-    if network.network_name == "vgg16" and "layers.0.bias" not in parameters:
+    if name == "vgg16" and "layers.0.bias" not in parameters:
         fold_vgg_biases(arrays)
-    lines = () if whole else _leave_out_other_head(arrays, parameters, network.head_prefix, path)
-    left_out = {name for name in parameters if lines and name.startswith(network.head_prefix)}
+    lines = _leave_out_other_head(arrays, parameters, head, path) if head and not whole else ()
+    left_out = {parameter for parameter in parameters if lines and parameter.startswith(head)}
     _check(
         arrays,
-        {name: p.shape for name, p in parameters.items() if name not in left_out},
-        network.network_name,
+        {parameter: p.shape for parameter, p in parameters.items() if parameter not in left_out},
+        name,
         path,
     )
     for name, value in arrays.items():

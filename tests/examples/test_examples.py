@@ -39,7 +39,10 @@ def run(project, *command):
     return done.stdout
 
 
-@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in ("mpi_step.py", "pytorch_loader.py")])
+ELSEWHERE = ("mpi_step.py", "pytorch_loader.py", "mindcv_network.py")
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in ELSEWHERE])
 def test_an_example_runs_beside_an_engine_of_someone_elses(project, name):
     run(project, sys.executable, name)
 
@@ -53,6 +56,12 @@ def test_the_step_runs_under_mpirun_in_a_script_without_launch(project):
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 def test_our_loader_feeds_pytorch(project):
     assert "loss" in run(project, sys.executable, "pytorch_loader.py")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mindcv") is None, reason="MindCV is not installed (extra zoo)")
+def test_mindcv_s_own_network_is_tuned_in_our_trainer(project):
+    out = run(project, sys.executable, "mindcv_network.py")
+    assert "head of 10 classes left out, this network has 3" in out and "20 norms are frozen" in out
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

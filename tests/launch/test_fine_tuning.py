@@ -80,7 +80,7 @@ def test_a_run_is_tuned_to_other_classes_by_both_kinds_of_kernels(cache, three_c
     train = ("--net", "tinydarknet", "--image_size", 32, "--eval_interval", 0, "--batch_size", 24)
     command("launch.train", "--run_dir", first, *train, "--max_steps", 3, XDG_CACHE_HOME=str(cache))
     before, losses, found = last_weights(first), [], []
-    tune = ("--pretrained", first, "--data_path", three_classes, "--freeze_batch_norm", "--lr_depth_factor", 0.1)
+    tune = ("--pretrained", first, "--data_path", three_classes, "--freeze_batch_norm", "--lr_depth_factor", 0.3)
     for kernels in ("auto", "stock"):
         run = tmp_path / kernels
         flags = ("--run_dir", run, "--max_steps", 2, "--kernels", kernels, "--lr", 0.02, "--flip", 0)
@@ -97,5 +97,5 @@ def test_a_run_is_tuned_to_other_classes_by_both_kinds_of_kernels(cache, three_c
             assert np.array_equal(after[name], value) == frozen, name
         # The images' end of the network moves least, though its gradients are not the smallest.
         moved = [np.abs(after[f"conv{k}.conv.weight"] - before[f"conv{k}.conv.weight"]).max() for k in (1, 15)]
-        assert moved[0] < 0.05 * moved[1]
+        assert moved[0] < 0.3 * moved[1]
     assert found[0]["conv16.bn.moving_mean"].any()
