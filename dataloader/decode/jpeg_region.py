@@ -45,7 +45,7 @@ class RegionDecoder:
         bits are damaged, beyond the box too. notes: what `unpack_notes` gave; then only the box is looked at.
         """
         units = units_of_box(frame, box)
-        layout = _layout(tuple(c[1:3] for c in frame.components), units[1] - units[0], units[3] - units[2])
+        layout = self.layout(frame, units)
         self._grow(len(data), layout, box)
         raw = np.frombuffer(data, np.uint8)
         coder = frame.coder
@@ -63,7 +63,12 @@ class RegionDecoder:
         if not good:
             out[:] = 0
             return None
-        return self._to_pixels(frame, box, units, layout)
+        return self.to_pixels(frame, box, units, layout)
+
+    @staticmethod
+    def layout(frame, units):
+        """Where the coefficients and samples of the MCUs `units` go: (first row, end row, left, right)."""
+        return _layout(tuple(c[1:3] for c in frame.components), units[1] - units[0], units[3] - units[2])
 
     def _read_located(self, raw, frame, units, notes, scan, to):
         first, end, left, right = units
@@ -86,7 +91,8 @@ class RegionDecoder:
         if self._lines.shape[1] < box[3] + 4 * LANES:
             self._lines = np.full((2, box[3] + 4 * LANES), 128, np.uint8)
 
-    def _to_pixels(self, frame, box, units, layout):
+    def to_pixels(self, frame, box, units, layout):
+        """The second half of `decode`: from the samples of all components to RGB pixels."""
         first, _, begin, _ = units
         top, left, height, width = box
         wide, tall = frame.components[0][1] == 2, frame.components[0][2] == 2

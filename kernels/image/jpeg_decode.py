@@ -54,7 +54,7 @@ def _read_values(data, word, held, at, table, ac_values, ac_slow, places, out, t
 
 
 @numba.njit(cache=True, nogil=True)
-def _read_units(data, end, state, count, inside, scan, out, last):
+def read_units(data, end, state, count, inside, scan, out, last):
     """Reads `count` MCUs; returns the bit reader behind them, or held = -1 where they are damaged.
 
     scan: (component and table of each block of an MCU, tables, `value_table`s, `PLACES`, quantisers, lane of each block
@@ -90,12 +90,12 @@ def _read_units(data, end, state, count, inside, scan, out, last):
 @numba.njit(cache=True, nogil=True)
 def _decode_units(data, end, state, count, row, scan, out, planes, where, last):
     """Decodes `count` MCUs of row `row` of the rectangle to samples, 16 at a time, so that their coefficients stay in
-    the nearest cache; returns the bit reader behind them, as `_read_units` does.
+    the nearest cache; returns the bit reader behind them, as `read_units` does.
     """
     chunks, starts, strides = where
     for group in range(0, count, LANES):
         units = min(LANES, count - group)
-        state = _read_units(data, end, state, units, True, scan, out, last)
+        state = read_units(data, end, state, units, True, scan, out, last)
         if state[1] < 0:
             return state
         for k in range(chunks.shape[0]):
@@ -112,7 +112,7 @@ def read_planes(data, end, units, scan, out, planes, where):
     """Decodes MCUs to samples; returns False where the data is damaged or beyond what is known to be exact.
 
     data: entropy-coded bytes without stuffing, of `end` bits. units: (rows, columns of MCUs, first row, end row, left,
-    right) of the rectangle. scan: what `_read_units` wants to know of the file. out: int16 zeros, `CHUNK` for each of
+    right) of the rectangle. scan: what `read_units` wants to know of the file. out: int16 zeros, `CHUNK` for each of
     the chunks. planes: uint8 samples of all components. where: (chunks, starts, strides): for each 16 blocks of 16 MCUs
     (component, blocks a row and a column of an MCU, which of its rows, which 16 of the row); where in `planes` each
     component begins; bytes between its rows.
@@ -122,13 +122,13 @@ def read_planes(data, end, units, scan, out, planes, where):
     state = np.uint64(0), np.int64(0), np.int64(0)
     for row in range(rows):
         if not first_row <= row < end_row:
-            state = _read_units(data, end, state, columns, False, scan, out, last)
+            state = read_units(data, end, state, columns, False, scan, out, last)
         else:
-            state = _read_units(data, end, state, left, False, scan, out, last)
+            state = read_units(data, end, state, left, False, scan, out, last)
             if state[1] >= 0:
                 state = _decode_units(data, end, state, right - left, row - first_row, scan, out, planes, where, last)
             if state[1] >= 0:
-                state = _read_units(data, end, state, columns - right, False, scan, out, last)
+                state = read_units(data, end, state, columns - right, False, scan, out, last)
         if state[1] < 0:
             return False
     return True

@@ -34,6 +34,7 @@ class Settings:
     rounds: int = 3
     peer: bool = True
     photographs: bool = False
+    augmentations: bool = False
 
     def __post_init__(self):
         for name in ("workers", "pictures", "kilobytes", "batch_size", "seconds", "rounds"):
@@ -105,8 +106,30 @@ def peer_rate(folder, jitter, settings, floats=True):
         iterator.stop() if hasattr(iterator, "stop") else None
 
 
+AUGMENTATIONS = {
+    "RandAugment": {"policy": "rand"},
+    "TrivialAugment": {"policy": "trivial"},
+    "random erasing": {"erasing": 1.0},
+    "mixup": {"mixup": 0.2},
+    "CutMix": {"cutmix": 1.0},
+    "antialias": {"antialias": True},
+    "jitter": {"jitter": JITTER},
+}
+
+
+def augmentation_cases(images, settings):
+    """{name: function that measures once} of the folder's plain way, and of it with one augmentation each."""
+    found = {"folder, uint8": {}, **{f"folder, uint8, {name}": change for name, change in AUGMENTATIONS.items()}}
+    return {
+        name: lambda change=change: own_rate(images, TrainTransform(224, **change), settings, floats=False)
+        for name, change in found.items()
+    }
+
+
 def cases(folder, settings):
     """{name: function that measures once}."""
+    if settings.augmentations:
+        return augmentation_cases(ImageFolder(folder / "images"), settings)
     plain, jitter = TrainTransform(224), TrainTransform(224, jitter=JITTER)
     images = ImageFolder(folder / "images")
     packs = {}
@@ -138,6 +161,9 @@ def cases(folder, settings):
 
 def ratios(medians):
     """What the figures are worth beside one another."""
+    if "folder" not in medians:
+        plain = medians["folder, uint8"]
+        return {f"{name} over plain": medians[f"folder, uint8, {name}"] / plain for name in AUGMENTATIONS}
     found = {"folder, 2 workers over 1": medians["folder"] / medians["folder, 1 worker"]}
     peer = medians.get("mindspore.dataset")
     if peer:
