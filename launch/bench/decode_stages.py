@@ -122,8 +122,8 @@ STAGES = {
     "and the inverse transform": lambda c: read_planes(*c.where, *c.to),
     "chroma and colours": lambda c: c.decoder.to_pixels(c.frame, c.box, c.units, c.layout),
     "resize": lambda c: cv2.resize(c.pixels, (SIDE, SIDE), dst=c.resized, interpolation=cv2.INTER_LINEAR),
-    "store as float32": lambda c: normalise_chw(c.resized, *c.norm, True, c.row, c.floats),
-    "store as uint8": lambda c: cv2.flip(c.resized, 1, dst=c.bytes),
+    "store as float32, mirrored": lambda c: normalise_chw(c.resized, *c.norm, True, c.row, c.floats),
+    "store as uint8, mirrored": lambda c: cv2.flip(c.resized, 1, dst=c.bytes),
 }
 
 
@@ -172,8 +172,8 @@ def least(crops, look_up, copy):
         "inverse transform": mean(lambda c: 128 * c.blocks) * copy,
         "chroma and colours": mean(lambda c: c.pixels.nbytes) * copy,
         "resize": mean(lambda c: c.pixels.nbytes) * copy,
-        "store as float32": mean(lambda c: c.floats.nbytes) * copy,
-        "store as uint8": mean(lambda c: c.bytes.nbytes) * copy,
+        "store as float32, mirrored": mean(lambda c: c.floats.nbytes) * copy,
+        "store as uint8, mirrored": mean(lambda c: c.bytes.nbytes) * copy,
     }
 
 
