@@ -78,7 +78,7 @@ def last_weights(run):
 def test_a_run_is_tuned_to_other_classes_by_both_kinds_of_kernels(cache, three_classes, tmp_path):
     first = tmp_path / "first"
     train = ("--net", "tinydarknet", "--image_size", 32, "--eval_interval", 0, "--batch_size", 24)
-    command("launch.train", "--run_dir", first, *train, "--max_steps", 3, XDG_CACHE_HOME=str(cache))
+    command("launch.train", "--run_dir", first, *train, "--max_steps", 40, XDG_CACHE_HOME=str(cache))
     before, losses, found = last_weights(first), [], []
     tune = ("--pretrained", first, "--data_path", three_classes, "--freeze_batch_norm", "--lr_depth_factor", 0.3)
     for kernels in ("auto", "stock"):
