@@ -78,17 +78,15 @@ class VGG(nn.Cell):
         )
         self.flatten = nn.Flatten()
         drop = 0.5 if has_dropout else 0.0
-        self.classifier = nn.SequentialCell(
-            [
-                layer.dense(channels * extent * extent, hidden, weight_init=layer.normal(0.01)),
-                layer.relu(),
-                layer.dropout(drop),
-                layer.dense(hidden, hidden, weight_init=layer.normal(0.01)),
-                layer.relu(),
-                layer.dropout(drop),
-                layer.dense(hidden, num_classes, weight_init=layer.normal(0.01)),
-            ]
-        )
+        self.classifier = _classifier(channels * extent * extent, hidden, num_classes, drop)
 
     def construct(self, x):
         return self.classifier(self.flatten(self.layers(x)))
+
+
+def _classifier(inputs, hidden, classes, drop):
+    cells = []
+    for units in (hidden, hidden):
+        cells += [layer.dense(inputs, units, weight_init=layer.normal(0.01)), layer.relu(), layer.dropout(drop)]
+        inputs = units
+    return nn.SequentialCell([*cells, layer.dense(inputs, classes, weight_init=layer.normal(0.01))])

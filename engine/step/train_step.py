@@ -99,19 +99,15 @@ class TrainOneStep:
         self.network = apply_precision(network, amp_level, float32_cells, float16_cells, amp_dtype)
         limit_stock_instructions(self.network)
         self.statistics = statistics_of(network)
-        self.loss, self.normalise, self.amp_level = loss, normalise, amp_level
-        self.accumulate, self.seed = accumulate, seed
+        self.loss, self.normalise, self.amp_level, self.accumulate = loss, normalise, amp_level, accumulate
+        self.seed = seed
         self.settings = {
             "form": "forward" if forward is not None else "images",
             "amp_level": amp_level,
             "amp_dtype": self.network.precision[1],
             "loss_scale": dataclasses.asdict(scale),
-            "accumulate": accumulate,
-            "clip_norm": clip_norm,
-            "ema": ema,
-            "seed": seed,
-            "normalise": normalise,
             "optimizer": self.optimizer.settings,
+            **dict(accumulate=accumulate, clip_norm=clip_norm, ema=ema, seed=seed, normalise=normalise),
         }
         self._shares = Shares(allreduce, count, by_weights=forward is None)
         self.forward = FunctionForward(forward) if forward else ImageForward(self.network, loss, normalise)
