@@ -80,8 +80,14 @@ class Job:
             self._cluster = None
 
     def use_compile_cache(self, settings, program, *recipe):
-        """Keeps the graphs of this very job on disk, for its next start. recipe: all else that shapes them."""
-        if settings.compile_cache:
+        """Keeps the graphs of this very job on disk, for its next start. recipe: all else that shapes them.
+
+        Not where sums go through Python for want of the shim: such a graph names a function of the process that is
+        gone, and the next start would fail on it.
+        """
+        from cellwright.kernels.csrc import shim_available
+
+        if settings.compile_cache and (self.backend != "mpi" or shim_available()):
             setup = (
                 program,
                 settings.kernels,
