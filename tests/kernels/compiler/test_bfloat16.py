@@ -1,5 +1,10 @@
 """Programs that store bfloat16 against those in float32, and the forms of their convolutions against one another."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
@@ -137,3 +142,15 @@ def test_a_trial_decides_by_seconds(monkeypatch):
     assert seconds(1.0, 1.8, 0.12)[0] == ROWS  # as with AMX
     assert seconds(1.0, 1.8, 1.7) == (WIDE, "storage only")  # AVX512_BF16 at half the rate
     assert seconds(1.0, None, None) == (WIDE, "storage only")
+
+
+def test_the_forms_with_all_instructions_of_this_machine():
+    """The suite limits oneDNN to AVX2, which has no bfloat16: here its loops for it run, where the machine has them."""
+    code = "import test_bfloat16 as t, mindspore; mindspore.set_context(mode=0, device_target='CPU')\n"
+    code += "for form in (t.STORED, t.ROWS):\n"
+    code += "    for name in ('conv 3x3 with bias, pad, odd channels', 'dense block', 'residual', 'pools'):\n"
+    code += "        t.test_all_forms_give_the_same(name, form)\n"
+    code += "t.test_a_form_that_has_reference_loops_alone_is_not_taken()\n"
+    code += "t.test_rows_convolve_chunks_of_any_size() if t.forms.trials()[t.ROWS].seconds else None"
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "DEFAULT"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=Path(__file__).parent, timeout=300)
