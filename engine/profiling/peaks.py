@@ -12,7 +12,8 @@ _SIDE, _NUMBERS = 1536, 16 << 20
 
 
 def measure_peaks(threads, seconds=0.4):
-    """Returns {"gflops", "matmul_gflops", "gbytes", "threads"}: the best seen on this process's cores.
+    """Returns {"gflops", "matmul_gflops", "gbytes", "threads"}, and perhaps "bfloat16_gflops": the best seen on this
+    process's cores.
 
     gflops: float32 multiply-adds from registers (the matrix product's rate where there is no shim); matmul_gflops:
     numpy's matrix product, side 1536; gbytes: triad over three arrays of 64 MiB, one part a thread. Each for at least
@@ -35,6 +36,7 @@ def measure_peaks(threads, seconds=0.4):
         "matmul_gflops": matmul,
         "gbytes": gbytes,
         "threads": threads,
+        **_bfloat16(threads),
     }
 
 
@@ -47,6 +49,18 @@ def _multiply_adds(seconds):
         return 0.0
     rounds = 1 << 20
     return multiply_adds(rounds) / _fastest(lambda: multiply_adds(rounds), seconds) / 1e9
+
+
+def _bfloat16(threads):
+    """{"bfloat16_gflops": of a small convolution on one thread, times the threads}, where programs multiply it."""
+    from cellwright.kernels.compiler import forms
+    from cellwright.kernels.csrc import ShimMissing
+
+    try:
+        gflops = forms.gflops()
+    except ShimMissing:
+        return {}
+    return {"bfloat16_gflops": gflops * threads} if gflops else {}
 
 
 def _fastest(once, seconds):

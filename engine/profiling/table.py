@@ -80,12 +80,19 @@ def _rows(steps, keys, peaks):
         }
         row["gflops"] = flops / milliseconds / 1e6 if milliseconds else 0.0
         row["gbytes"] = moved / milliseconds / 1e6 if milliseconds else 0.0
-        row["of_peak"] = of_peak(flops, moved, milliseconds, peaks)
+        row["of_peak"] = of_peak(flops, moved, milliseconds, _roofs_of(row.get("kind", ""), peaks))
         rows.append(row)
     total = sum(row["ms"] for row in rows) or 1.0
     for row in rows:
         row["share"] = row["ms"] / total
     return sorted(rows, key=lambda row: -row["ms"])
+
+
+def _roofs_of(kind, peaks):
+    """Returns the peaks for a kind of kernel: convolutions that multiply bfloat16 have a roof of their own."""
+    if "bfloat16_gflops" in peaks and kind.startswith(("conv", "weight_gradient")) and kind.endswith(" bfloat16"):
+        return {**peaks, "gflops": peaks["bfloat16_gflops"]}
+    return peaks
 
 
 def of_peak(flops, moved, milliseconds, peaks):

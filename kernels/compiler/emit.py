@@ -3,7 +3,7 @@
 import ctypes
 
 from cellwright.kernels.compiler.layers import COSTS
-from cellwright.kernels.compiler.layers.convolution import operation_cost
+from cellwright.kernels.compiler.layers.convolution import multiplies_bfloat16, operation_cost
 from cellwright.kernels.compiler.schedule import NONE, Ref
 from cellwright.kernels.compiler.tensors import BFLOAT16
 from cellwright.kernels.csrc import program_abi as native
@@ -92,13 +92,15 @@ def _describe(entry, phase, input_only, dtype):
         numbers = (value for value in entry.arguments.values() if not isinstance(value, Ref))
         floats = entry.arguments["floats"] if kind in _MOVED else next(numbers, 0)
         return Operation(f"{kind} (job)", entry.layer, phase, direction, 0.0, 0.0, 8.0 * floats)
+    narrow = dtype == BFLOAT16
     if entry.prepare is not None:
         costs = operation_cost(entry)
+        narrow = multiplies_bfloat16(entry)
     else:
         flops, *moved = COSTS[kind](entry.arguments, native.lanes())
         # "floats" is memory already, whatever is stored there.
-        narrow = dtype == BFLOAT16 and "floats" not in entry.arguments
-        costs = flops, *(number / 2 if narrow else number for number in moved)
+        halves = narrow and "floats" not in entry.arguments
+        costs = flops, *(number / 2 if halves else number for number in moved)
     if kind == "conv" and direction != "forward":
         kind = "conv_input_gradient"
-    return Operation(kind, entry.layer, phase, direction, *costs)
+    return Operation(f"{kind} bfloat16" if narrow else kind, entry.layer, phase, direction, *costs)

@@ -235,12 +235,22 @@ def _read(trace, cell, x):
     return trace.add(CONVOLUTION, x, numbers=numbers, parameters=parameters)
 
 
+def _numbers_of(operation):
+    """Returns the numbers of a convolution from the schedule's entry: its `prepare` holds them."""
+    return next(value for value in operation.prepare.args if isinstance(value, dict) and "filters" in value)
+
+
+def multiplies_bfloat16(operation):
+    """True if an operation of a convolution multiplies bfloat16, and not float32."""
+    return bool(_numbers_of(operation)["bfloat16"])
+
+
 def operation_cost(operation):
     """Returns FLOPs and bytes for an image, and bytes for each run, of an operation of a convolution; see layers.cost.
 
     operation: the schedule's entry, whose `prepare` holds the convolution's numbers.
     """
-    numbers = next(value for value in operation.prepare.args if isinstance(value, dict) and "filters" in value)
+    numbers = _numbers_of(operation)
     pixels = numbers["out_height"] * numbers["out_width"]
     weights = numbers["channels"] * numbers["filters"] // numbers["groups"]
     weights *= numbers["kernel_height"] * numbers["kernel_width"]
