@@ -55,7 +55,9 @@ def _hint(network):
     if compiler is None or not compiler.accelerated(network):
         return ""
     advantage = compiler.forms.advantage()
-    return f"bfloat16 convolutions take 1/{advantage:.1f} of the time here: --amp_level O2" if advantage >= 1.6 else ""
+    if advantage < 1.6:  # of convolutions alone: of a whole step about 1.3
+        return ""
+    return f"this machine convolves bfloat16 {advantage:.1f} times as fast as float32: --amp_level O2 trains in it"
 
 
 def _say_of_the_folder(source, settings):
