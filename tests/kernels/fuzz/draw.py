@@ -73,7 +73,7 @@ class _Block:
     def _kind(self):
         common = {"conv": 5, "norm": 4, "act": 4, "pool": 1, "sum": 2, "concat": 2, "norms": 0.5, "gate": 0.6}
         rare = {"odd_act": 2, "again": 0.7, "scale": 0.7, "same": 0.5, "shuffle": 0.5, "slice": 0.5, "multiply": 0.5}
-        rare |= {"upsample": 0.3, "mean_map": 0.4, "unused": 0.4}
+        rare |= {"upsample": 0.3, "mean_map": 0.4, "unused": 0.4, "split": 0.5, "odd_norm": 1.0}
         weights = common | (rare if self.wide else {"unused": 0.1, "same": 0.1})
         total = np.array(list(weights.values()))
         return list(weights)[int(self.draw.choice(len(total), p=total / total.sum()))]
@@ -225,6 +225,20 @@ class _Block:
     def _slice(self, source):
         ends = sorted(int(k) for k in self.draw.choice(self.shapes[source][1] + 1, 2, replace=False))
         return self.add("slice", source, first=ends[0], last=ends[1])
+
+    def _split(self, source):
+        inside = self.shapes[source][1]
+        group = self.choice(*(g for g in range(1, inside + 1) if inside % g == 0))
+        return self.add("split", source, group=group, first=int(self.draw.integers(group)))
+
+    def _odd_norm(self, source):
+        if self.chance(0.3):
+            return self.add("factors", source, frozen=self._frozen())
+        if self.chance(0.4):
+            return self.add("pixel_norm", source, eps=self.choice(1e-5, 1e-3), frozen=self._frozen())
+        inside = self.shapes[source][1]
+        group = self.choice(*(g for g in range(1, inside + 1) if inside % g == 0))
+        return self.add("group_norm", source, group=group, eps=self.choice(1e-5, 1e-3), frozen=self._frozen())
 
     def _upsample(self, source):
         return self.add("upsample", source)

@@ -13,6 +13,8 @@ _DEFAULTS = {
     "conv": {"channels": 1, "kernel": (1, 1), "stride": (1, 1), "pad_mode": "same", "padding": (0, 0, 0, 0)}
     | {"dilation": (1, 1), "group": 1, "bias": False},
     "norm": {"eps": 1e-5, "momentum": 0.9, "mode": "own"},
+    "group_norm": {"group": 1, "eps": 1e-5},
+    "pixel_norm": {"eps": 1e-5},
     "act": {"name": "relu", "form": "cell"},
     "max_pool": {"kernel": (1, 1), "stride": (1, 1), "pad_mode": "valid", "padding": (0, 0, 0, 0)},
     "add": {"form": "sign"},
@@ -24,6 +26,7 @@ _DEFAULTS = {
     "same": {"form": "identity"},
     "shuffle": {"group": 1},
     "slice": {"first": 0, "last": 1},
+    "split": {"group": 1, "first": 0},
 }
 _DEFAULTS["unused"] = _DEFAULTS["conv"]
 _DEFAULTS["avg_pool"] = _DEFAULTS["max_pool"] | {"include": True}
@@ -157,7 +160,24 @@ def _same_cell(one, block, values):
 
 _HEADER = '''"""A fuzzed network."""
 
-from mindspore import nn, ops
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+
+class PixelNorm(nn.LayerNorm):
+    def construct(self, x):
+        y, _, _ = self.layer_norm(ops.transpose(x, (0, 2, 3, 1)), self.gamma, self.beta)
+        return ops.transpose(y, (0, 3, 1, 2))
+
+
+class Factors(nn.Cell):
+    def __init__(self, channels):
+        super().__init__()
+        self.factors = Parameter(Tensor(np.ones(channels, np.float32)), name="factors")
+        self.expand_dims = ops.ExpandDims()
+
+    def construct(self, x):
+        return self.expand_dims(self.expand_dims(self.factors, -1), -1) * x
 
 
 class GlobalMean(nn.Cell):

@@ -110,6 +110,23 @@ def batch_norm(x, gamma, beta, mean, variance, eps, training):
     return Node(y.astype(x.value.dtype), (x, gamma, beta), pull), own
 
 
+def row_norm(x, gamma, beta, eps, rows, maps):
+    """Each row less its mean, by its deviation. rows, maps: functions from (N, C, H, W) to rows and back."""
+    wide = rows(x.value).astype(np.float64)
+    mean, spread = (found.astype(x.value.dtype) for found in (wide.mean(1, keepdims=True), wide.var(1, keepdims=True)))
+    scale = 1 / np.sqrt(spread + x.value.dtype.type(eps))
+    normed = (rows(x.value) - mean) * scale
+    xhat = maps(normed)
+
+    def pull(g):
+        own = rows(g * gamma.value[:, None, None])
+        own = own - own.mean(1, keepdims=True) - normed * (own * normed).mean(1, keepdims=True)
+        return maps(own * scale), (g * xhat).sum((0, 2, 3)), g.sum((0, 2, 3))
+
+    y = xhat * gamma.value[:, None, None] + beta.value[:, None, None]
+    return Node(y.astype(x.value.dtype), (x, gamma, beta), pull)
+
+
 def max_pool(x, kernel, stride, pads):
     """Returns the node, and by how much each window's largest number exceeds its second one (ties excepted)."""
     padded = np.pad(x.value, [(0, 0), (0, 0), *pads], constant_values=-np.inf)

@@ -8,13 +8,16 @@ from fuzz.layers.activation import ACTIVATIONS, Act, PRelu
 from fuzz.layers.convolution import Conv, Dense, Unused
 from fuzz.layers.join import Add, Concat, Multiply
 from fuzz.layers.kind import Impossible
-from fuzz.layers.norm import Norm
+from fuzz.layers.norm import Factors, GroupNorm, Norm, PixelNorm
 from fuzz.layers.pool import AvgPool, MaxPool, Mean, Upsample
-from fuzz.layers.rearrange import Flatten, Same, Scale, Shuffle, Slice
+from fuzz.layers.rearrange import Flatten, Same, Scale, Shuffle, Slice, Split
 
 KINDS = {
     "conv": Conv(),
     "norm": Norm(),
+    "group_norm": GroupNorm(),
+    "pixel_norm": PixelNorm(),
+    "factors": Factors(),
     "act": Act(),
     "prelu": PRelu(),
     "max_pool": MaxPool(),
@@ -29,6 +32,7 @@ KINDS = {
     "same": Same(),
     "shuffle": Shuffle(),
     "slice": Slice(),
+    "split": Split(),
     "upsample": Upsample(),
     "unused": Unused(),
 }

@@ -50,6 +50,23 @@ class Slice(Kind):
         return tape.channels(inputs[0], np.arange(step.first, step.last))
 
 
+class Split(Kind):
+    """One of the parts that `ops.split` gives."""
+
+    def shape(self, step, shapes):
+        channels = maps(shapes)[1]
+        if channels % step.group or step.first >= step.group:
+            raise Impossible("channels that the parts do not divide")
+        return shapes[0][0], channels // step.group, *shapes[0][2:]
+
+    def call(self, step, name, args):
+        return f"ops.split({args[0]}, {args[0]}.shape[1] // {step.group}, axis=1)[{step.first}]"
+
+    def compute(self, step, inputs, run):
+        width = inputs[0].value.shape[1] // step.group
+        return tape.channels(inputs[0], np.arange(step.first * width, (step.first + 1) * width))
+
+
 class Scale(Kind):
     """x * factor + shift; with `training` alone in training: the kind of branch that DropPath has."""
 
