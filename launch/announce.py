@@ -117,7 +117,7 @@ def likely_cause(built):
     """Returns a line on why a loss may have left the finite numbers, and what to try."""
     recipe = built.resolved.recipe
     rate = recipe.lr * recipe.rate_factor(built.global_batch)
-    tries = [f"--lr {rate / 10:.2g}"]
+    tries = [f"--lr {min(rate / 10, 0.1):.2g}"]
     if not recipe.warmup_epochs:
         tries.append("--warmup_epochs 1")
     if built.resolved.step.clip_norm is None:

@@ -6,6 +6,7 @@ Prints and stores what it counted: every held-back image once, whatever the numb
 import math
 import sys
 
+from cellwright.dataloader import ImageFolder
 from cellwright.launch.build import build_evaluation, build_loss, build_network
 from cellwright.launch.data import open_sources
 from cellwright.launch.data_record import check_classes, split_record
@@ -27,6 +28,8 @@ def evaluate(job, resolved, weights, output):
         job.start_device(settings, collective=False)
         _, source = open_sources(settings, train=False)
         here = settings.val_data_path or settings.data_path or "the embedded images"
+        if settings.data_path and isinstance(source, ImageFolder):
+            here = source.root  # the val/ beside the train/ that was typed
         if weights.data:
             check_classes(weights.data["classes"], source.classes, weights.given, here)
         resolved = resolved.for_images(len(source.classes), len(source), here)

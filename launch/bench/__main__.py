@@ -21,14 +21,18 @@ from cellwright.launch.settings.flag_parser import Parser, add_flags
 
 def members():
     """Returns the sorted names of the measurements that there are."""
-    modules = (module for module in pkgutil.iter_modules(bench.__path__) if not module.ispkg)
-    return sorted(module.name.replace("_", "-") for module in modules if module.name != "__main__")
+    names = (module.name for module in pkgutil.iter_modules(bench.__path__) if not module.ispkg)
+    return sorted(name.replace("_", "-") for name in names if _has_measure(_parsed(name)))
 
 
-def _first_line(member):
-    """What a measurement is, from its file: to import them all would take seconds."""
+def _parsed(member):
+    """The syntax tree of a measurement's file: to import them all would take seconds."""
     file = Path(bench.__path__[0], f"{member.replace('-', '_')}.py")
-    return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))).splitlines()[0]
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _has_measure(tree):
+    return any(isinstance(part, ast.FunctionDef) and part.name == "measure" for part in tree.body)
 
 
 def table(report):
@@ -51,14 +55,17 @@ def main(arguments=None):
     }
     for name in members():
         if name not in modules:
-            choices.add_parser(name, help=_first_line(name))
+            choices.add_parser(name, help=ast.get_docstring(_parsed(name)).splitlines()[0])
             continue
         member = choices.add_parser(name, help=modules[name].__doc__.splitlines()[0])
         member.add_argument("--json", help="write the report to this file")
         add_flags(member, modules[name].Settings, "settings")
     given = vars(parser.parse_args(arguments))
     name, file = given.pop("member"), given.pop("json")
-    settings = modules[name].Settings(**given)
+    try:
+        settings = modules[name].Settings(**given)
+    except ValueError as error:
+        parser.error(f"{name}: {error}")
     report = {
         "member": name,
         "date": datetime.date.today().isoformat(),

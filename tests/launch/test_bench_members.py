@@ -25,7 +25,16 @@ def test_a_start_is_timed_from_outside(tmp_path):
 
 def test_the_family_has_both_and_wrong_settings_are_named():
     assert {"eval", "start-up"} <= set(bench.members())
+    assert "own-process" not in bench.members()
     with pytest.raises(ValueError, match="--nets 'lenet'"):
         bench_eval.Settings(nets="lenet")
     with pytest.raises(ValueError, match="--rounds 0"):
         bench_start_up.Settings(rounds=0)
+
+
+def test_a_wrong_setting_is_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        bench.main(["loader", "--pictures", "60"])
+    assert ended.value.code == 2
+    message = "python -m launch.bench: loader: --pictures 60: at least two batches of 64 are needed\n"
+    assert capsys.readouterr().err == message
