@@ -43,7 +43,8 @@ def build_training(job, resolved, program, **loader_options):
     settings, recipe, step_settings = resolved.run, resolved.recipe, resolved.step
     job.use_compile_cache(settings, program, recipe, step_settings)
     loader = train_loader(training, recipe, settings, world, **job.loader_options, **loader_options)
-    network, loss = build_network(recipe, settings.pretrained, settings.weights), build_loss(recipe)
+    begins_with = None if settings.resume else settings.pretrained  # a run that goes on has weights of its own
+    network, loss = build_network(recipe, begins_with, settings.weights), build_loss(recipe)
     groups = fine_tuning(network, step_settings)
     if not (step_settings.sync_batch_norm and world.size > 1):  # our own kernels normalise a rank's batch alone
         job.accelerate(network, settings, resolved.amp_level, step_settings.overlap, step_settings.amp_dtype)

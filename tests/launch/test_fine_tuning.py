@@ -99,3 +99,6 @@ def test_a_run_is_tuned_to_other_classes_by_both_kinds_of_kernels(cache, three_c
         moved = [np.abs(after[f"conv{k}.conv.weight"] - before[f"conv{k}.conv.weight"]).max() for k in (1, 15)]
         assert moved[0] < 0.3 * moved[1]
     assert found[0]["conv16.bn.moving_mean"].any()
+    shutil.rmtree(first)  # a run that goes on needs it no more
+    command("launch.train", "--resume", tmp_path / "auto", "--max_steps", 3, XDG_CACHE_HOME=str(cache))
+    assert len(metrics(tmp_path / "auto")) == 3
