@@ -72,13 +72,14 @@ class VGG(nn.Cell):
             cells.append(layer.relu())
             channels = step
         self.layers = nn.SequentialCell(cells)
-        self.stage_prefixes = (
-            *between_pools("layers.", self.layers),
-            *((f"classifier.{place}.",) for place in (0, 3, 6)),
-        )
         self.flatten = nn.Flatten()
         drop = 0.5 if has_dropout else 0.0
         self.classifier = _classifier(channels * extent * extent, hidden, num_classes, drop)
+
+    @property
+    def stage_prefixes(self):
+        """The beginnings of the parameters' names, a tuple for each stage."""
+        return *between_pools("layers.", self.layers), *((f"classifier.{place}.",) for place in (0, 3, 6))
 
     def construct(self, x):
         return self.classifier(self.flatten(self.layers(x)))
