@@ -12,12 +12,14 @@ from cellwright.kernels.nodes.clock import Operation
 _WEIGHT_KINDS = (
     "weight_gradient",
     "depthwise_weight_gradient",
+    "grouped_weight_gradient",
     "bias_gradient",
     "norm_gradient",
     "norm_reduce",
     "gather_gradient",
 )
-_MOVED = ("reorder", "weight_gradient", "gather_gradient")  # jobs that move arrays of `floats` numbers
+# Jobs that move arrays of `floats` numbers.
+_MOVED = ("reorder", "grouped_reorder", "weight_gradient", "grouped_weight_gradient", "gather_gradient")
 
 
 def packed(entries):

@@ -4,9 +4,10 @@ import dataclasses
 
 import mindspore
 
+from cellwright.kernels.compiler.errors import Untraceable
+from cellwright.kernels.compiler.extent import Extent
 
-class Untraceable(Exception):
-    """Raised where a cell does something that the programs cannot run; the cell then stays as it is."""
+__all__ = ["Layer", "ParameterSymbol", "Symbol", "Trace", "Untraceable"]
 
 
 @dataclasses.dataclass(eq=False)
@@ -18,6 +19,10 @@ class Layer:
     numbers: dict = dataclasses.field(default_factory=dict)
     parameters: dict = dataclasses.field(default_factory=dict)
     name: str = ""  # of the cell that it is part of
+    # Of the result: channels, if they are known; whether it is (N, C); the axes that its height and width are.
+    channels: int = None
+    flat: bool = False
+    size: tuple = ()
 
 
 class Symbol:
@@ -25,6 +30,25 @@ class Symbol:
 
     def __init__(self, trace, layer):
         self.trace, self.layer = trace, layer
+
+    @property
+    def shape(self):
+        channels = self.layer.channels
+        if channels is None:
+            channels = Extent(1, ("channels",))
+        size = () if self.layer.flat else tuple(Extent(1, (axis,)) for axis in self.layer.size)
+        return Extent(1, ("images",)), channels, *size
+
+    @property
+    def ndim(self):
+        return len(self.shape)
+
+    @property
+    def dtype(self):
+        return mindspore.float32
+
+    def __getitem__(self, place):
+        return self.trace.operator("getitem", self, place)
 
     def __add__(self, other):
         return self.trace.operator("add", self, other)
@@ -37,6 +61,18 @@ class Symbol:
 
     def __rmul__(self, other):
         return self.trace.operator("mul", other, self)
+
+    def __sub__(self, other):
+        return self.trace.operator("sub", self, other)
+
+    def __rsub__(self, other):
+        return self.trace.operator("sub", other, self)
+
+    def __truediv__(self, other):
+        return self.trace.operator("div", self, other)
+
+    def __neg__(self):
+        return self.trace.operator("mul", self, -1.0)
 
     def __bool__(self):
         raise Untraceable("the value of a tensor decides what happens")
@@ -56,6 +92,41 @@ class Symbol:
         raise Untraceable("a tensor is compared")
 
 
+class ParameterSymbol:
+    """Stands for a parameter that a `construct` reads itself; shape: with the axes that it was given since."""
+
+    def __init__(self, trace, parameter, shape=None):
+        self.trace, self.parameter = trace, parameter
+        self.shape = tuple(parameter.shape) if shape is None else tuple(shape)
+
+    def reshape(self, *sizes):
+        sizes = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+        kept = [size for size in sizes if size != 1]
+        if kept not in ([size for size in self.shape if size != 1], [-1]):
+            raise Untraceable(f"{self.parameter.name} of {self.shape} is reshaped to {sizes}")
+        numbers = max(self.parameter.size, 1)
+        return ParameterSymbol(self.trace, self.parameter, [numbers if size == -1 else size for size in sizes])
+
+    def expand_dims(self, axis):
+        place = axis % (len(self.shape) + 1)
+        return ParameterSymbol(self.trace, self.parameter, [*self.shape[:place], 1, *self.shape[place:]])
+
+    view, unsqueeze = reshape, expand_dims
+
+    def __mul__(self, other):
+        return self.trace.operator("mul", self, other)
+
+    __rmul__ = __mul__
+
+    def __bool__(self):
+        raise Untraceable("the value of a parameter decides what happens")
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other):
+        raise Untraceable("a parameter is compared")
+
+
 class Trace:
     """The layers of a network in the order in which they run; `layers[0]` is its input, `output` its result.
 
@@ -64,7 +135,7 @@ class Trace:
     """
 
     def __init__(self, input_kind, operators, training):
-        self.layers = [Layer(input_kind)]
+        self.layers = [Layer(input_kind, size=("height", "width"))]
         self.operators, self.training = operators, training
         self.output = None
         self.place = ""  # name of the cell that is being read
@@ -76,12 +147,15 @@ class Trace:
     def add(self, kind, *inputs, numbers=None, parameters=None):
         """Returns the symbol of a new layer."""
         for symbol in inputs:
-            if not isinstance(symbol, Symbol):
+            if not isinstance(symbol, Symbol) or symbol.layer is None:
                 raise Untraceable(f"{kind.name} with {type(symbol).__name__}")
         for parameter in (parameters or {}).values():
             if parameter.dtype != mindspore.float32:
                 raise Untraceable(f"parameter {parameter.name} is {parameter.dtype}")
         layer = Layer(kind, tuple(symbol.layer for symbol in inputs), numbers or {}, parameters or {}, self.place)
+        layer.channels, layer.flat = kind.channels(layer), kind.flat(layer)
+        number = len(self.layers)
+        layer.size = layer.inputs[0].size if kind.same_size else (f"height {number}", f"width {number}")
         self.layers.append(layer)
         return Symbol(self, layer)
 

@@ -6,13 +6,17 @@ import mindspore
 from mindspore import Parameter, nn
 
 from cellwright.kernels.compiler import layers
-from cellwright.kernels.compiler.symbols import Symbol, Trace, Untraceable
+from cellwright.kernels.compiler.rearranged import channels_last, transposed
+from cellwright.kernels.compiler.symbols import ParameterSymbol, Symbol, Trace, Untraceable
 
 _MODULES = (mindspore.ops, mindspore.mint, mindspore.mint.nn.functional)
 
 
 def _symbols_in(inputs):
-    return any(isinstance(value, Symbol) or isinstance(value, (tuple, list)) and _symbols_in(value) for value in inputs)
+    return any(
+        isinstance(value, (Symbol, ParameterSymbol)) or isinstance(value, (tuple, list)) and _symbols_in(value)
+        for value in inputs
+    )
 
 
 def qualified(cls):
@@ -46,7 +50,10 @@ class _Reader:
         if read and len(inputs) == 1 and not settings and isinstance(inputs[0], Symbol):
             self._in_layer = True
             try:
-                return read(self.trace, cell, inputs[0])
+                plain = channels_last(inputs[0]) if kind in layers.CHANNELS_LAST else None
+                if plain is None:
+                    return read(self.trace, cell, inputs[0])
+                return transposed(layers.CHANNELS_LAST[kind](self.trace, cell, plain), (0, 2, 3, 1))
             finally:
                 self._in_layer = False
         if read or kind.__module__.startswith("mindspore.") and kind is not nn.SequentialCell:
@@ -59,9 +66,8 @@ class _Reader:
         def get(cell, name):
             found = original(cell, name)
             if isinstance(found, Parameter) and not self._in_layer:
-                # Read by the framework's own operators it would be a constant, and what is done to it would be
-                # done at once.
-                raise Untraceable(f"{name} is used by {stock_class(cell).__name__} itself")
+                # The framework's own operators would take it as a constant, and compute with it at once.
+                return ParameterSymbol(self.trace, found)
             return found
 
         return get

@@ -95,6 +95,26 @@ static int weight_gradient(const op_t *job, const context_t *c) {
   return reorder_run(job->handle, c->runner, sum_threads(&a->sum, c, a->floats), place(c, &a->target));
 }
 
+/* `count` groups run as one, or channels are added: a filter's row of weights is `wide` numbers long instead of `row`, with zeros
+ * but for its own group's. */
+static int grouped_reorder(const op_t *job, const context_t *c) {
+  ARGUMENTS(grouped_reorder) POINTER(source) POINTER(expanded)
+  int64_t row = a->row;
+  memset(expanded, 0, a->filters * a->wide * sizeof(float));
+  for (int64_t k = 0; k < a->filters; k++)
+    memcpy(expanded + k * a->wide + k / a->group % a->count * row, source + k * row, row * sizeof(float));
+  return reorder_run(job->handle, c->runner, expanded, place(c, &a->target));
+}
+
+static int grouped_weight_gradient(const op_t *job, const context_t *c) {
+  ARGUMENTS(grouped_weight_gradient) POINTER(expanded) POINTER(target)
+  int64_t row = a->row;
+  int code = reorder_run(job->handle, c->runner, sum_threads(&a->sum, c, a->floats), expanded);
+  for (int64_t k = 0; k < a->filters && !code; k++)
+    memcpy(target + k * row, expanded + k * a->wide + k / a->group % a->count * row, row * sizeof(float));
+  return code;
+}
+
 static void bias_gradient(const op_t *job, const context_t *c) {
   ARGUMENTS(bias_gradient)
   memcpy(place(c, &a->target), sum_threads(&a->sum, c, a->floats), a->channels * sizeof(float));
@@ -168,6 +188,8 @@ int run_job(const op_t *job, const context_t *c, const operation_t *operations) 
     case JOB_NORM_FIXED: norm_fixed(job, c); return 0;
     case JOB_NORM_GRADIENT: norm_gradient(job, c); return 0;
     case JOB_WEIGHT_GRADIENT: return weight_gradient(job, c);
+    case JOB_GROUPED_REORDER: return grouped_reorder(job, c);
+    case JOB_GROUPED_WEIGHT_GRADIENT: return grouped_weight_gradient(job, c);
     case JOB_BIAS_GRADIENT: bias_gradient(job, c); return 0;
     case JOB_IMPORT: return import(job, c, operations);
     case JOB_GATHER_GRADIENT: return gather_gradient(job, c, operations);

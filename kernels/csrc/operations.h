@@ -127,8 +127,45 @@ typedef struct {
 } op_depthwise_weight_gradient_t;
 typedef struct {
   operand_t source, target;
+  int64_t pixels, first, count, inner, inner_stride, outer_stride, target_first, total, add;
+} op_channels_t;
+typedef struct {
+  operand_t source, target;
+  int64_t blocks, pixels, first, count, inner, inner_stride, outer_stride, add;
+} op_channels_gradient_t;
+typedef struct {
+  operand_t source, target;
   int64_t blocks, pixels, channels, function;
 } op_pointwise_t;
+typedef struct {
+  operand_t source, target, gamma, beta;
+  int64_t blocks, pixels, channels;
+  double eps;
+} op_layer_norm_t;
+typedef struct {
+  operand_t source, gradient, target, gamma, gamma_sum, beta_sum;
+  int64_t blocks, pixels, channels, add;
+  double eps;
+} op_layer_norm_gradient_t;
+typedef struct {
+  operand_t source, target, gamma, beta, scratch;
+  int64_t blocks, pixels, channels, group;
+  double eps;
+} op_group_norm_t;
+typedef struct {
+  operand_t source, gradient, target, gamma, scratch, gamma_sum, beta_sum;
+  int64_t blocks, pixels, channels, group, add;
+  double eps;
+} op_group_norm_gradient_t;
+typedef struct {
+  operand_t source, target;
+  int64_t blocks, pixels, channels, add;
+  double factor, shift;
+} op_scale_t;
+typedef struct {
+  operand_t left, right, target;
+  int64_t blocks, pixels, add;
+} op_multiply_t;
 typedef struct {
   operand_t source, gradient, target;
   int64_t blocks, pixels, function, add;
@@ -155,9 +192,17 @@ enum {
   OP_JOIN = 18,
   OP_JOIN_GRADIENT = 19,
   OP_DEPTHWISE_WEIGHT_GRADIENT = 20,
-  OP_POINTWISE = 21,
-  OP_POINTWISE_GRADIENT = 22,
-  OP_KINDS = 23
+  OP_CHANNELS = 21,
+  OP_CHANNELS_GRADIENT = 22,
+  OP_POINTWISE = 23,
+  OP_LAYER_NORM = 24,
+  OP_LAYER_NORM_GRADIENT = 25,
+  OP_GROUP_NORM = 26,
+  OP_GROUP_NORM_GRADIENT = 27,
+  OP_SCALE = 28,
+  OP_MULTIPLY = 29,
+  OP_POINTWISE_GRADIENT = 30,
+  OP_KINDS = 31
 };
 
 typedef struct {
@@ -191,6 +236,14 @@ typedef struct {
   int64_t floats;
 } job_weight_gradient_t;
 typedef struct {
+  operand_t source, expanded, target;
+  int64_t filters, row, group, count, wide, floats;
+} job_grouped_reorder_t;
+typedef struct {
+  operand_t sum, expanded, target;
+  int64_t filters, row, group, count, wide, floats;
+} job_grouped_weight_gradient_t;
+typedef struct {
   operand_t sum, target;
   int64_t floats, channels;
 } job_bias_gradient_t;
@@ -210,10 +263,12 @@ enum {
   JOB_NORM_FIXED = 104,
   JOB_NORM_GRADIENT = 105,
   JOB_WEIGHT_GRADIENT = 106,
-  JOB_BIAS_GRADIENT = 107,
-  JOB_IMPORT = 108,
-  JOB_GATHER_GRADIENT = 109,
-  JOB_KINDS = 10
+  JOB_GROUPED_REORDER = 107,
+  JOB_GROUPED_WEIGHT_GRADIENT = 108,
+  JOB_BIAS_GRADIENT = 109,
+  JOB_IMPORT = 110,
+  JOB_GATHER_GRADIENT = 111,
+  JOB_KINDS = 12
 };
 
 /* continues: a job that the thread of the job before it goes on with. */
@@ -242,7 +297,15 @@ typedef struct {
     op_join_t op_join;
     op_join_gradient_t op_join_gradient;
     op_depthwise_weight_gradient_t op_depthwise_weight_gradient;
+    op_channels_t op_channels;
+    op_channels_gradient_t op_channels_gradient;
     op_pointwise_t op_pointwise;
+    op_layer_norm_t op_layer_norm;
+    op_layer_norm_gradient_t op_layer_norm_gradient;
+    op_group_norm_t op_group_norm;
+    op_group_norm_gradient_t op_group_norm_gradient;
+    op_scale_t op_scale;
+    op_multiply_t op_multiply;
     op_pointwise_gradient_t op_pointwise_gradient;
     job_unchanged_t job_unchanged;
     job_reorder_t job_reorder;
@@ -251,15 +314,17 @@ typedef struct {
     job_norm_fixed_t job_norm_fixed;
     job_norm_gradient_t job_norm_gradient;
     job_weight_gradient_t job_weight_gradient;
+    job_grouped_reorder_t job_grouped_reorder;
+    job_grouped_weight_gradient_t job_grouped_weight_gradient;
     job_bias_gradient_t job_bias_gradient;
     job_import_t job_import;
     job_gather_gradient_t job_gather_gradient;
   };
 } op_t;
 
-#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
+#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(CHANNELS, channels) X(CHANNELS_GRADIENT, channels_gradient) X(POINTWISE, pointwise) X(LAYER_NORM, layer_norm) X(LAYER_NORM_GRADIENT, layer_norm_gradient) X(GROUP_NORM, group_norm) X(GROUP_NORM_GRADIENT, group_norm_gradient) X(SCALE, scale) X(MULTIPLY, multiply) X(POINTWISE_GRADIENT, pointwise_gradient)
 #define EACH_BFLOAT16_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
 
-#define TABLE_DIGEST 42296811165326433ll
+#define TABLE_DIGEST 28699186943186139ll
 
 #endif

@@ -29,6 +29,7 @@ _WINDOW = (
     "blocks height width out_height out_width kernel_height kernel_width stride_height stride_width top left"
     " padded_height padded_width"
 )
+_CHANNELS = "first count inner inner_stride outer_stride"
 
 OPERATIONS = (
     _kind("conv", "source weights bias target"),
@@ -67,7 +68,25 @@ OPERATIONS = (
         "blocks height width out_height out_width kernel_height kernel_width stride_height stride_width"
         " dilation_height dilation_width top left channels form",
     ),
+    _kind("channels", "source target", f"pixels {_CHANNELS} target_first total add"),
+    _kind("channels_gradient", "source target", f"{_PLANE} {_CHANNELS} add"),
     _kind("pointwise", "source target", f"{_PLANE} channels function"),
+    _kind("layer_norm", "source target gamma beta", f"{_PLANE} channels", "eps"),
+    _kind(
+        "layer_norm_gradient",
+        "source gradient target gamma gamma_sum beta_sum",
+        f"{_PLANE} channels add",
+        "eps",
+    ),
+    _kind("group_norm", "source target gamma beta scratch", f"{_PLANE} channels group", "eps"),
+    _kind(
+        "group_norm_gradient",
+        "source gradient target gamma scratch gamma_sum beta_sum",
+        f"{_PLANE} channels group add",
+        "eps",
+    ),
+    _kind("scale", "source target", f"{_PLANE} channels add", "factor shift"),
+    _kind("multiply", "left right target", f"{_PLANE} add"),
     _kind("pointwise_gradient", "source gradient target", f"{_PLANE} function add"),
 )
 
@@ -89,6 +108,8 @@ JOBS = (
         "eps",
     ),
     _kind("weight_gradient", "sum target", "floats"),
+    _kind("grouped_reorder", "source expanded target", "filters row group count wide floats"),
+    _kind("grouped_weight_gradient", "sum expanded target", "filters row group count wide floats"),
     _kind("bias_gradient", "sum target", "floats channels"),
     _kind("import", "source target", "channels pixels"),
     _kind("gather_gradient", "sum target", "floats channels pixels"),
@@ -96,7 +117,10 @@ JOBS = (
 FIRST_JOB = 100
 
 # The operations that programs in bfloat16 have, too.
-IN_BFLOAT16 = frozenset(kind.name for kind in OPERATIONS)
+IN_BFLOAT16 = frozenset(kind.name for kind in OPERATIONS) - {
+    *("channels", "channels_gradient", "scale", "multiply"),
+    *("layer_norm", "layer_norm_gradient", "group_norm", "group_norm_gradient"),
+}
 
 # How a tensor lies where convolutions take it: as it is stored; in blocks as float32; or as bfloat16 pixel by pixel,
 # each with all channels, the images of a chunk side by side.

@@ -1,44 +1,55 @@
 """The kinds of layers: one file each, with all that is known of it.
 
 A file may have CELLS (class -> what reads a cell of exactly this class), NAMED_CELLS (the same, by the class's full
-name), FUNCTIONS (what reads functions and methods of tensors, by name), PRIMITIVES (what reads operators, by class)
-and COSTS (FLOPs and bytes of the operations that it plans, by their name in the table; see cost).
+name), CHANNELS_LAST (class -> what reads such a cell that is given (N, H, W, C), for the image in its usual axes),
+FUNCTIONS (what reads functions and methods of tensors, by name), PRIMITIVES (what reads operators, by class) and COSTS
+(FLOPs and bytes of the operations that it plans, by their name in the table; see cost).
 """
 
 from cellwright.kernels.compiler.layers import (
     activation,
     affine,
     avg_pool,
+    channel_scale,
+    channels,
     concatenation,
     convolution,
     dense,
     depthwise,
     gate,
     gather,
+    group_norm,
     identity,
     input,
     max_pool,
     norm,
     pointwise,
+    reshape,
     residual_sum,
+    scale,
 )
 
 _FILES = (
     activation,
     affine,
     avg_pool,
+    channels,
     concatenation,
     convolution,
     dense,
     depthwise,
+    channel_scale,
     gate,
     gather,
+    group_norm,
     identity,
     input,
     max_pool,
     norm,
     pointwise,
+    reshape,
     residual_sum,
+    scale,
 )
 
 
@@ -46,7 +57,7 @@ def _all(name):
     return {key: value for file in _FILES for key, value in getattr(file, name, {}).items()}
 
 
-CELLS, NAMED_CELLS, FUNCTIONS, PRIMITIVES, COSTS = map(
-    _all, ("CELLS", "NAMED_CELLS", "FUNCTIONS", "PRIMITIVES", "COSTS")
+CELLS, NAMED_CELLS, CHANNELS_LAST, FUNCTIONS, PRIMITIVES, COSTS = map(
+    _all, ("CELLS", "NAMED_CELLS", "CHANNELS_LAST", "FUNCTIONS", "PRIMITIVES", "COSTS")
 )
 INPUT = input.INPUT

@@ -9,6 +9,7 @@ from cellwright.kernels.compiler.symbols import Untraceable
 
 class Activation(Kind):
     name = "act"
+    same_size = True
     takes_sums = True
 
     def lower(self, tensors, layer, value):
@@ -40,5 +41,6 @@ CELLS = {
     nn.ReLU: lambda trace, cell, x: _relu(trace, x),
     nn.LeakyReLU: lambda trace, cell, x: _add(trace, x, float(cell.alpha)),
 }
+CHANNELS_LAST = CELLS
 FUNCTIONS = {"relu": _relu}
 PRIMITIVES = {ops.ReLU: lambda trace, primitive, x: _relu(trace, x)}

@@ -6,8 +6,9 @@ from mindspore import nn
 
 from cellwright.kernels.compiler import forms
 from cellwright.kernels.compiler.layers.depthwise import is_depthwise, plan_weight_gradient
+from cellwright.kernels.compiler.layers.groups import Expansion, bring_gradient, bring_weights, merged
 from cellwright.kernels.compiler.layers.kind import Kind
-from cellwright.kernels.compiler.layers.window import Padding, pair, window
+from cellwright.kernels.compiler.layers.window import Padding, ZeroPadded, pair, window
 from cellwright.kernels.compiler.schedule import NONE
 from cellwright.kernels.compiler.symbols import Untraceable
 from cellwright.kernels.compiler.tensors import BFLOAT16, PLAIN, ROWS, STORED, WIDE
@@ -19,21 +20,25 @@ class Convolution(Kind):
 
     name = "conv"
 
+    def channels(self, layer):
+        return layer.numbers["channels"]
+
     def reads_plain(self, layer):
         return layer.numbers["groups"] == 1
 
     def lower(self, tensors, layer, value):
+        padding = layer.numbers["padding"]
+        if isinstance(value, ZeroPadded):
+            value, padding = value.view, padding.more(value.sides)
         view, numbers, channels = tensors.image(value), layer.numbers, layer.parameters["weight"].shape[1]
         if channels * numbers["groups"] != view.stored.channels:
             raise Untraceable(f"a convolution of {channels} channels is given {view.stored.channels}")
-        return self.store(tensors, layer, view)
+        return self.store(tensors, layer, view, padding=padding)
 
-    def store(self, tensors, layer, view, flat=False):
-        """Returns the plain view of the result."""
-        numbers = layer.numbers
-        found, extents = window(
-            view.stored, numbers["kernel"], numbers["stride"], numbers["padding"], numbers["dilation"]
-        )
+    def store(self, tensors, layer, view, flat=False, padding=None):
+        """Returns the plain view of the result. padding: another one than the layer's."""
+        numbers, padding = layer.numbers, padding or layer.numbers["padding"]
+        found, extents = window(view.stored, numbers["kernel"], numbers["stride"], padding, numbers["dilation"])
         found = {name: found[name] for name in found if not name.startswith("padded")}
         found |= {"dilation_height": numbers["dilation"][0], "dilation_width": numbers["dilation"][1]}
         found["groups"] = numbers["groups"]
@@ -92,7 +97,9 @@ class Convolution(Kind):
         if _own_weight_gradient(numbers):
             plan_weight_gradient(plan, stored, source, gradient, weight, bias, form)
             return
-        prepare = functools.partial(_prepare_weight_gradient, numbers, {"weight": weight, "bias": bias})
+        prepare = functools.partial(
+            _prepare_weight_gradient, numbers, expansion(stored), {"weight": weight, "bias": bias}
+        )
         plan.operation("weight_gradient", prepare=prepare, source=source, gradient=gradient)
 
     def _input_gradient(self, plan, stored, gradient, target):
@@ -110,11 +117,18 @@ class Convolution(Kind):
         if direction == native.INPUT_GRADIENT:
             numbers["plain_source"] = 0
         weights = plan.parameter(stored.parameters["weight"])
-        return functools.partial(_prepare_with_weights, direction, numbers, weights, form == WIDE)
+        return functools.partial(_prepare_with_weights, direction, numbers, expansion(stored), weights, form == WIDE)
 
 
 def shape(stored, bias, form):
-    """Returns the numbers of a convolution that takes its tensors in a form, by the names of the table."""
+    """Returns the numbers of a convolution as it is run, its tensors in a form, by the names of the table."""
+    numbers, wider = _shape(stored, bias, form), expansion(stored)
+    if wider is not None:
+        numbers |= {"groups": wider.groups // wider.count, "channels": wider.run_channels}
+    return numbers
+
+
+def _shape(stored, bias, form):
     source = stored.sources[0].stored
     return {
         **stored.numbers,
@@ -146,6 +160,20 @@ def choose_form(stored, trial=False):
     return form
 
 
+def expansion(stored):
+    """Returns the Expansion of a convolution's weights, or None where it runs as it is, as all in bfloat16 do."""
+    source, groups, lanes = stored.sources[0].stored, stored.numbers["groups"], native.lanes()
+    if stored.dtype == BFLOAT16:
+        return None
+    count = merged(groups, source.channels, stored.channels, lanes)
+    if count > 1:
+        return Expansion(groups, source.channels, count, source.channels)
+    few = groups == 1 and source.layout != PLAIN and source.channels < lanes
+    if few and not _all_compiled(_shape(stored, 0, STORED)):
+        return Expansion(groups, source.channels, 1, lanes)
+    return None
+
+
 def _all_compiled(numbers):
     """False if oneDNN has nothing, or nothing but its reference loops, for a convolution or its gradients."""
     directions = [native.FORWARD]
@@ -171,34 +199,33 @@ def _compiled(direction, numbers):
         return False
 
 
-def _prepare_with_weights(direction, numbers, weights, rounds, stages, entry, sizes):
+def _prepare_with_weights(direction, numbers, wider, weights, rounds, stages, entry, sizes):
     """Makes the primitive of a convolution that reads weights, and the job that brings these into its layout.
 
     rounds: to numbers that bfloat16 has, where these are multiplied as float32.
     """
     entry.handle, floats = native.convolution(direction, numbers, sizes)
-    entry.arguments["weights"] = stages.take_lasting(floats)
-    stages.weights_job(
-        "reorder",
-        entry.layer,
-        native.reorder(entry.handle, False),
-        source=weights,
-        target=entry.arguments["weights"],
-        floats=floats,
-        round=int(rounds),
-    )
+    entry.arguments["weights"] = target = stages.take_lasting(floats)
+    if wider is not None:
+        bring_weights(stages, entry, numbers, wider, weights, target, floats)
+        return
+    reorder, places = native.reorder(entry.handle, False), {"source": weights, "target": target}
+    stages.weights_job("reorder", entry.layer, reorder, **places, floats=floats, round=int(rounds))
 
 
-def _prepare_weight_gradient(numbers, outputs, stages, entry, sizes):
+def _prepare_weight_gradient(numbers, wider, outputs, stages, entry, sizes):
     """Makes the primitive of a weight gradient, the sums of each thread, and the jobs that add these up."""
     entry.handle, floats = native.convolution(native.WEIGHT_GRADIENT, numbers, sizes)
     arguments, filters = entry.arguments, numbers["filters"]
     arguments.update(floats=floats, bias_floats=filters, sum=stages.take_per_thread(floats))
     parts = [stages.take_per_thread(floats)]
-    reorder = native.reorder(entry.handle, True)
-    stages.gradient_job(
-        "weight_gradient", entry.layer, reorder, sum=arguments["sum"], target=outputs["weight"], floats=floats
-    )
+    if wider is not None:
+        bring_gradient(stages, entry, numbers, wider, arguments["sum"], outputs["weight"], floats)
+    else:
+        reorder = native.reorder(entry.handle, True)
+        stages.gradient_job(
+            "weight_gradient", entry.layer, reorder, sum=arguments["sum"], target=outputs["weight"], floats=floats
+        )
     if outputs["bias"] is not None:
         arguments["bias_sum"] = stages.take_per_thread(filters)
         parts.append(stages.take_per_thread(filters))
@@ -243,6 +270,13 @@ def _numbers_of(operation):
 def multiplies_bfloat16(operation):
     """True if an operation of a convolution multiplies bfloat16, and not float32."""
     return bool(_numbers_of(operation)["bfloat16"])
+
+
+def of_one_pixel(channels, groups=1):
+    """Returns the numbers of a convolution that sees one pixel at a time."""
+    one = (1, 1)
+    numbers = {"kernel": one, "stride": one, "dilation": one, "padding": Padding()}
+    return {**numbers, "groups": groups, "channels": channels}
 
 
 def operation_cost(operation):

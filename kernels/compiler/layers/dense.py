@@ -2,8 +2,7 @@
 
 from mindspore import nn
 
-from cellwright.kernels.compiler.layers.convolution import Convolution
-from cellwright.kernels.compiler.layers.window import Padding
+from cellwright.kernels.compiler.layers.convolution import CONVOLUTION, Convolution, of_one_pixel
 from cellwright.kernels.compiler.symbols import Untraceable
 
 # The weights are copied into oneDNN's layout each step; above this size (numbers) the framework's matrix product,
@@ -29,20 +28,15 @@ class Dense(Convolution):
 DENSE = Dense()
 
 
-def _read(trace, cell, x):
-    if cell.activation_flag or cell.weight.size > _LARGEST:
-        raise Untraceable("a dense layer that is large or has an activation")
-    one = (1, 1)
-    numbers = {
-        "kernel": one,
-        "stride": one,
-        "dilation": one,
-        "padding": Padding(),
-        "groups": 1,
-        "channels": cell.out_channels,
-    }
-    parameters = {"weight": cell.weight, **({"bias": cell.bias} if cell.has_bias else {})}
-    return trace.add(DENSE, x, numbers=numbers, parameters=parameters)
+def _read_as(kind):
+    def read(trace, cell, x):
+        if cell.activation_flag or cell.weight.size > _LARGEST:
+            raise Untraceable("a dense layer that is large or has an activation")
+        parameters = {"weight": cell.weight, **({"bias": cell.bias} if cell.has_bias else {})}
+        return trace.add(kind, x, numbers=of_one_pixel(cell.out_channels), parameters=parameters)
+
+    return read
 
 
-CELLS = {nn.Dense: _read}
+CELLS = {nn.Dense: _read_as(DENSE)}
+CHANNELS_LAST = {nn.Dense: _read_as(CONVOLUTION)}

@@ -15,6 +15,9 @@ class Gather(Kind):
 
     name = "gather"
 
+    def flat(self, layer):
+        return layer.numbers["flat"]
+
     def lower(self, tensors, layer, value):
         view = tensors.image(value)
         stored, weight = view.stored, layer.parameters.get("weight")

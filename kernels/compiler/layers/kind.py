@@ -5,6 +5,15 @@ class Kind:
     """One object for each kind of layer; a pass calls the method that has its name, and knows nothing else of kinds."""
 
     name = ""
+    same_size = False  # the result has the height and width of the first input
+
+    def channels(self, layer):
+        """Returns the channels of a traced layer's result, or None where they are not known."""
+        return layer.inputs[0].channels
+
+    def flat(self, layer):
+        """True if a traced layer's result is (N, C)."""
+        return layer.inputs[0].flat
 
     def reads_plain(self, layer):
         """True if a traced layer takes images as the framework has them, (N, C, H, W)."""

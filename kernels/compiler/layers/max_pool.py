@@ -4,16 +4,8 @@ from mindspore import nn, ops
 
 from cellwright.kernels.compiler.layers import cost, window
 from cellwright.kernels.compiler.layers.kind import Kind
-from cellwright.kernels.compiler.layers.window import Padding, pair
+from cellwright.kernels.compiler.layers.window import Padding, ZeroPadded, pair
 from cellwright.kernels.compiler.symbols import Untraceable
-from cellwright.kernels.compiler.tensors import Deferred
-
-
-class ZeroPadded(Deferred):
-    """A view with zeros round it: (top, bottom, left, right)."""
-
-    def __init__(self, view, sides):
-        self.view, self.sides = view, sides
 
 
 class Pad(Kind):
@@ -79,10 +71,23 @@ PAD, MAX_POOL = Pad(), MaxPool()
 
 def _read(trace, cell, x):
     mode = cell.pad_mode.lower()
-    if mode not in ("valid", "same") or cell.use_pad or cell.return_indices or cell.format != "NCHW":
-        raise Untraceable(f"MaxPool2d with pad_mode {cell.pad_mode}, indices or another format")
-    numbers = {"kernel": pair(cell.kernel_size), "stride": pair(cell.stride), "padding": Padding(mode), "ceil": False}
+    if cell.return_indices or cell.format != "NCHW":
+        raise Untraceable("MaxPool2d with indices or another format")
+    padding, ceil = Padding(mode), False
+    if cell.use_pad:
+        settings = cell.max_pool.init_attrs
+        if settings["dilation"] not in (1, (1, 1, 1)):
+            raise Untraceable(f"MaxPool2d with dilation {settings['dilation']}")
+        (_, height, width), ceil = settings["pads"], settings["ceil_mode"]
+        padding = Padding("pad", (height, height, width, width))
+    numbers = {"kernel": pair(cell.kernel_size), "stride": pair(cell.stride), "padding": padding, "ceil": ceil}
     return trace.add(MAX_POOL, x, numbers=numbers)
+
+
+def _read_pad_cell(trace, cell, x):
+    if cell.mode != "CONSTANT":
+        raise Untraceable(f"Pad with mode {cell.mode}")
+    return _read_pad(trace, cell, x)
 
 
 def _read_pad(trace, primitive, x):
@@ -92,6 +97,6 @@ def _read_pad(trace, primitive, x):
     return trace.add(PAD, x, numbers={"sides": paddings[2] + paddings[3]})
 
 
-CELLS = {nn.MaxPool2d: _read}
+CELLS = {nn.MaxPool2d: _read, nn.Pad: _read_pad_cell}
 PRIMITIVES = {ops.Pad: _read_pad}
 COSTS = {"max_pool": cost.window(1), "max_pool_gradient": cost.window(2)}

@@ -15,6 +15,7 @@ class Norm(Kind):
     """numbers: eps, momentum (share of the old moving value), fixed (the moving statistics are used and stay)."""
 
     name = "norm"
+    same_size = True
 
     def changes_parameters(self, layer):
         return not layer.numbers["fixed"]

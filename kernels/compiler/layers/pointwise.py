@@ -1,4 +1,4 @@
-"""Functions of each number that are computed and kept: ReLU6, sigmoid, tanh, SiLU, hard sigmoid, hard swish."""
+"""Functions of each number that are computed and kept: ReLU6, sigmoid, tanh, SiLU, hard sigmoid, hard swish, GELU."""
 
 from mindspore import nn, ops
 
@@ -6,11 +6,12 @@ from cellwright.kernels.compiler.layers import cost
 from cellwright.kernels.compiler.layers.kind import Kind
 from cellwright.kernels.compiler.tensors import Deferred
 
-RELU6, SIGMOID, TANH, SILU, HARD_SIGMOID, HARD_SWISH = range(6)  # as in pointwise.inc
+# As in pointwise.inc.
+RELU6, SIGMOID, TANH, SILU, HARD_SIGMOID, HARD_SWISH, GELU_BY_TANH, GELU = range(8)
 
 
 class SigmoidOf(Deferred):
-    """The logistic function of a view, which a gate computes itself."""
+    """The logistic function of a view, which a gate computes itself, as does what multiplies the view with it."""
 
     def __init__(self, view):
         self.view = view
@@ -23,12 +24,13 @@ class Pointwise(Kind):
     """numbers: function."""
 
     name = "pointwise"
+    same_size = True
 
     def lower(self, tensors, layer, value):
         view, readers = tensors.tensor(value), tensors.trace.readers(layer)
         gates = len(readers) == 1 and readers[0] is not None and readers[0].kind.name == "multiply"
-        if layer.numbers["function"] == SIGMOID and gates and view.stored.pixels == 1:
-            return SigmoidOf(tensors.plain(view))
+        if layer.numbers["function"] == SIGMOID and gates:
+            return SigmoidOf(view)
         return self.store(tensors, view, layer.numbers["function"])
 
     def store(self, tensors, view, function):
@@ -77,9 +79,16 @@ def _of_cell(function):
     return lambda trace, cell, x: _reader(function)(trace, x)
 
 
+def _gelu(trace, x, approximate="none"):
+    return _reader({"tanh": GELU_BY_TANH, "none": GELU}[approximate])(trace, x)
+
+
 _CELLS = {nn.ReLU6: RELU6, nn.Sigmoid: SIGMOID, nn.Tanh: TANH, nn.SiLU: SILU, nn.HSwish: HARD_SWISH}
 CELLS = {kind: _of_cell(function) for kind, function in (_CELLS | {nn.HSigmoid: HARD_SIGMOID}).items()}
+CELLS[nn.GELU] = lambda trace, cell, x: _gelu(trace, x, cell.approximate)
+CHANNELS_LAST = CELLS
 FUNCTIONS = {
+    "gelu": _gelu,
     "relu6": _reader(RELU6),
     "sigmoid": _reader(SIGMOID),
     "tanh": _reader(TANH),

@@ -6,6 +6,7 @@ from mindspore import ops
 
 from cellwright.kernels.compiler.layers import cost
 from cellwright.kernels.compiler.layers.kind import Kind
+from cellwright.kernels.compiler.layers.scale import is_number, scaled
 from cellwright.kernels.compiler.schedule import NONE
 from cellwright.kernels.compiler.symbols import Untraceable
 from cellwright.kernels.compiler.tensors import Deferred
@@ -32,6 +33,7 @@ class ResidualSum(Deferred):
 
 class Join(Kind):
     name = "add"
+    same_size = True
 
     def lower(self, tensors, layer, left, right):
         if _gated(right):
@@ -106,6 +108,9 @@ JOIN = Join()
 
 
 def _add(trace, left, right):
+    for number, tensor in ((left, right), (right, left)):
+        if is_number(number):
+            return scaled(trace, tensor, shift=number)
     return trace.add(JOIN, left, right)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 from cellwright.kernels.compiler.schedule import NONE
 from cellwright.kernels.compiler.symbols import Untraceable
+from cellwright.kernels.compiler.tensors import Deferred
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,6 +13,13 @@ class Padding:
 
     mode: str = "valid"
     sides: tuple = (0, 0, 0, 0)
+
+    def more(self, sides):
+        """Returns what lies round an image that has zeros on its (top, bottom, left, right) already."""
+        if self.mode == "same":
+            raise Untraceable("zeros round an image, and the padding `same` behind them")
+        own = self.sides if self.mode == "pad" else (0, 0, 0, 0)
+        return Padding("pad", tuple(a + b for a, b in zip(own, sides)))
 
     def extent(self, size, kernel, stride, axis, ceil=False):
         """Returns the output size along an axis (0 height, 1 width), and the padding before and after.
@@ -31,6 +39,13 @@ class Padding:
         if ceil and (out - 1) * stride >= size + before:
             out -= 1
         return out, before, after
+
+
+class ZeroPadded(Deferred):
+    """A view with zeros round it: (top, bottom, left, right)."""
+
+    def __init__(self, view, sides):
+        self.view, self.sides = view, sides
 
 
 def pair(value):

@@ -87,7 +87,7 @@ def test_a_part_that_would_lose_stays_stock_and_explain_says_so():
     assert 0.6 < after.share < 0.7 and "stock" in str(after)
 
 
-@pytest.mark.parametrize("cell", [nn.Conv2d(16, 16, 3, group=4), nn.ReLU(), nn.Dense(4, 4)])
+@pytest.mark.parametrize("cell", [nn.Conv2dTranspose(16, 16, 3), nn.ReLU(), nn.Dense(4, 4)])
 def test_what_programs_do_not_know_stays(cell):
     kind = type(cell)
     assert accelerated(accelerate(nn.SequentialCell([cell]))) == []

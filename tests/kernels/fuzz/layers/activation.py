@@ -1,5 +1,7 @@
 """Activations."""
 
+import math
+
 import numpy as np
 from fuzz import tape
 from fuzz.layers.kind import Kind, maps
@@ -17,6 +19,11 @@ def _gelu(x):
     return 0.5 * x * (1 + t), 0.5 * (1 + t) + 0.5 * x * (1 - t**2) * _SQRT_2_OVER_PI * (1 + 3 * 0.044715 * x**2)
 
 
+def _exact_gelu(x):
+    below = 0.5 * (1 + np.vectorize(math.erf)(x.astype(np.float64) / math.sqrt(2)))
+    return x * below, below + x * np.exp(-0.5 * x**2) / math.sqrt(2 * math.pi)
+
+
 def _silu(x):
     s = _sigmoid(x)
     return x * s, s * (1 + x * (1 - s))
@@ -30,6 +37,7 @@ ACTIVATIONS = {
     "sigmoid": ("nn.Sigmoid()", "ops.sigmoid", (), lambda x: (_sigmoid(x), _sigmoid(x) * (1 - _sigmoid(x)))),
     "tanh": ("nn.Tanh()", "ops.tanh", (), lambda x: (np.tanh(x), 1 - np.tanh(x) ** 2)),
     "silu": ("nn.SiLU()", "ops.silu", (), _silu),
+    "exact gelu": ("nn.GELU(approximate=False)", "ops.gelu", (), _exact_gelu),
     "gelu": ("nn.GELU()", None, (), _gelu),
     "hswish": (
         "nn.HSwish()",

@@ -1,0 +1,5 @@
+"""What is raised where programs end."""
+
+
+class Untraceable(Exception):
+    """Raised where a cell does something that the programs cannot run; the cell then stays as it is."""
