@@ -269,7 +269,7 @@ def test_a_rate_that_left_the_numbers_names_its_likely_cause_and_is_replayed(cac
     assert "the likely cause is a learning rate that is too high (1e+30); try --lr" in done.stderr
     dump = re.search(r"launch\.replay (\S+)", done.stderr)[1]
     meta = json.loads((ROOT / dump / "meta.json").read_text())
-    assert meta["settings"]["recipe"]["optimizer"] == "lars" and meta["settings"]["step"]["clip_norm"] == 5
+    assert meta["recipe"]["optimizer"] == "lars" and meta["settings"]["step"]["clip_norm"] == 5
     again = typed(cache, "launch.replay", dump)
     assert again.returncode == 0, again.stderr
     then, here = re.findall(r"first not finite (?:was|is) (.*)", again.stdout)
