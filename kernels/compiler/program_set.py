@@ -230,7 +230,7 @@ def _share(program_set):
 
 def _leave(keys):
     for key in keys:
-        if not _sets[key]:
+        if not list(_sets[key]):  # its length counts those whose end is being told
             for shape in list(_programs[key]):
                 _free(key, shape)
             del _sets[key], _programs[key]
