@@ -5,42 +5,15 @@
  * What the backward node needs is in a tensor that the forward node returns. Between runs only the program of an evaluation keeps
  * something: the weights as convolutions want them, until they change.
  */
-#include "program.h"
-
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
 #include "onednn.h"
+#include "program_store.h"
 #include "thread_pool.h"
 
 #define EXPORT __attribute__((visibility("default")))
-#define ALIGN 64 /* bytes */
-#define PHASES 3 /* jobs before the chunks: statistics, then what needs them; after the chunks: weight gradients */
-#define SHARES PHASES
-
-typedef struct {
-  op_t *items;
-  int64_t count;
-} list_t;
-
-typedef struct {
-  int64_t capacity;
-  list_t operations, jobs[PHASES];
-  atomic_int next[PHASES + 1], done[PHASES + 1]; /* of each list of jobs, and of the shares */
-} stage_t;
-
-typedef struct program {
-  int64_t key, shape[4], saved_index, work_index, threads, work, scratch, tensors, stages_count;
-  const operation_t *operations;
-  int64_t *sizes; /* floats of each tensor of the node; the key has 0 */
-  float *kept;
-  int64_t kept_floats;
-  stage_t *stages;
-  int64_t users; /* nodes that run it, and one for being found by others */
-  struct program *next;
-} program_t;
 
 typedef struct {
   program_t *program;
@@ -52,10 +25,9 @@ typedef struct {
 typedef int (*builder_t)(int64_t key, int64_t n, int64_t c, int64_t h, int64_t w);
 typedef void (*reporter_t)(int code);
 
-static program_t *programs;
 static builder_t builder;
 static reporter_t reporter;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER, running = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t running = PTHREAD_MUTEX_INITIALIZER;
 static float *work, *scratches[MAX_THREADS];
 static int64_t work_floats, scratch_floats;
 
@@ -137,66 +109,19 @@ static void run_stages(int runner, void *argument) {
   onednn_end(before);
 }
 
-static int grow(float **buffer, int64_t floats) {
-  free(*buffer);
-  *buffer = aligned_alloc(ALIGN, ((size_t)floats * sizeof(float) + ALIGN - 1) / ALIGN * ALIGN + ALIGN);
-  return *buffer ? 0 : ERROR_NO_MEMORY;
-}
-
 static int make_room(const program_t *program) {
   if (program->work_index < 0 && program->work > work_floats) {
     work_floats = 0;
-    if (grow(&work, program->work)) return ERROR_NO_MEMORY;
+    if (buffer_grow(&work, program->work)) return ERROR_NO_MEMORY;
     work_floats = program->work;
   }
   if (program->scratch > scratch_floats) {
     scratch_floats = 0;
     for (int thread = 0; thread < pool_threads(); thread++)
-      if (grow(&scratches[thread], program->scratch)) return ERROR_NO_MEMORY;
+      if (buffer_grow(&scratches[thread], program->scratch)) return ERROR_NO_MEMORY;
     scratch_floats = program->scratch;
   }
   return 0;
-}
-
-static void destroy_list(list_t *list) {
-  for (int64_t k = 0; k < list->count; k++) {
-    op_t *op = &list->items[k];
-    if (!op->handle) continue;
-    if (op->kind == OP_CONV || op->kind == OP_WEIGHT_GRADIENT)
-      cellwright_conv_destroy(op->handle);
-    else
-      cellwright_reorder_destroy(op->handle);
-  }
-  free(list->items);
-}
-
-static void destroy(program_t *program) {
-  for (int64_t s = 0; s < program->stages_count; s++) {
-    destroy_list(&program->stages[s].operations);
-    for (int phase = 0; phase < PHASES; phase++) destroy_list(&program->stages[s].jobs[phase]);
-  }
-  free(program->stages);
-  free(program->sizes);
-  free(program->kept);
-  free(program);
-}
-
-/* A user of the program is done; nobody else has it if it was taken from the list, too. */
-static void leave(program_t *program) {
-  pthread_mutex_lock(&lock);
-  int64_t users = --program->users;
-  pthread_mutex_unlock(&lock);
-  if (!users) destroy(program);
-}
-
-/* The program of a key and shape, with one more user; 0 if there is none. */
-static program_t *find(int64_t key, const int64_t *shape) {
-  pthread_mutex_lock(&lock);
-  program_t *found = programs;
-  while (found && (found->key != key || memcmp(found->shape, shape, sizeof found->shape))) found = found->next;
-  if (found) found->users++;
-  pthread_mutex_unlock(&lock);
-  return found;
 }
 
 static float *aligned(void *tensor) { return (float *)(((uintptr_t)tensor + ALIGN - 1) / ALIGN * ALIGN); }
@@ -236,13 +161,13 @@ static int run_program(program_t *program, void **params) {
 static int find_and_run(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes) {
   if (nparam < 3 || ndims[1] != 4 || strcmp(dtypes[0], "int64")) return ERROR_WRONG_TENSORS;
   int64_t key = *(int64_t *)params[0];
-  program_t *program = find(key, shapes[1]);
+  program_t *program = program_find(key, shapes[1]);
   if (!program && builder && !builder(key, shapes[1][0], shapes[1][1], shapes[1][2], shapes[1][3]))
-    program = find(key, shapes[1]);
+    program = program_find(key, shapes[1]);
   if (!program) return ERROR_NO_PROGRAM;
   int code = check_tensors(program, nparam, ndims, shapes, dtypes);
   if (!code) code = run_program(program, params);
-  leave(program);
+  program_leave(program);
   return code;
 }
 
@@ -258,67 +183,4 @@ EXPORT int cellwright_program(int nparam, void **params, int *ndims, int64_t **s
 /* builder: makes a program that a node did not find. reporter: is told the error with which a node ends. */
 EXPORT void cellwright_callbacks(builder_t new_builder, reporter_t new_reporter) {
   builder = new_builder, reporter = new_reporter;
-}
-
-/* Building, from Python, one program at a time; a program is found by nodes once it is published. saved_index, work_index: the
- * tensors of the node that hold the saved tensors and, or -1, the work memory. Returns 0 without memory. */
-EXPORT program_t *cellwright_program_new(int64_t key, const int64_t *shape, int64_t lanes, int64_t bfloat16,
-                                         int64_t threads, int64_t saved_index, int64_t work_index, int64_t tensors,
-                                         const int64_t *sizes) {
-  program_t *program = calloc(1, sizeof *program);
-  int64_t *copy = malloc(tensors * sizeof *sizes);
-  if (!program || !copy) {
-    free(program), free(copy);
-    return 0;
-  }
-  program->key = key, program->operations = operations_for(lanes, bfloat16), program->threads = threads, program->tensors = tensors;
-  program->saved_index = saved_index, program->work_index = work_index;
-  memcpy(program->shape, shape, sizeof program->shape);
-  program->sizes = memcpy(copy, sizes, tensors * sizeof *sizes);
-  program->users = 1;
-  return program;
-}
-
-static int copy_list(list_t *list, const op_t *items, int64_t count) {
-  list->items = malloc((count ? count : 1) * sizeof *items);
-  if (!list->items) return ERROR_NO_MEMORY;
-  memcpy(list->items, items, count * sizeof *items);
-  list->count = count;
-  return 0;
-}
-
-EXPORT int cellwright_program_stage(program_t *program, int64_t capacity, const op_t *operations, int64_t count,
-                                    const op_t *const *jobs, const int64_t *job_counts) {
-  stage_t *grown = realloc(program->stages, (program->stages_count + 1) * sizeof *grown);
-  if (!grown) return ERROR_NO_MEMORY;
-  program->stages = grown;
-  stage_t *stage = &grown[program->stages_count++];
-  memset(stage, 0, sizeof *stage);
-  stage->capacity = capacity;
-  int code = copy_list(&stage->operations, operations, count);
-  for (int phase = 0; phase < PHASES && !code; phase++) code = copy_list(&stage->jobs[phase], jobs[phase], job_counts[phase]);
-  return code;
-}
-
-EXPORT int cellwright_program_publish(program_t *program, int64_t work_size, int64_t scratch_size, int64_t kept_size) {
-  program->work = work_size, program->scratch = scratch_size, program->kept_floats = kept_size;
-  if (kept_size && grow(&program->kept, kept_size)) return ERROR_NO_MEMORY;
-  if (kept_size) memset(program->kept, 0, kept_size * sizeof(float));
-  pthread_mutex_lock(&lock);
-  program->next = programs;
-  programs = program;
-  pthread_mutex_unlock(&lock);
-  return 0;
-}
-
-/* Frees a program, with its convolutions; one that runs is freed when it has ended. */
-EXPORT void cellwright_program_free(program_t *program) {
-  pthread_mutex_lock(&lock);
-  for (program_t **link = &programs; *link; link = &(*link)->next)
-    if (*link == program) {
-      *link = program->next;
-      break;
-    }
-  pthread_mutex_unlock(&lock);
-  leave(program);
 }
