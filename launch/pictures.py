@@ -22,6 +22,7 @@ MEMBERS = {
     "eval": ("Evaluation", "images/s", True),
     "start-up": ("From the start of the process to the end of the first step", "s", False),
     "zoo": ("MindCV's networks", "ms", False),
+    "decode-stages": ("A JPEG on its way to a training picture", "us a picture", False),
 }
 # Who is not us. "ours stock" is our engine on MindSpore's kernels: ours, but drawn lighter.
 PEERS = ("mindspore", "eager", "channels_last", "compiled", "bare mpi", "flat mpi", "mccl")
