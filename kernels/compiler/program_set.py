@@ -99,7 +99,8 @@ class ProgramSet:
             raise Untraceable("it has no convolution")
         for layer in self.trace.layers:
             if "weight" in layer.parameters:
-                return layer.parameters["weight"].shape[1] * layer.numbers.get("groups", 1)
+                shape = layer.parameters["weight"].shape
+                return shape[1] * layer.numbers.get("groups", 1) if len(shape) > 1 else shape[0]
             if "gamma" in layer.parameters:
                 return layer.parameters["gamma"].shape[0]
 

@@ -35,6 +35,7 @@ def network(channels, *steps, images=3, size=9):
 FEW_CHANNELS = {
     "3 to 6 to 16": network(3, conv3(0, 6), step("act", 1), conv3(2, 16)),
     "norm of 3 channels": network(3, step("norm", 0), conv3(1, 16)),
+    "factors of 3 channels": network(3, step("factors", 0), conv3(1, 16)),
     "1 channel inside": network(8, conv3(0, 1), conv3(1, 8)),
     "5 channels pooled": network(
         16, conv3(0, 5), step("max_pool", 1, kernel=(2, 2), stride=(2, 2)), conv3(2, 9), step("norm", 3)
