@@ -11,6 +11,7 @@ from cellwright.launch.build import build_network
 from cellwright.launch.host.collectives import choose_backend
 from cellwright.launch.host.cores import explain_cores, this_host
 from cellwright.launch.host.devices import device_of
+from cellwright.launch.host.runtime import allow_all_instructions
 
 _MB = 1e6
 
@@ -113,6 +114,7 @@ def kernel_lines(network, resolved):
     from cellwright.kernels.compiler import explain
     from cellwright.kernels.csrc import ShimMissing
 
+    allow_all_instructions()  # as a run does
     recipe, level = resolved.recipe, resolved.amp_level
     if level != "O0" and resolved.step.amp_dtype == "float16":
         return [

@@ -69,6 +69,10 @@ typedef struct {
   int64_t blocks, pixels, channels, form, add;
 } op_unpack_t;
 typedef struct {
+  operand_t source, target;
+  int64_t blocks, height, width, top, left, framed_height, framed_width;
+} op_frame_t;
+typedef struct {
   operand_t source, partial;
   int64_t blocks, pixels;
 } op_statistics_t;
@@ -179,30 +183,31 @@ enum {
   OP_ADD = 5,
   OP_ROUND = 6,
   OP_UNPACK = 7,
-  OP_STATISTICS = 8,
-  OP_AFFINE = 9,
-  OP_NORM_REDUCE = 10,
-  OP_APPLY = 11,
-  OP_MAX_POOL = 12,
-  OP_MAX_POOL_GRADIENT = 13,
-  OP_AVG_POOL = 14,
-  OP_AVG_POOL_GRADIENT = 15,
-  OP_GATHER = 16,
-  OP_GATHER_GRADIENT = 17,
-  OP_JOIN = 18,
-  OP_JOIN_GRADIENT = 19,
-  OP_DEPTHWISE_WEIGHT_GRADIENT = 20,
-  OP_CHANNELS = 21,
-  OP_CHANNELS_GRADIENT = 22,
-  OP_POINTWISE = 23,
-  OP_LAYER_NORM = 24,
-  OP_LAYER_NORM_GRADIENT = 25,
-  OP_GROUP_NORM = 26,
-  OP_GROUP_NORM_GRADIENT = 27,
-  OP_SCALE = 28,
-  OP_MULTIPLY = 29,
-  OP_POINTWISE_GRADIENT = 30,
-  OP_KINDS = 31
+  OP_FRAME = 8,
+  OP_STATISTICS = 9,
+  OP_AFFINE = 10,
+  OP_NORM_REDUCE = 11,
+  OP_APPLY = 12,
+  OP_MAX_POOL = 13,
+  OP_MAX_POOL_GRADIENT = 14,
+  OP_AVG_POOL = 15,
+  OP_AVG_POOL_GRADIENT = 16,
+  OP_GATHER = 17,
+  OP_GATHER_GRADIENT = 18,
+  OP_JOIN = 19,
+  OP_JOIN_GRADIENT = 20,
+  OP_DEPTHWISE_WEIGHT_GRADIENT = 21,
+  OP_CHANNELS = 22,
+  OP_CHANNELS_GRADIENT = 23,
+  OP_POINTWISE = 24,
+  OP_LAYER_NORM = 25,
+  OP_LAYER_NORM_GRADIENT = 26,
+  OP_GROUP_NORM = 27,
+  OP_GROUP_NORM_GRADIENT = 28,
+  OP_SCALE = 29,
+  OP_MULTIPLY = 30,
+  OP_POINTWISE_GRADIENT = 31,
+  OP_KINDS = 32
 };
 
 typedef struct {
@@ -284,6 +289,7 @@ typedef struct {
     op_add_t op_add;
     op_round_t op_round;
     op_unpack_t op_unpack;
+    op_frame_t op_frame;
     op_statistics_t op_statistics;
     op_affine_t op_affine;
     op_norm_reduce_t op_norm_reduce;
@@ -322,9 +328,9 @@ typedef struct {
   };
 } op_t;
 
-#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(CHANNELS, channels) X(CHANNELS_GRADIENT, channels_gradient) X(POINTWISE, pointwise) X(LAYER_NORM, layer_norm) X(LAYER_NORM_GRADIENT, layer_norm_gradient) X(GROUP_NORM, group_norm) X(GROUP_NORM_GRADIENT, group_norm_gradient) X(SCALE, scale) X(MULTIPLY, multiply) X(POINTWISE_GRADIENT, pointwise_gradient)
-#define EACH_BFLOAT16_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
+#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(CHANNELS, channels) X(CHANNELS_GRADIENT, channels_gradient) X(POINTWISE, pointwise) X(LAYER_NORM, layer_norm) X(LAYER_NORM_GRADIENT, layer_norm_gradient) X(GROUP_NORM, group_norm) X(GROUP_NORM_GRADIENT, group_norm_gradient) X(SCALE, scale) X(MULTIPLY, multiply) X(POINTWISE_GRADIENT, pointwise_gradient)
+#define EACH_BFLOAT16_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
 
-#define TABLE_DIGEST 28699186943186139ll
+#define TABLE_DIGEST 63502360669603186ll
 
 #endif

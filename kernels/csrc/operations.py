@@ -40,6 +40,7 @@ OPERATIONS = (
     _kind("add", "source target", "floats"),
     _kind("round", "source target", "floats form"),
     _kind("unpack", "source target", f"{_PLANE} channels form add"),
+    _kind("frame", "source target", "blocks height width top left framed_height framed_width"),
     _kind("statistics", "source partial", _PLANE),
     _kind("affine", "source target mean scale shift", f"{_PLANE} channels form", "slope"),
     _kind("norm_reduce", "gradient source mean scale shift partial kept", f"{_PLANE} keep", "slope"),

@@ -20,9 +20,7 @@ def command(module, *flags, ranks=None, timeout=600, check=True, cwd=ROOT, mpiru
     line = [sys.executable, "-m", module, *map(str, flags)]
     if ranks:
         line = [str(mpirun), "-n", str(ranks), *line]
-    # A step made in this process limits oneDNN for itself; a command would take that for its user's own limit.
-    inherited = {name: value for name, value in os.environ.items() if name != "ONEDNN_MAX_CPU_ISA"}
-    environment = {**inherited, **ENVIRONMENT, "PYTHONPATH": str(ROOT), **environment}
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), **environment}
     done = subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     if check and done.returncode:
         raise AssertionError(

@@ -6,51 +6,15 @@ FUNCTIONS (what reads functions and methods of tensors, by name), PRIMITIVES (wh
 (FLOPs and bytes of the operations that it plans, by their name in the table; see cost).
 """
 
-from cellwright.kernels.compiler.layers import (
-    activation,
-    affine,
-    avg_pool,
-    channel_scale,
-    channels,
-    concatenation,
-    convolution,
-    dense,
-    depthwise,
-    gate,
-    gather,
-    group_norm,
-    identity,
-    input,
-    max_pool,
-    norm,
-    pointwise,
-    reshape,
-    residual_sum,
-    scale,
-)
+import importlib
 
-_FILES = (
-    activation,
-    affine,
-    avg_pool,
-    channels,
-    concatenation,
-    convolution,
-    dense,
-    depthwise,
-    channel_scale,
-    gate,
-    gather,
-    group_norm,
-    identity,
-    input,
-    max_pool,
-    norm,
-    pointwise,
-    reshape,
-    residual_sum,
-    scale,
+from cellwright.kernels.compiler.layers import input
+
+_NAMES = (
+    "activation affine avg_pool channels concatenation convolution dense depthwise channel_scale gate gather"
+    " group_norm identity input max_pool norm pointwise reshape residual_sum scale"
 )
+_FILES = [importlib.import_module(f"{__name__}.{name}") for name in _NAMES.split()]
 
 
 def _all(name):

@@ -4,14 +4,15 @@ import functools
 
 from mindspore import nn
 
-from cellwright.kernels.compiler import forms
-from cellwright.kernels.compiler.layers.depthwise import is_depthwise, plan_weight_gradient
-from cellwright.kernels.compiler.layers.groups import Expansion, bring_gradient, bring_weights, merged
+from cellwright.kernels.compiler.layers import loops
+from cellwright.kernels.compiler.layers.depthwise import plan_weight_gradient
+from cellwright.kernels.compiler.layers.groups import bring_gradient, bring_weights
 from cellwright.kernels.compiler.layers.kind import Kind
+from cellwright.kernels.compiler.layers.loops import choose_form, expansion, shape
 from cellwright.kernels.compiler.layers.window import Padding, ZeroPadded, pair, window
 from cellwright.kernels.compiler.schedule import NONE
 from cellwright.kernels.compiler.symbols import Untraceable
-from cellwright.kernels.compiler.tensors import BFLOAT16, PLAIN, ROWS, STORED, WIDE
+from cellwright.kernels.compiler.tensors import PLAIN, STORED, WIDE
 from cellwright.kernels.csrc import program_abi as native
 
 
@@ -91,16 +92,23 @@ class Convolution(Kind):
             plan.share(view, lambda target: self._input_gradient(plan, stored, gradient, target), form)
 
     def _weight_gradient(self, plan, stored, source, gradient, form):
-        bias = stored.parameters.get("bias")
+        view, bias = stored.sources[0], stored.parameters.get("bias")
         numbers, weight = shape(stored, bias is not None, form), plan.output(stored.parameters["weight"])
         bias = plan.output(bias) if bias is not None else None
-        if _own_weight_gradient(numbers):
+        if loops.own_weight_gradient(numbers):
             plan_weight_gradient(plan, stored, source, gradient, weight, bias, form)
             return
+        numbers, frame = loops.framed(numbers)
+        if frame:
+            whole = plan.blocks(view.stored) * plan.lanes * numbers["height"] * numbers["width"]
+            source, bare = plan.stages.take_scratch(whole), source
+            plan.operation("frame", source=bare, target=source, blocks=plan.blocks(view.stored), **frame)
         prepare = functools.partial(
             _prepare_weight_gradient, numbers, expansion(stored), {"weight": weight, "bias": bias}
         )
         plan.operation("weight_gradient", prepare=prepare, source=source, gradient=gradient)
+        if frame:
+            plan.stages.release_scratch(source)
 
     def _input_gradient(self, plan, stored, gradient, target):
         prepare = self._prepare(plan, stored, native.INPUT_GRADIENT)
@@ -118,85 +126,6 @@ class Convolution(Kind):
             numbers["plain_source"] = 0
         weights = plan.parameter(stored.parameters["weight"])
         return functools.partial(_prepare_with_weights, direction, numbers, expansion(stored), weights, form == WIDE)
-
-
-def shape(stored, bias, form):
-    """Returns the numbers of a convolution as it is run, its tensors in a form, by the names of the table."""
-    numbers, wider = _shape(stored, bias, form), expansion(stored)
-    if wider is not None:
-        numbers |= {"groups": wider.groups // wider.count, "channels": wider.run_channels}
-    return numbers
-
-
-def _shape(stored, bias, form):
-    source = stored.sources[0].stored
-    return {
-        **stored.numbers,
-        "channels": source.channels,
-        "height": source.height,
-        "width": source.width,
-        "filters": stored.channels,
-        "out_height": stored.height,
-        "out_width": stored.width,
-        "bias": int(bias),
-        "plain_source": int(source.layout == PLAIN and form != ROWS),
-        "bfloat16": int(stored.dtype == BFLOAT16 and form != WIDE),
-        "rows": int(form == ROWS),
-    }
-
-
-def choose_form(stored, trial=False):
-    """Returns the form in which a convolution takes its tensors: the machine's fastest, or float32 where oneDNN has no
-    compiled loops for that.
-
-    trial: Untraceable is raised where it has none at all.
-    """
-    bias, narrow = "bias" in stored.parameters, stored.dtype == BFLOAT16
-    if narrow and _all_compiled(shape(stored, bias, forms.fastest())):
-        return forms.fastest()
-    form = WIDE if narrow else STORED
-    if trial and not _all_compiled(shape(stored, bias, form)):
-        raise Untraceable("a convolution for which oneDNN has no compiled loops")
-    return form
-
-
-def expansion(stored):
-    """Returns the Expansion of a convolution's weights, or None where it runs as it is, as all in bfloat16 do."""
-    source, groups, lanes = stored.sources[0].stored, stored.numbers["groups"], native.lanes()
-    if stored.dtype == BFLOAT16:
-        return None
-    count = merged(groups, source.channels, stored.channels, lanes)
-    if count > 1:
-        return Expansion(groups, source.channels, count, source.channels)
-    few = groups == 1 and source.layout != PLAIN and source.channels < lanes
-    if few and not _all_compiled(_shape(stored, 0, STORED)):
-        return Expansion(groups, source.channels, 1, lanes)
-    return None
-
-
-def _all_compiled(numbers):
-    """False if oneDNN has nothing, or nothing but its reference loops, for a convolution or its gradients."""
-    directions = [native.FORWARD]
-    if not numbers["plain_source"]:
-        directions.append(native.INPUT_GRADIENT)
-    if not _own_weight_gradient(numbers):
-        directions.append(native.WEIGHT_GRADIENT)
-    return all(_compiled(direction, tuple(numbers.items())) for direction in directions)
-
-
-def _own_weight_gradient(numbers):
-    return is_depthwise(numbers) and not _compiled(native.WEIGHT_GRADIENT, tuple(numbers.items()))
-
-
-@functools.lru_cache(maxsize=4096)
-def _compiled(direction, numbers):
-    numbers = dict(numbers)
-    if direction == native.INPUT_GRADIENT:
-        numbers["bias"] = 0
-    try:
-        return "ref" not in native.implementation(direction, numbers)
-    except RuntimeError:
-        return False
 
 
 def _prepare_with_weights(direction, numbers, wider, weights, rounds, stages, entry, sizes):
@@ -293,4 +222,10 @@ def operation_cost(operation):
     return 2.0 * weights * pixels, size * moved, size * weights
 
 
+def _frame_cost(arguments, lanes):
+    pixels = (arguments[f"{of}height"] * arguments[f"{of}width"] for of in ("", "framed_"))
+    return 0.0, 4.0 * arguments["blocks"] * lanes * sum(pixels), 0.0
+
+
 CELLS = {nn.Conv2d: _read}
+COSTS = {"frame": _frame_cost}

@@ -57,5 +57,12 @@ LAYERS = {
     "zeros before others": lambda: nn.SequentialCell(
         [conv(3, 24, 3), zeros(1, 1, 0, 1), nn.AvgPool2d(3, 2), zeros(0, 2, 1, 1), conv(24, 8, 3, pad_mode="valid")]
     ),
+    "windows larger than the image": lambda: between(
+        nn.MaxPool2d(6, 6), conv(24, 24, 3, has_bias=True), nn.ReLU(), conv(24, 24, 3, stride=2), conv(24, 24, 3)
+    ),
+    "5x5 windows of 3x3 pixels": lambda: between(nn.MaxPool2d(4, 4), conv(24, 40, 5), nn.ReLU(), conv(40, 24, 1)),
+    "a window that leaves a row": lambda: between(
+        nn.MaxPool2d(3, 3), conv(24, 24, 5, stride=3, pad_mode="pad", padding=(2, 1, 2, 1))
+    ),
     "few channels": lambda: between(conv(24, 5, 3, has_bias=True), nn.ReLU(), conv(5, 6, 3, stride=2), conv(6, 24, 1)),
 }

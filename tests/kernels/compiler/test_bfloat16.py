@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layer_cells import LAYERS
 from mindspore import Tensor, nn
 from small_cells import SMALL, conv, difference, fill, images, outcome
 
@@ -19,13 +20,16 @@ from cellwright.kernels.csrc import shim_available
 pytestmark = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 # Layers without a kink, where rounding switches nothing, are as near as rounding is; gradients of the others less so.
 SMOOTH = ("conv 3x3 of images", "conv of many channels", "average pool", "norm of the input")
-KINKED = ("conv 3x3 with bias, pad, odd channels", "dense block", "gate over the mean")
+KINKED = ("conv 3x3 with bias, pad, odd channels", "dense block", "gate over the mean", "windows larger than the image")
+
+
+NETWORKS = SMALL | LAYERS
 
 
 def narrow(name, form):
     """What a network gives by programs in bfloat16, with its convolutions in a form."""
     with forms.forced(form):
-        network = store_in_bfloat16(SMALL[name]())
+        network = store_in_bfloat16(NETWORKS[name]())
         assert network.set_train().program_programs.dtype == BFLOAT16
         return outcome(network, images(network))
 
@@ -42,7 +46,7 @@ def slope(expected, found):
 
 @pytest.mark.parametrize("name", SMOOTH + KINKED)
 def test_results_are_those_of_float32_but_for_rounding(name):
-    network = accelerate(SMALL[name]())
+    network = accelerate(NETWORKS[name]())
     expected, found = outcome(network, images(network)), narrow(name, WIDE)
     results = ("evaluation", "training")
     for key in expected if name in SMOOTH else results:
