@@ -15,6 +15,7 @@ from cellwright.engine.storage.atomic_folder import whole_file
 
 # Losses are summed as integers of this unit: integer sums do not depend on the order, so all rank counts agree.
 _LOSS_UNIT = 2.0**-24
+_LARGEST_LOSS = 2.0**16  # of an image; what is more counts as NaN, for the sum of 8 million such is what int64 holds
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class Evaluator:
             Tensor.from_numpy(np.ascontiguousarray(labels, np.int32)),
         ).asnumpy()
         place, losses = out[:, : len(counted)][:, counted]
-        finite = np.isfinite(losses)
+        finite = np.abs(losses) <= _LARGEST_LOSS  # false for NaN
         units = np.rint(losses[finite].astype(np.float64) / _LOSS_UNIT).astype(np.int64).sum()
         return np.array([(place < 1).sum(), (place < 5).sum(), counted.sum(), units, (~finite).sum()], np.int64)
 

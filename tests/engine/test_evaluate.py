@@ -73,6 +73,12 @@ def test_a_broken_sample_is_never_correct_and_shows_in_the_loss():
     assert np.isnan(result.loss)
 
 
+def test_a_loss_that_sums_cannot_hold_is_none():
+    images = np.zeros((3, 10, 4, 4), np.float32)
+    images[1, 5] = 1e30
+    assert np.isnan(Evaluator(ChannelMeans(), SoftmaxCrossEntropy(10))([(images, np.zeros(3, np.int32))]).loss)
+
+
 def test_among_equal_logits_the_lower_class_wins():
     images = np.zeros((10, 10, 2, 2), np.float32)
     result = Evaluator(ChannelMeans(), SoftmaxCrossEntropy(10))([(images, np.arange(10, dtype=np.int32))])

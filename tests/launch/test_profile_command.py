@@ -44,7 +44,8 @@ def test_a_second_profile_of_stock_kernels_knows_the_same_layers(tmp_path):
         out = tmp_path / str(number)
         command("launch.profile", *flags, "--out", out, XDG_CACHE_HOME=str(tmp_path / "cache"))
         kernels = json.loads((out / "profile.json").read_text())["kernels"]
-        names.append({(kernel["kind"], kernel["layer"], kernel["phase"]) for kernel in kernels})
+        # Kernels of no layer lie in whatever phase they ran in, which the framework's threads settle anew each step.
+        names.append({(kernel["kind"], kernel["layer"], kernel["phase"]) for kernel in kernels if kernel["layer"]})
     assert names[0] == names[1]
     assert ("Conv2DBackpropFilter", "conv14.conv", "backward") in names[1]
     compared = command("launch.profile", "--compare", tmp_path / "0/profile.json", tmp_path / "1/profile.json").stdout

@@ -99,7 +99,7 @@ def test_the_loss_of_every_net_falls(cache, tmp_path, net, steps, flags):
         (("--epoch", "3"), "unknown flag --epoch; did you mean --epochs?"),
         (("--net", "genet", "--lr", "-1"), "lr=-1.0"),
         (("--data_path", "/nowhere"), "--data_path /nowhere: no such file or folder"),
-        (("--batch_size", "4000"), "do not fill one batch of --batch_size 4000 on 2 ranks"),
+        (("--batch_size", "8000"), "do not fill one batch of --batch_size 8000 on 2 ranks"),
         (("--resume", "/nowhere"), "/nowhere"),
         (("--device_target", "GPU"), "--device_target GPU: MindSpore cannot use it here"),
         (("--val_data_path", "/tmp"), "--val_data_path without --data_path"),
