@@ -1,5 +1,6 @@
 """Replaces the parts of a network that programs can run by nodes of the graph that run them."""
 
+import contextlib
 import functools
 import logging
 
@@ -126,7 +127,11 @@ def store_in(network, dtype, except_for=()):
     found = []
     for cell in accelerated(network):
         kept = any(isinstance(inner, tuple(except_for)) for _, inner in cell.cells_and_names())
-        cell.__dict__["_replacement"].dtype = FLOAT32 if kept else dtype
+        replacement = cell.__dict__["_replacement"]
+        replacement.dtype = FLOAT32 if kept else dtype
+        with contextlib.suppress(Untraceable):  # the cell was changed: told when it is compiled
+            # A graph from the compile cache is not read again: its nodes have to find their programs by the key.
+            replacement.try_both_modes(cell)
         found += [] if kept else [cell]
     return found
 

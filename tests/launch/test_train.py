@@ -47,6 +47,15 @@ def test_a_run_leaves_what_it_promises(cache, tmp_path, ranks):
     assert (run / "logs").is_dir() and list((run / "checkpoints").iterdir())
 
 
+def test_a_second_start_in_bfloat16_finds_the_programs_of_graphs_that_the_first_one_compiled(cache, tmp_path):
+    flags = ("--net", "tinydarknet", "--max_steps", 2, "--batch_size", 16, "--eval_interval", 0, "--amp_level", "O2")
+    losses = []
+    for start in ("first", "second"):
+        train(cache, tmp_path / start, *flags)
+        losses.append([record["loss"] for record in metrics(tmp_path / start)])
+    assert losses[0] == losses[1]
+
+
 @pytest.fixture(scope="module")
 def tiny_run(cache, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "tiny"
