@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "clock.h"
+#include "export.h"
 #include "shared_allreduce.h"
 
-#define EXPORT __attribute__((visibility("default")))
 #define QUEUE 1024
 
 typedef struct {

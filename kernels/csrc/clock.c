@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXPORT __attribute__((visibility("default")))
+#include "export.h"
 
 atomic_int clock_on;
 static clock_event_t *events;

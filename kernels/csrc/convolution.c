@@ -3,11 +3,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "export.h"
 #include "onednn.h"
 #include "operations.h"
 #include "thread_pool.h"
 
-#define EXPORT __attribute__((visibility("default")))
 #define SIZES 8 /* chunk sizes of one convolution */
 #define MEMORIES 5
 

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "export.h"
 #include "shared_allreduce.h"
 #include "shared_ring.h"
 
-#define EXPORT __attribute__((visibility("default")))
 #if defined(__x86_64__)
 #define WIDE __attribute__((target_clones("avx2", "default")))
 #else

@@ -1,7 +1,6 @@
 /* Which of the builds of the operations a program runs: for so many lanes, on tensors stored as float32 or bfloat16. */
+#include "export.h"
 #include "program.h"
-
-#define EXPORT __attribute__((visibility("default")))
 
 extern const operation_t operations16[OP_KINDS], operations8[OP_KINDS], bfloat16_operations16[OP_KINDS],
     bfloat16_operations8[OP_KINDS], avx512bf16_operations16[OP_KINDS];

@@ -5,10 +5,9 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 
+#include "export.h"
 #include "operations.h"
 #include "thread_pool.h"
-
-#define EXPORT __attribute__((visibility("default")))
 
 struct dnnl dnnl;
 handle_t dnnl_engine, dnnl_attributes;

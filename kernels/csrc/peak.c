@@ -2,9 +2,9 @@
  * memory. */
 #include <stdint.h>
 
+#include "export.h"
 #include "thread_pool.h"
 
-#define EXPORT __attribute__((visibility("default")))
 #define CHAINS 12
 
 typedef float row16 __attribute__((vector_size(64)));

@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "export.h"
 #include "onednn.h"
-
-#define EXPORT __attribute__((visibility("default")))
 
 static program_t *programs;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

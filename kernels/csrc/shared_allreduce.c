@@ -16,10 +16,10 @@
 #endif
 
 #include "clock.h"
+#include "export.h"
 #include "shared_ring.h"
 #include "thread_pool.h"
 
-#define EXPORT __attribute__((visibility("default")))
 #define RING (8 << 20)         /* bytes of all slots together, where the pieces do not get too small by that */
 #define PIECE_MOST (64 * 1024) /* numbers: 256 KiB */
 #define PIECE_LEAST (4 * 1024)

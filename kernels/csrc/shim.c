@@ -6,10 +6,10 @@
 #include <stdint.h>
 
 #include "clock.h"
+#include "export.h"
 #include "thread_pool.h"
 
 #define SLOTS 256
-#define EXPORT __attribute__((visibility("default")))
 
 typedef int (*kernel_t)(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes, void *stream,
                         void *extra);

@@ -1,5 +1,6 @@
 /* Between nodes the threads sleep. A node does not wait until they are awake: the framework's own threads spin on the cores for a
  * long time after each of its operators, and a thread that wakes up beside them waits for a slice of the scheduler's (3 ms). */
+#include "export.h"
 #include "thread_pool.h"
 
 #include <pthread.h>
@@ -8,7 +9,6 @@
 #include <immintrin.h>
 #endif
 
-#define EXPORT __attribute__((visibility("default")))
 #define SPINS 2000
 
 static pthread_mutex_t callers = PTHREAD_MUTEX_INITIALIZER;

@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "clock.h"
+#include "export.h"
 #include "thread_pool.h"
 
-#define EXPORT __attribute__((visibility("default")))
 #if defined(__x86_64__)
 #define WIDE __attribute__((target_clones("avx2", "default")))
 #else
