@@ -71,18 +71,18 @@ def probes(network):
 @contextlib.contextmanager
 def stock_cells(network):
     """Context manager: inside, parts of the network that run as one kernel are their own layers again."""
-    graph = sys.modules.get("cellwright.kernels.compiler")  # not loaded: nobody can have accelerated a network
-    fused = graph is not None and graph.accelerated(network)
+    compiler = sys.modules.get("cellwright.kernels.compiler")  # not loaded: nobody can have accelerated a network
+    fused = compiler is not None and compiler.accelerated(network)
     if fused:
-        graph.restore(network)
+        compiler.restore(network)
     try:
         yield
     finally:
         if fused:
-            graph.accelerate(network)
+            compiler.accelerate(network)
             _, half, float32_cells, _ = getattr(network, "precision", None) or (None, "float32", (), ())
             if half == "bfloat16":
-                graph.store_in(network, half, float32_cells)
+                compiler.store_in(network, half, float32_cells)
 
 
 def _refresh(cell):

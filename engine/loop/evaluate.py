@@ -15,7 +15,7 @@ from cellwright.engine.storage.atomic_folder import whole_file
 
 # Losses are summed as integers of this unit: integer sums do not depend on the order, so all rank counts agree.
 _LOSS_UNIT = 2.0**-24
-_LARGEST_LOSS = 2.0**16  # of an image; what is more counts as NaN, for the sum of 8 million such is what int64 holds
+_LARGEST_LOSS = 2.0**20  # of an image; what is more counts as NaN: int64 holds the sum of half a million such
 
 
 @dataclass(frozen=True)

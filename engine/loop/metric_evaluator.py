@@ -1,7 +1,6 @@
 """Evaluation of any outputs by any metrics: every sample counts once, whatever the number of ranks."""
 
 import json
-import os
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -11,9 +10,11 @@ from mindspore import Tensor, nn
 from cellwright.engine.step.forward import cells_of
 from cellwright.engine.step.nested_batch import as_input, as_parts, as_tensor, map_leaves
 from cellwright.engine.step.training_modes import TrainingModes
+from cellwright.engine.storage.atomic_folder import whole_file
 
 # Sums are integers of this unit: they do not depend on the order, so all rank counts agree to the bit.
 _UNIT = 2.0**-24
+_MOST = 2.0**38  # of a sum, over all ranks: int64 holds no more of these units
 
 
 class Metric:
@@ -71,9 +72,8 @@ class MetricResult:
 
     def write(self, path) -> None:
         """Writes the metrics to a JSON file, whole or not at all."""
-        with open(f"{path}.tmp", "w", encoding="utf-8") as file:
+        with whole_file(path) as file:
             file.write(json.dumps(self.values) + "\n")
-        os.replace(f"{path}.tmp", path)
 
 
 class Outputs(nn.Cell):
@@ -95,7 +95,8 @@ class MetricEvaluator:
     and then to what they were, each of them. metrics: {name: a Metric, or a function (outputs, batch) -> (N,) values
     whose mean is asked for}. weights: function of a batch -> (N,), 0 for padding, for those means. best: the metric
     that ranks checkpoints (default: the first), "-name" where less is better. world: `.allreduce` of an int64 numpy
-    array; None for one rank. A batch of another shape compiles again.
+    array; None for one rank. A batch of another shape compiles again. A metric whose sums are not finite, or beyond
+    2.7e11, is NaN.
 
     Raises ValueError for a `best` that is no metric.
     """
@@ -123,8 +124,7 @@ class MetricEvaluator:
                 arrays = map_leaves(_as_array, batch)
                 for name, metric in self.metrics.items():
                     found = np.asarray(metric.sums(outputs, arrays), np.float64)
-                    units = np.rint(np.where(np.isfinite(found), found, 0.0) / _UNIT).astype(np.int64)
-                    sums[name] = sums.get(name, 0) + np.stack([units, ~np.isfinite(found)])
+                    sums[name] = _added(sums.get(name), found, _MOST / getattr(self.world, "size", 1))
         values = {name: self._result(name, sums.get(name)) for name in self.metrics}
         score = values[self.best.removeprefix("-")] * (-1.0 if self.best.startswith("-") else 1.0)
         return MetricResult(values, score)
@@ -136,6 +136,15 @@ class MetricEvaluator:
             sums = self.world.allreduce(np.ascontiguousarray(sums))
         total = np.where(sums[1] > 0, np.nan, sums[0] * _UNIT)
         return float(self.metrics[name].result(total))
+
+
+def _added(sums, found, most):
+    """Sums and how many of their numbers are lost, (2, ...) int64, with those of a batch, float64; what is not finite
+    or leads beyond `most` is lost.
+    """
+    sums = np.zeros((2, *found.shape), np.int64) if sums is None else sums
+    held = np.abs(found) + np.abs(sums[0] * _UNIT) <= most  # false for NaN
+    return sums + np.stack([np.rint(np.where(held, found, 0.0) / _UNIT).astype(np.int64), ~held])
 
 
 def _as_array(leaf):

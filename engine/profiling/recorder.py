@@ -6,6 +6,7 @@ import time
 from cellwright.engine.profiling import stock
 from cellwright.engine.profiling.programs import Programs, start_clock
 from cellwright.engine.profiling.record import RankRecord, Span, Step
+from cellwright.engine.step.nested_batch import samples
 
 _now = time.perf_counter_ns
 
@@ -35,11 +36,11 @@ class Recorder:
         recorder = self
 
         class Watched(self._class):
-            def __call__(self, images, labels, weights=None, **rest):
+            def __call__(self, *batch, **rest):
                 recorder._inside = True
-                report = super().__call__(images, labels, weights, **rest)
+                report = super().__call__(*batch, **rest)
                 recorder._inside = False
-                recorder._called(len(labels), report)
+                recorder._called(samples(batch), report)
                 return report
 
             def apply(self, *arguments, **rest):

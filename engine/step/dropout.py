@@ -45,6 +45,11 @@ def _mix(words):
     return ops.bitwise_xor(words, ops.bitwise_and(ops.bitwise_right_shift(words, 16), 0xFFFF))
 
 
+def _is_stock(cell):
+    """False for a class with a `construct` of its own."""
+    return isinstance(cell, nn.Dropout) and type(cell).construct is nn.Dropout.construct
+
+
 def make_dropout_resumable(network):
     """Replaces every nn.Dropout within a network, in place; returns all its replacements, those of an earlier
     call too.
@@ -52,7 +57,7 @@ def make_dropout_resumable(network):
     probabilities = []
 
     def count(cell):
-        if type(cell) is nn.Dropout:
+        if _is_stock(cell):
             probabilities.append(float(cell.p if cell.p is not None else 1.0 - cell.keep_prob))
         return cell
 
@@ -63,8 +68,8 @@ def make_dropout_resumable(network):
         layers = itertools.count()
 
         def replace(cell):
-            if type(cell) is not nn.Dropout:
-                return cell  # someone's own, with a construct of its own
+            if not _is_stock(cell):
+                return cell
             layer = next(layers)
             return ResumableDropout(probabilities[layer], draws, layer).set_train(cell.training)
 

@@ -28,7 +28,7 @@ class Compilation(NamedTuple):
 
 
 def difference(old, new):
-    """Returns in words what differs between two descriptions of arguments, see `nest.describe`."""
+    """Returns in words what differs between two descriptions of arguments, see `nested_batch.describe`."""
     if old is None:
         return "first step"
     before = {name: rest for name, *rest in old}

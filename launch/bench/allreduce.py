@@ -113,6 +113,20 @@ def under_mpirun(ranks, command, timeout=1800, **environment):
     )
 
 
+def slowest_rank(comm, candidates, repeats):
+    """Returns {name: the best seconds of so many runs in turn, each that of the slowest rank}. Collective."""
+    from mpi4py import MPI
+
+    times = {name: [] for name in candidates}
+    for _ in range(repeats + 1):  # the first one warms up
+        for name, once in candidates.items():
+            comm.Barrier()
+            began = time.perf_counter()
+            once()
+            times[name].append(comm.allreduce(time.perf_counter() - began, MPI.MAX))
+    return {name: min(turns[1:]) for name, turns in times.items()}
+
+
 def worker(what, settings):
     """One rank: times all candidates; rank 0 prints the seconds of the slowest rank."""
     from mpi4py import MPI
@@ -135,14 +149,7 @@ def worker(what, settings):
     for size in settings.megabytes:
         array = np.random.default_rng(comm.Get_rank()).normal(size=int(size * 250000)).astype(np.float32)
         candidates, group = (_mccl(array), None) if what == "mccl" else _candidates(comm, MPI, array)
-        times = {name: [] for name in candidates}
-        for _ in range(settings.repeats + 1):
-            for name, once in candidates.items():
-                comm.Barrier()
-                began = time.perf_counter()
-                once()
-                times[name].append(comm.allreduce(time.perf_counter() - began, MPI.MAX))
-        found[str(size)] = {name: min(turns[1:]) for name, turns in times.items()}
+        found[str(size)] = slowest_rank(comm, candidates, settings.repeats)
         if group:
             moved[str(size)] = _moved(comm, group, settings.repeats + 1)
     if comm.Get_rank() == 0:

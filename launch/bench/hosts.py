@@ -12,10 +12,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+
+from cellwright.launch.bench.allreduce import slowest_rank
 
 FLAT, OURS = "flat MPI_Allreduce", "by host"
 MODELLED_HOSTS = (8, 64)
@@ -104,14 +105,7 @@ def worker(settings):
         array = np.random.default_rng(comm.Get_rank()).normal(size=int(size * 250000)).astype(np.float32)
         result = np.empty_like(array)
         candidates = {FLAT: partial(comm.Allreduce, array, result), OURS: partial(group.sum, [array])}
-        times = {name: [] for name in candidates}
-        for _ in range(settings.repeats + 1):
-            for name, once in candidates.items():
-                comm.Barrier()
-                began = time.perf_counter()
-                once()
-                times[name].append(comm.allreduce(time.perf_counter() - began, MPI.MAX))
-        found[str(size)] = {name: min(turns[1:]) for name, turns in times.items()}
+        found[str(size)] = slowest_rank(comm, candidates, settings.repeats)
     if comm.Get_rank() == 0:
         print(json.dumps(found), flush=True)
 

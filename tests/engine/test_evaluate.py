@@ -95,6 +95,19 @@ class LargestOutput(Metric):
         return float(total.argmax())
 
 
+class Sum(Metric):
+    """The same number from each batch."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def sums(self, outputs, batch):
+        return np.array([self.value])
+
+    def result(self, total):
+        return float(total[0])
+
+
 def dict_outputs(network):
     def forward(images, labels, weights):
         return {"logits": network(images), "seen": images.shape[0]}
@@ -128,6 +141,14 @@ def test_any_metric_of_any_output_is_exact_over_ranks_and_leaves_the_modes(ranks
     assert result.values["entropy"] == pytest.approx(np.log(1 + np.abs(logits).sum(1)).mean(), abs=1e-6)
     assert result.values["largest"] == np.bincount(logits.argmax(1), minlength=10).argmax()
     assert result.score == -result.values["entropy"]
+
+
+@pytest.mark.parametrize("value", [1e38, 1e11, np.inf])
+def test_a_metric_whose_sum_cannot_be_held_is_none(value):
+    evaluator = MetricEvaluator(SmallNet(), {"sum": Sum(value), "fine": lambda outputs, batch: np.ones(len(outputs))})
+    images = images_and_labels(4)[0].transpose(0, 3, 1, 2).astype(np.float32)
+    result = evaluator([(images,)] * 3)
+    assert np.isnan(result.values["sum"]) and result.values["fine"] == 1.0
 
 
 class OneByOne:

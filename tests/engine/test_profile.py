@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from any_forward import Line, squares
 from profile_nets import Doubled
 from small_net import NORMALISE, ConvNet, images_and_labels
 
@@ -170,6 +171,17 @@ def test_accumulated_steps_are_one_update():
     assert all(len(s.graphs) == 3 for s in record.steps)  # two micro-batches and the update
     made = profiling.build_profile([record])
     assert next(row for row in made["kernels"] if (row["kind"], row["layer"]) == ("Conv2D", "first"))["count"] == 2
+
+
+def test_a_step_of_any_forward_function_has_a_profile():
+    network = Line()
+    step = TrainOneStep(forward=squares(network), optimizer=Momentum(network.trainable_params()), network=network)
+    x, target = np.ones((6, 4), np.float32), np.zeros((6, 1), np.float32)
+    with profile(step, steps=2, skip=1) as recorder:
+        for _ in range(3):
+            step(x, target, lr=0.01)
+    assert [made.images for made in recorder.record.steps] == [6, 6]
+    assert any(execution.phase == "backward" for execution in recorder.record.steps[0].executions)
 
 
 def test_scopes_tell_layer_and_phase():
