@@ -128,6 +128,7 @@ def test_the_wheel_holds_one_package_with_its_data(wheel):
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+@pytest.mark.slow
 def test_commands_train_and_evaluate_beside_packages_of_the_same_names(installed, project):
     flags = ("--net", "tinydarknet", "--data_path", project / "data", "--image_size", 32, "--batch_size", 8)
     cellwright = installed / "cellwright"

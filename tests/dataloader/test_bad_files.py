@@ -73,6 +73,7 @@ def partly_bad(folder, tmp_path):
     return ImageFolder(tmp_path), ids
 
 
+@pytest.mark.slow
 def test_a_bad_file_is_replaced_alike_for_every_worker_and_rank_count_and_listed(partly_bad, tmp_path):
     source, ids = partly_bad
 

@@ -24,6 +24,7 @@ from cellwright.nets import create_network, recipe_for
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_a_crash_dump_of_tiny_darknet_runs_again_from_the_command_line(tmp_path):
     recipe = dataclasses.replace(recipe_for("tinydarknet"), num_classes=10, image_size=32)
     network = create_network("tinydarknet", 10, 32, **recipe.network_settings)

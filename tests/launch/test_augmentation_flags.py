@@ -97,6 +97,7 @@ def cache(tmp_path_factory):
 FLAGS = ("--net", "tinydarknet", "--batch_size", 16, "--max_steps", 4)
 
 
+@pytest.mark.slow
 def test_a_mixed_run_goes_end_to_end(cache, tmp_path):
     """Alone and on two ranks, smoothed and accumulated, resumed; held-back images are evaluated as they are."""
     run = tmp_path / "run"

@@ -9,6 +9,7 @@ from cellwright.launch.bench import eval as bench_eval
 from cellwright.launch.bench import start_up as bench_start_up
 
 
+@pytest.mark.slow
 def test_eval_meets_its_peers():
     found = bench_eval.measure(bench_eval.Settings(nets="tinydarknet", rounds=1, batches=1, passes=1, size=32))
     assert json.loads(json.dumps(found)) == found

@@ -82,6 +82,7 @@ def weights(run):
     return {name: value.asnumpy() for name, value in ms.load_checkpoint(str(folder / "weights.ckpt")).items()}
 
 
+@pytest.mark.slow
 def test_mccl_trains_the_same_weights_as_mpi(trained):
     (ours, _), (theirs, done) = trained["mpi"], trained["mccl"]
     assert "2 ranks on CPU (mccl)" in done.stdout
@@ -91,6 +92,7 @@ def test_mccl_trains_the_same_weights_as_mpi(trained):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_synchronised_batch_norm_makes_two_ranks_one(trained):
     # Without it the first loss is 1 % off.
     one, two = ([record["loss"] for record in metrics(trained[name][0])] for name in ("auto", "mccl"))

@@ -66,7 +66,7 @@ def test_ctrl_c_ends_all_of_it(tmp_path, shm):
     assert code != 0
 
 
-@pytest.mark.parametrize("wanted", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("wanted", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
 def test_a_warning_signal_writes_a_checkpoint_from_which_the_run_goes_on(tmp_path, shm, wanted):
     run = tmp_path / "run"
     process = start(run, *FLAGS, "--backend", "mccl" if wanted == signal.SIGUSR1 else "mpi")

@@ -75,6 +75,7 @@ def last_weights(run):
     return {name: value.asnumpy() for name, value in load_checkpoint(str(path)).items()}
 
 
+@pytest.mark.slow
 def test_a_run_is_tuned_to_other_classes_by_both_kinds_of_kernels(cache, three_classes, tmp_path):
     first = tmp_path / "first"
     train = ("--net", "tinydarknet", "--image_size", 32, "--eval_interval", 0, "--batch_size", 24)

@@ -43,6 +43,7 @@ def test_both_nodes_of_the_graph_sum():
     assert done.stdout.splitlines() == ["shared False: True [False, False]", "shared True: True [True, True]"]
 
 
+@pytest.mark.slow
 def test_it_trains_to_the_same_bits_as_open_mpi(cache, tmp_path):
     for name, mpirun in (("mpich", MPIEXEC), ("openmpi", MPIRUN)):
         flags = (*TINY, "--max_steps", 3, "--run_dir", tmp_path / name)

@@ -37,6 +37,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_second_profile_of_stock_kernels_knows_the_same_layers(tmp_path):
     flags = ("--net", "tinydarknet", "--kernels", "stock", "--batch_size", 8, "--profile_steps", 2, "--warm_up", 1)
     names = []

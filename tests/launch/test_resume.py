@@ -49,7 +49,7 @@ def go_on(run, steps, ranks, cache, *flags):
     ).stdout
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("ranks", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_another_rank_count_goes_on_at_the_same_samples(killed, cache, tmp_path, ranks):
     before, newest = killed
     run = shutil.copytree(before, tmp_path / "run")

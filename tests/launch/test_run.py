@@ -42,7 +42,7 @@ def start(run, cache, *words, module="launch.run"):
     return subprocess.Popen(line, **options, text=True, start_new_session=True)
 
 
-@pytest.mark.parametrize("ranks, wanted", [(2, signal.SIGINT), (3, signal.SIGTERM)])
+@pytest.mark.parametrize("ranks, wanted", [(2, signal.SIGINT), pytest.param(3, signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_printed_line_goes_on(tmp_path, cache, ranks, wanted):
     run = tmp_path / "run"
     process = start(run, cache, "-n", ranks, *TINY, "--run_dir", run)

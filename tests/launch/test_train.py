@@ -27,7 +27,9 @@ def counts(cache, run, ranks, tmp_path, *flags):
     return json.loads(output.read_text())
 
 
-@pytest.mark.parametrize("ranks", [None, pytest.param(1, marks=pytest.mark.slow), 2, 3])
+@pytest.mark.parametrize(
+    "ranks", [None, pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_a_run_leaves_what_it_promises(cache, tmp_path, ranks):
     run = tmp_path / "run"
     done = train(cache, run, "--net", "tinydarknet", "--max_steps", 4, "--batch_size", 16, ranks=ranks)
@@ -63,6 +65,7 @@ def tiny_run(cache, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_every_rank_count_and_batch_size_evaluates_to_the_same_counts(cache, tiny_run, tmp_path):
     alone = counts(cache, tiny_run, None, tmp_path)
     assert alone == json.loads((tiny_run / "eval.json").read_text())
@@ -93,7 +96,12 @@ def test_a_resumed_run_takes_the_very_steps_of_a_straight_one(cache, tmp_path):
 @pytest.mark.parametrize(
     "net, steps, flags",
     # At its recipe's 0.05 DenseNet121's first thirty losses rise and fall by half: 0.95 here, 0.8 on another machine.
-    [("densenet121", 30, ("--lr", 0.02)), ("tinydarknet", 60, ()), ("genet", 40, ()), ("vgg16", 30, ())],
+    [
+        pytest.param("densenet121", 30, ("--lr", 0.02), marks=pytest.mark.slow),
+        ("tinydarknet", 60, ()),
+        ("genet", 40, ()),
+        pytest.param("vgg16", 30, (), marks=pytest.mark.slow),
+    ],
 )
 def test_the_loss_of_every_net_falls(cache, tmp_path, net, steps, flags):
     train(cache, tmp_path / "run", "--net", net, "--max_steps", steps, "--eval_interval", 0, *flags)

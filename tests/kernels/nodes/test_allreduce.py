@@ -31,7 +31,7 @@ def run(ranks, *command):
     assert not [name for name in left if "cellwright" in name]
 
 
-@pytest.mark.parametrize("ranks, threads", [(2, 1), (3, 2), (4, 1), (6, 3)])
+@pytest.mark.parametrize("ranks, threads", [(2, 1), (3, 2), (4, 1), pytest.param(6, 3, marks=pytest.mark.slow)])
 def test_sums_have_the_bits_of_their_stated_order_on_one_host_and_several(ranks, threads):
     run(ranks, HERE / "share_rank.py", threads)
 
