@@ -72,6 +72,12 @@ class Gradients(Operands):
         self._written.update(marks)
         return begun[0]
 
+    def give(self, view, kind, **arguments):
+        """Adds an operation that puts a share of a view's gradient where it belongs, or adds it to what is there."""
+        target, add = self.target(view)
+        self.operation(kind, target=target, add=int(add), **arguments)
+        self.done(view)
+
     def done(self, view):
         """To be called after each share of a view's gradient; after the last one the norm's sums are taken."""
         self._pending[view] -= 1

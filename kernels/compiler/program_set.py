@@ -6,6 +6,7 @@ import hashlib
 import logging
 import weakref
 
+import mindspore
 import numpy as np
 
 from cellwright.kernels.compiler import emit, forms
@@ -44,7 +45,7 @@ class ProgramSet:
         weights = trace.parameters(_WEIGHTS)
         self.trainable = [parameter for parameter in weights if parameter.requires_grad]
         self.frozen = [parameter for parameter in weights if not parameter.requires_grad]
-        self.statistics = trace.parameters(STATISTICS)
+        self.statistics = trace.parameters(STATISTICS) + trace.draws()
         self.moves_statistics = any(layer.kind.changes_parameters(layer) for layer in trace.layers)
         self._tensors = {}
         self.parts = [tuple(self.trainable)]
@@ -63,7 +64,9 @@ class ProgramSet:
 
     @property
     def parameters(self):
-        """The trainable, frozen and statistics parameters, in the order of the nodes."""
+        """The parameters in the order of the nodes: trainable ones, frozen ones, and what is no weight (moving
+        statistics, the draws of dropouts).
+        """
         return tuple(self.trainable), tuple(self.frozen), tuple(self.statistics)
 
     def _try(self, training):
@@ -160,7 +163,7 @@ class ProgramSet:
         image, result, saved = int(np.prod(shape)), int(np.prod(self.output_shape(shape))), self.saved_floats(shape)
         weights = [_numbers(parameter) for parameter in self.trainable + self.frozen]
         if direction in (EVALUATION, FORWARD):
-            sizes = [0, image, *weights, *map(_numbers, self.statistics), result]
+            sizes = [0, image, *weights, *map(_size, self.statistics), result]
             return (sizes, -1, -1) if direction == EVALUATION else (sizes + [saved], len(sizes), -1)
         sizes = [0, image, result, saved, *weights]
         if direction == INPUT_GRADIENT:
@@ -201,6 +204,11 @@ def _imports(tensor):
 
 def _numbers(parameter):
     return int(np.prod(parameter.shape))
+
+
+def _size(parameter):
+    """The size of a node's tensor as its program has it: negative for int32."""
+    return -_numbers(parameter) if parameter.dtype == mindspore.int32 else _numbers(parameter)
 
 
 def _cut(groups, parts):

@@ -8,16 +8,18 @@ from cellwright.kernels.csrc import program_abi as native
 
 class SavedTensors:
     """One tensor of the node holds them all: `floats` numbers; `places` of stored tensors, `statistics` of them,
-    `norms` of views.
+    `norms` of views, `words` of kinds that have some.
     """
 
     def __init__(self, tensors, images):
         self.floats = 0
         self.lanes = tensors.lanes
-        self.places, self.statistics, self.norms = {}, {}, {}
+        self.places, self.statistics, self.norms, self.words = {}, {}, {}, {}
         for stored in tensors.stored:
             if stored.layout != PLAIN and stored.whole is None:
                 self._add(stored, images)
+            if count := stored.kind.saved_words(stored):
+                self.words[stored] = self.array(count)
 
     def array(self, floats):
         """Returns a place for so many numbers."""

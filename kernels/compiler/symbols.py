@@ -149,8 +149,8 @@ class Trace:
         for symbol in inputs:
             if not isinstance(symbol, Symbol) or symbol.layer is None:
                 raise Untraceable(f"{kind.name} with {type(symbol).__name__}")
-        for parameter in (parameters or {}).values():
-            if parameter.dtype != mindspore.float32:
+        for role, parameter in (parameters or {}).items():
+            if parameter.dtype != (mindspore.int32 if role == "draws" else mindspore.float32):
                 raise Untraceable(f"parameter {parameter.name} is {parameter.dtype}")
         layer = Layer(kind, tuple(symbol.layer for symbol in inputs), numbers or {}, parameters or {}, self.place)
         layer.channels, layer.flat = kind.channels(layer), kind.flat(layer)
@@ -182,6 +182,11 @@ class Trace:
         if len({id(parameter) for parameter in found}) != len(found):
             raise Untraceable("two layers share a parameter")
         return found
+
+    def draws(self):
+        """Returns the parameters by which dropouts draw, each once."""
+        found = [layer.parameters["draws"] for layer in self.layers if "draws" in layer.parameters]
+        return list({id(parameter): parameter for parameter in found}.values())
 
     def signature(self):
         """Returns what tells this trace from others as a string: names (a profile tells them), connections, numbers,

@@ -9,6 +9,8 @@ from cellwright.kernels.compiler import layers
 from cellwright.kernels.compiler.rearranged import channels_last, transposed
 from cellwright.kernels.compiler.symbols import ParameterSymbol, Symbol, Trace, Untraceable
 
+# What a class may have that computes what its base does.
+_BLAND = {"__init__", "__module__", "__doc__", "__annotations__", "__static_attributes__", "__firstlineno__"}
 _MODULES = (mindspore.ops, mindspore.mint, mindspore.mint.nn.functional)
 
 
@@ -22,6 +24,13 @@ def _symbols_in(inputs):
 def qualified(cls):
     """Returns module and name of a class in one string."""
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def known_class(kind):
+    """Returns the class that says what a cell computes: its own, or one that it inherits all but `__init__` from."""
+    while len(kind.__bases__) == 1 and not set(vars(kind)) - _BLAND and issubclass(kind.__base__, nn.Cell):
+        kind = kind.__base__
+    return kind
 
 
 def stock_class(cell):
@@ -46,6 +55,7 @@ class _Reader:
     def _cell(self, cell, inputs, settings):
         kind = stock_class(cell)
         _check_plain(cell)
+        kind = known_class(kind)
         read = layers.CELLS.get(kind) or layers.NAMED_CELLS.get(qualified(kind))
         if read and len(inputs) == 1 and not settings and isinstance(inputs[0], Symbol):
             self._in_layer = True

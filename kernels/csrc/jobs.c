@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "hash32.h"
 #include "onednn.h"
 #include "program.h"
 
@@ -127,6 +128,16 @@ static int as_operation(op_t *op, const context_t *c, const operation_t *operati
   return operations[op->kind](op, &one);
 }
 
+/* The word of one dropout for this run: of whoever trains, or where there is no source of a count of all runs. */
+static void draw(const op_t *job, const context_t *c) {
+  ARGUMENTS(draw) POINTER(source) POINTER(target)
+  uint32_t word = c->turn;
+  word = hash32_of(word) + (uint32_t)a->seed;
+  if (source) memcpy(&word, source + a->number, sizeof word);
+  word = hash32_of(word);
+  memcpy(target, &word, sizeof word);
+}
+
 /* round: to numbers that bfloat16 has, to be multiplied as float32. */
 static int reorder(const op_t *job, const context_t *c, const operation_t *operations) {
   ARGUMENTS(reorder)
@@ -192,6 +203,7 @@ int run_job(const op_t *job, const context_t *c, const operation_t *operations) 
     case JOB_GROUPED_WEIGHT_GRADIENT: return grouped_weight_gradient(job, c);
     case JOB_BIAS_GRADIENT: bias_gradient(job, c); return 0;
     case JOB_IMPORT: return import(job, c, operations);
+    case JOB_DRAW: draw(job, c); return 0;
     case JOB_GATHER_GRADIENT: return gather_gradient(job, c, operations);
     default: return ERROR_UNKNOWN_KIND;
   }

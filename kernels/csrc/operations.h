@@ -167,6 +167,11 @@ typedef struct {
   double factor, shift;
 } op_scale_t;
 typedef struct {
+  operand_t source, target, draw;
+  int64_t blocks, pixels, channels, threshold, whole, add;
+  double factor;
+} op_dropout_t;
+typedef struct {
   operand_t left, right, target;
   int64_t blocks, pixels, add;
 } op_multiply_t;
@@ -205,9 +210,10 @@ enum {
   OP_GROUP_NORM = 27,
   OP_GROUP_NORM_GRADIENT = 28,
   OP_SCALE = 29,
-  OP_MULTIPLY = 30,
-  OP_POINTWISE_GRADIENT = 31,
-  OP_KINDS = 32
+  OP_DROPOUT = 30,
+  OP_MULTIPLY = 31,
+  OP_POINTWISE_GRADIENT = 32,
+  OP_KINDS = 33
 };
 
 typedef struct {
@@ -260,6 +266,10 @@ typedef struct {
   operand_t sum, target;
   int64_t floats, channels, pixels;
 } job_gather_gradient_t;
+typedef struct {
+  operand_t source, target;
+  int64_t number, seed;
+} job_draw_t;
 enum {
   JOB_UNCHANGED = 100,
   JOB_REORDER = 101,
@@ -273,7 +283,8 @@ enum {
   JOB_BIAS_GRADIENT = 109,
   JOB_IMPORT = 110,
   JOB_GATHER_GRADIENT = 111,
-  JOB_KINDS = 12
+  JOB_DRAW = 112,
+  JOB_KINDS = 13
 };
 
 /* continues: a job that the thread of the job before it goes on with. */
@@ -311,6 +322,7 @@ typedef struct {
     op_group_norm_t op_group_norm;
     op_group_norm_gradient_t op_group_norm_gradient;
     op_scale_t op_scale;
+    op_dropout_t op_dropout;
     op_multiply_t op_multiply;
     op_pointwise_gradient_t op_pointwise_gradient;
     job_unchanged_t job_unchanged;
@@ -325,12 +337,13 @@ typedef struct {
     job_bias_gradient_t job_bias_gradient;
     job_import_t job_import;
     job_gather_gradient_t job_gather_gradient;
+    job_draw_t job_draw;
   };
 } op_t;
 
-#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(CHANNELS, channels) X(CHANNELS_GRADIENT, channels_gradient) X(POINTWISE, pointwise) X(LAYER_NORM, layer_norm) X(LAYER_NORM_GRADIENT, layer_norm_gradient) X(GROUP_NORM, group_norm) X(GROUP_NORM_GRADIENT, group_norm_gradient) X(SCALE, scale) X(MULTIPLY, multiply) X(POINTWISE_GRADIENT, pointwise_gradient)
-#define EACH_BFLOAT16_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(POINTWISE_GRADIENT, pointwise_gradient)
+#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(CHANNELS, channels) X(CHANNELS_GRADIENT, channels_gradient) X(POINTWISE, pointwise) X(LAYER_NORM, layer_norm) X(LAYER_NORM_GRADIENT, layer_norm_gradient) X(GROUP_NORM, group_norm) X(GROUP_NORM_GRADIENT, group_norm_gradient) X(SCALE, scale) X(DROPOUT, dropout) X(MULTIPLY, multiply) X(POINTWISE_GRADIENT, pointwise_gradient)
+#define EACH_BFLOAT16_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(DROPOUT, dropout) X(POINTWISE_GRADIENT, pointwise_gradient)
 
-#define TABLE_DIGEST 63502360669603186ll
+#define TABLE_DIGEST 52578368395520751ll
 
 #endif

@@ -87,6 +87,7 @@ OPERATIONS = (
         "eps",
     ),
     _kind("scale", "source target", f"{_PLANE} channels add", "factor shift"),
+    _kind("dropout", "source target draw", f"{_PLANE} channels threshold whole add", "factor"),
     _kind("multiply", "left right target", f"{_PLANE} add"),
     _kind("pointwise_gradient", "source gradient target", f"{_PLANE} function add"),
 )
@@ -114,6 +115,7 @@ JOBS = (
     _kind("bias_gradient", "sum target", "floats channels"),
     _kind("import", "source target", "channels pixels"),
     _kind("gather_gradient", "sum target", "floats channels pixels"),
+    _kind("draw", "source target", "number seed"),
 )
 FIRST_JOB = 100
 

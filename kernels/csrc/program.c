@@ -6,19 +6,20 @@
  * something: the weights as convolutions want them, until they change.
  */
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
+#include "export.h"
 #include "onednn.h"
 #include "program_store.h"
 #include "thread_pool.h"
-
-#define EXPORT __attribute__((visibility("default")))
 
 typedef struct {
   program_t *program;
   void **params;
   float *tape, *work;
+  uint32_t turn;
   atomic_int code;
 } run_t;
 
@@ -30,6 +31,7 @@ static reporter_t reporter;
 static pthread_mutex_t running = PTHREAD_MUTEX_INITIALIZER;
 static float *work, *scratches[MAX_THREADS];
 static int64_t work_floats, scratch_floats;
+static uint32_t turns;
 
 /* Numbers that tell a library built from another table: 0 its digest, 1 and 2 the bytes of its structures. */
 EXPORT int64_t cellwright_table(int what) {
@@ -97,7 +99,7 @@ static void run_stages(int runner, void *argument) {
   program_t *program = run->program;
   context_t context = {.params = run->params, .sizes = program->sizes, .tape = run->tape, .work = run->work};
   context.kept = program->kept, context.scratch = scratches[runner];
-  context.images = program->shape[0], context.runner = runner;
+  context.images = program->shape[0], context.runner = runner, context.turn = run->turn;
   context.threads = (int)(program->threads < context.images ? program->threads : context.images);
   int before = onednn_begin();
   for (int s = 0; s < (int)program->stages_count; s++) {
@@ -131,7 +133,8 @@ static int check_tensors(const program_t *program, int nparam, int *ndims, int64
   for (int k = 1; k < nparam; k++) {
     int64_t floats = 1;
     for (int axis = 0; axis < ndims[k]; axis++) floats *= shapes[k][axis];
-    if (floats != program->sizes[k] || strcmp(dtypes[k], "float32")) return ERROR_WRONG_TENSORS;
+    int64_t wanted = program->sizes[k];
+    if (floats != llabs(wanted) || strcmp(dtypes[k], wanted < 0 ? "int32" : "float32")) return ERROR_WRONG_TENSORS;
   }
   return 0;
 }
@@ -140,6 +143,7 @@ static int run_program(program_t *program, void **params) {
   run_t run = {.program = program, .params = params};
   if (program->saved_index >= 0) run.tape = aligned(params[program->saved_index]);
   pthread_mutex_lock(&running);
+  run.turn = ++turns;
   int code = pool_threads() == program->threads ? make_room(program) : ERROR_OTHER_THREADS;
   run.work = program->work_index >= 0 ? aligned(params[program->work_index]) : work;
   for (int64_t s = 0; s < program->stages_count; s++)

@@ -6,13 +6,14 @@
 
 typedef struct {
   void **params;
-  const int64_t *sizes;      /* floats of each of them */
+  const int64_t *sizes;      /* floats of each of them; negative: it holds int32 */
   float *tape, *work, *kept, *scratch;
   int part, threads;         /* the number of the share of the images, and how many there are */
   int runner;                /* the number of the thread that runs it, for what two cannot use at once */
   int64_t images;            /* of the batch */
   int64_t n0, n, capacity;   /* the chunk: first image, count, most images of a chunk in this stage */
   int64_t first;             /* of the share */
+  uint32_t turn;             /* how many programs have run */
 } context_t;
 
 typedef int (*operation_t)(const op_t *op, const context_t *context);

@@ -32,20 +32,10 @@ class AvgPool(Kind):
 
     def backward(self, plan, stored):
         view = stored.sources[0]
-        if not plan.needs(view):
-            return
-        gradient = plan.ready(stored)
-        target, add = plan.target(view)
-        plan.operation(
-            "avg_pool_gradient",
-            gradient=gradient,
-            target=target,
-            sums=window.sums(plan, view.stored),
-            add=int(add),
-            **stored.numbers,
-            **window.plane(plan, stored),
-        )
-        plan.done(view)
+        if plan.needs(view):
+            gradient, sums = plan.ready(stored), window.sums(plan, view.stored)
+            numbers = stored.numbers | window.plane(plan, stored)
+            plan.give(view, "avg_pool_gradient", gradient=gradient, sums=sums, **numbers)
 
 
 AVG_POOL = AvgPool()

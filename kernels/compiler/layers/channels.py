@@ -34,19 +34,9 @@ class Channels(Kind):
 
     def backward(self, plan, stored):
         view = stored.sources[0]
-        if not plan.needs(view):
-            return
-        gradient = plan.ready(stored)
-        target, add = plan.target(view)
-        plan.operation(
-            "channels_gradient",
-            source=gradient,
-            target=target,
-            add=int(add),
-            **stored.numbers,
-            **plan.plane(view.stored),
-        )
-        plan.done(view)
+        if plan.needs(view):
+            gradient = plan.ready(stored)
+            plan.give(view, "channels_gradient", source=gradient, **stored.numbers, **plan.plane(view.stored))
 
 
 CHANNELS = Channels()

@@ -74,11 +74,8 @@ class Product(Kind):
         gradient = plan.ready(stored)
         values = list(map(plan.value, stored.sources))
         for view, other in zip(stored.sources, reversed(values)):
-            if not plan.needs(view):
-                continue
-            target, add = plan.target(view)
-            plan.operation("multiply", left=gradient, right=other, target=target, add=int(add), **plan.plane(stored))
-            plan.done(view)
+            if plan.needs(view):
+                plan.give(view, "multiply", left=gradient, right=other, **plan.plane(stored))
 
 
 MULTIPLY, PRODUCT = Multiply(), Product()

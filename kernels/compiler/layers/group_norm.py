@@ -49,20 +49,17 @@ class LayerNorm(Kind):
                     channels=stored.channels,
                     pixels=1,
                 )
-        target, add = plan.target(view)
-        plan.operation(
+        plan.give(
+            view,
             f"{self.operation}_gradient",
             source=source,
             gradient=gradient,
-            target=target,
             gamma=self._blocked(plan, stored, "gamma"),
-            add=int(add),
             **sums,
             **self._scratch(plan, stored),
             **stored.numbers,
             **plan.plane(stored),
         )
-        plan.done(view)
 
     def _blocked(self, plan, stored, role):
         """Returns a parameter with zeros behind it that fill up the last block of channels."""

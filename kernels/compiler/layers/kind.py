@@ -23,6 +23,10 @@ class Kind:
         """True if a traced layer has an effect beside its result."""
         return False
 
+    def saved_words(self, stored):
+        """Returns how many numbers the forward leaves for the backward, beside the stored tensor."""
+        return 0
+
     def flops(self, stored):
         """Returns the multiplications and additions that the cost rule counts for a stored tensor of one image."""
         return 0.0

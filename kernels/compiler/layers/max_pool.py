@@ -48,22 +48,17 @@ class MaxPool(Kind):
         view = stored.sources[0]
         if not plan.needs(view):
             return
-        gradient = plan.ready(stored)
-        source = plan.value(view)
-        target, add = plan.target(view)
         numbers = {name: value for name, value in stored.numbers.items() if name != "zero_padded"}
-        plan.operation(
+        plan.give(
+            view,
             "max_pool_gradient",
-            source=source,
+            gradient=plan.ready(stored),
+            source=plan.value(view),
             pooled=plan.place(stored),
-            gradient=gradient,
-            target=target,
             sums=window.sums(plan, view.stored),
-            add=int(add),
             **numbers,
             **window.plane(plan, stored),
         )
-        plan.done(view)
 
 
 PAD, MAX_POOL = Pad(), MaxPool()

@@ -51,21 +51,15 @@ class Pointwise(Kind):
 
     def backward(self, plan, stored):
         view = stored.sources[0]
-        if not plan.needs(view):
-            return
-        gradient = plan.ready(stored)
-        source = plan.value(view)
-        target, add = plan.target(view)
-        plan.operation(
-            "pointwise_gradient",
-            source=source,
-            gradient=gradient,
-            target=target,
-            add=int(add),
-            function=stored.numbers["function"],
-            **plan.plane(stored),
-        )
-        plan.done(view)
+        if plan.needs(view):
+            plan.give(
+                view,
+                "pointwise_gradient",
+                gradient=plan.ready(stored),
+                source=plan.value(view),
+                function=stored.numbers["function"],
+                **plan.plane(stored),
+            )
 
 
 POINTWISE = Pointwise()

@@ -24,13 +24,9 @@ class Scale(Kind):
 
     def backward(self, plan, stored):
         view = stored.sources[0]
-        if not plan.needs(view):
-            return
-        gradient = plan.ready(stored)
-        target, add = plan.target(view)
-        numbers = {"factor": stored.numbers["factor"], "shift": 0.0, "add": int(add), "channels": stored.channels}
-        plan.operation("scale", source=gradient, target=target, **numbers, **plan.plane(stored))
-        plan.done(view)
+        if plan.needs(view):
+            numbers = {"factor": stored.numbers["factor"], "shift": 0.0, "channels": stored.channels}
+            plan.give(view, "scale", source=plan.ready(stored), **numbers, **plan.plane(stored))
 
 
 SCALE = Scale()

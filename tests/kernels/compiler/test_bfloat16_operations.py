@@ -99,6 +99,7 @@ CASES = [
     ("avg_pool", {}),
     *(("avg_pool_gradient", {"add": add}) for add in (0, 1)),
     ("depthwise_weight_gradient", {}),
+    *(("dropout", {"threshold": 1 << 23, "whole": k, "add": k, "factor": 2.0}) for k in (0, 1)),
     ("gather", {}),
     *(("gather_gradient", {"add": add}) for add in (0, 1)),
     *(("join", {"slope": 0.0, "linear_gate": linear}) for linear in (0, 1)),
@@ -117,6 +118,8 @@ def filled(kind, storage, lanes, numbers):
             found.array(name, padded)
         elif name == "partial":
             found.array(name, padded * 4)
+        elif name == "draw":
+            found.array(name, 1)
         elif name in ("weights", "sum", "bias_sum"):
             found.array(name, padded * PIXELS)
         elif name == "sums":

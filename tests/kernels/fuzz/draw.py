@@ -73,7 +73,7 @@ class _Block:
     def _kind(self):
         common = {"conv": 5, "norm": 4, "act": 4, "pool": 1, "sum": 2, "concat": 2, "norms": 0.5, "gate": 0.6}
         rare = {"odd_act": 2, "again": 0.7, "scale": 0.7, "same": 0.5, "shuffle": 0.5, "slice": 0.5, "multiply": 0.5}
-        rare |= {"upsample": 0.3, "mean_map": 0.4, "unused": 0.4, "split": 0.5, "odd_norm": 1.0}
+        rare |= {"upsample": 0.3, "mean_map": 0.4, "dropout": 0.6, "unused": 0.4, "split": 0.5, "odd_norm": 1.0}
         weights = common | (rare if self.wide else {"unused": 0.1, "same": 0.1})
         total = np.array(list(weights.values()))
         return list(weights)[int(self.draw.choice(len(total), p=total / total.sum()))]
@@ -214,6 +214,9 @@ class _Block:
             shift=self.choice(0.0, 0.0, 0.5),
             training=self.chance(0.3),
         )
+
+    def _dropout(self, source):
+        return self.add("dropout", source, p=self.choice(0.1, 0.5, 0.9), word=int(self.draw.integers(-(2**31), 2**31)))
 
     def _same(self, source):
         return self.add("same", source, form=self.choice("identity", "dropout", "sequence"))

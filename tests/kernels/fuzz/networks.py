@@ -23,6 +23,7 @@ _DEFAULTS = {
     "flatten": {"form": "cell"},
     "dense": {"channels": 1, "bias": False},
     "scale": {"factor": 1.0, "shift": 0.0, "training": False},
+    "dropout": {"p": 0.5, "word": 0},
     "same": {"form": "identity"},
     "shuffle": {"group": 1},
     "slice": {"first": 0, "last": 1},
@@ -163,6 +164,8 @@ _HEADER = '''"""A fuzzed network."""
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from cellwright.engine.step.dropout import ResumableDropout
+
 
 class PixelNorm(nn.LayerNorm):
     def construct(self, x):
@@ -192,6 +195,11 @@ class GlobalMean(nn.Cell):
 def freeze(cell):
     for parameter in cell.get_parameters():
         parameter.requires_grad = False
+
+
+def dropout(p, word):
+    draws = Parameter(Tensor(np.array([0, word], np.int32)), name=f"draws{abs(word)}", requires_grad=False)
+    return ResumableDropout(p, draws, 1)
 
 
 def shuffle(x, groups):

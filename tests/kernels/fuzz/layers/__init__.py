@@ -6,6 +6,7 @@ plain numpy. `shape` raises Impossible for settings that do not fit.
 
 from fuzz.layers.activation import ACTIVATIONS, Act, PRelu
 from fuzz.layers.convolution import Conv, Dense, Unused
+from fuzz.layers.dropout import Dropout
 from fuzz.layers.join import Add, Concat, Multiply
 from fuzz.layers.kind import Impossible
 from fuzz.layers.norm import Factors, GroupNorm, Norm, PixelNorm
@@ -29,6 +30,7 @@ KINDS = {
     "flatten": Flatten(),
     "dense": Dense(),
     "scale": Scale(),
+    "dropout": Dropout(),
     "same": Same(),
     "shuffle": Shuffle(),
     "slice": Slice(),
