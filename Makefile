@@ -36,6 +36,8 @@ $(STAMP):
 	# In a folder of its own: MPICH and Open MPI both bring an mpirun and an mpiexec. Only the tests need it.
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-installed \
 		--no-warn-script-location --prefix $(VENV)/mpich mpich==5.0.2
+	@echo "compiling the loader's kernels for this machine"
+	@$(VENV)/bin/python -m cellwright.dataloader.precompile
 	@rm -f $(VENV)/.installed-* && touch $@
 
 clean:

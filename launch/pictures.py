@@ -25,7 +25,10 @@ MEMBERS = {
     "decode-stages": ("A JPEG on its way to a training picture", "us a picture", False),
 }
 # Who is not us. "ours stock" is our engine on MindSpore's kernels: ours, but drawn lighter.
-PEERS = ("mindspore", "eager", "channels_last", "compiled", "bare mpi", "flat mpi", "mccl")
+PEERS = (
+    "mindspore", "torchvision", "dali", "spdl", "ffcv", "eager", "channels_last", "compiled",
+    "bare mpi", "flat mpi", "mccl",
+)  # fmt: skip
 WIDTH, NAMES, BAR, GAP, HEAD = 760, 250, 18, 7, 66
 
 _STYLE = (

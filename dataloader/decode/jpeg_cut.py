@@ -70,6 +70,7 @@ class Cutter:
             starts, dcs = found
             rows = slice(first, end)
             spans = starts[rows, left], starts[rows, right], dcs[rows, left], dcs[rows, right]
+            spans = tuple(map(np.ascontiguousarray, spans))  # of one type, for which `cut` is compiled
         else:
             self._room(len(data))
             shape = end - first, len(frame.components)

@@ -12,7 +12,6 @@ import select
 import signal
 import socket
 import sys
-import threading
 import traceback
 
 from cellwright.dataloader.workers.messages import from_memory, pair, receive, send
@@ -21,7 +20,6 @@ _PR_SET_PDEATHSIG = 1
 # Slurm sends its warning to every process of a job: a parent that is to write a checkpoint still needs its workers.
 FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 PARENT_CHECK_MS = 500
-NOTICE_S = 3.0
 
 
 def die_with_parent(parent):
@@ -77,11 +75,17 @@ class WorkerGroup:
 class Supervisor:
     """Serves the loaders of one parent process over `sock` until the parent is gone."""
 
-    def __init__(self, sock):
-        self.sock, self.groups = sock, {}
+    def __init__(self, sock, precompile):
+        self.sock, self.precompile, self.groups = sock, precompile, {}
         self.poll = select.poll()
         self.poll.register(sock, select.POLLIN)
         self.parent = os.getppid()
+
+    def compile_ahead(self):
+        """Compiles what most loaders need until the first one is opened; that one then has the rest of its own."""
+        for _ in self.precompile():
+            if self.poll.poll(0):
+                return
 
     def serve(self):
         try:
@@ -112,6 +116,9 @@ class Supervisor:
         try:
             spec = from_memory(spec_fd)
             spec.source.prepare()
+            for _ in self.precompile(spec.source, spec.transform, spec.normalise):
+                pass
+            gc.collect()
             gc.freeze()  # keeps the collector from touching, and so copying, pages shared with the workers
         except Exception:
             send(control, ("failed", traceback.format_exc()[-30000:]))
@@ -159,27 +166,18 @@ class Supervisor:
             pass  # the loader is closing; its end of file is already on the way
 
 
-def _say_compiling():
-    print(
-        "dataloader: compiling its kernels for this machine, once (some 30 s on one core)",
-        file=sys.stderr,
-        flush=True,
-    )
-
-
 def main(fd, precompile):
-    """The whole life of the process: compile what workers call, serve, end with the parent."""
+    """The whole life of the process: compile what workers call, serve, end with the parent.
+
+    precompile: as of that module.
+    """
     for number in FOR_THE_PARENT:
         signal.signal(number, signal.SIG_IGN)
     import cv2
 
     cv2.setNumThreads(0)
     sock = socket.socket(fileno=fd)
-    notice = threading.Timer(NOTICE_S, _say_compiling)
-    notice.start()
-    precompile()
-    notice.cancel()
-    notice.join()  # no second thread may be there when workers are forked
-    gc.collect()
-    Supervisor(sock).serve()
+    supervisor = Supervisor(sock, precompile)
+    supervisor.compile_ahead()
+    supervisor.serve()
     os._exit(0)

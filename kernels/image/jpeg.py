@@ -123,7 +123,8 @@ def scan(data, end, blocks, dc_look, dc_slow, ac_look, ac_slow, columns, rows, s
         for column in range(columns):
             if column % step == 0:
                 starts[row, column // step] = 8 * at - held
-                dcs[row, column // step] = last
+                for c in range(last.size):  # not `dcs[...] = last`, whose complaint takes 1.7 s to compile
+                    dcs[row, column // step, c] = last[c]
             for block in range(blocks.size):
                 c = blocks[block]
                 word, held, at = refill(data, word, held, at)
@@ -137,7 +138,8 @@ def scan(data, end, blocks, dc_look, dc_slow, ac_look, ac_slow, columns, rows, s
                 if (k > 64 and k < 128) or 8 * at - held > end:
                     return np.int64(-1)
         starts[row, starts.shape[1] - 1] = 8 * at - held
-        dcs[row, starts.shape[1] - 1] = last
+        for c in range(last.size):
+            dcs[row, starts.shape[1] - 1, c] = last[c]
     return 8 * at - held
 
 

@@ -143,7 +143,8 @@ def read_located_planes(data, end, begins, before, count, scan, out, planes, whe
     for row in range(begins.size):
         byte, used = begins[row] >> 3, begins[row] & 7
         state = load_be64(data, byte) << np.uint64(used), 56 - used, byte + 7
-        last[:] = before[row]
+        for c in range(last.size):  # not `last[:] = before[row]`, whose complaint takes 1.7 s to compile
+            last[c] = before[row, c]
         state = _decode_units(data, end, state, count, row, scan, out, planes, where, last)
         if state[1] < 0:
             return False

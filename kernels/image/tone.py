@@ -93,7 +93,8 @@ def sharpen(image, factor, spare):
     """
     height, width = image.shape[0], 3 * image.shape[1]
     source, target = spare.reshape(-1), image.reshape(-1)
-    source[:] = target
+    for k in range(target.size):  # not `source[:] = target`, whose complaint takes 1.7 s to compile
+        source[k] = target[k]
     f, rest = np.float32(factor), np.float32((1.0 - factor) / 13.0)
     four, half, zero, top = np.float32(4.0), np.float32(0.5), np.float32(0.0), np.float32(255.0)
     columns = np.empty(width, np.float32)

@@ -1,24 +1,30 @@
-"""Images per second of the data loader, beside mindspore.dataset doing the same work in the same run.
+"""Images per second of the data loader, beside mindspore.dataset and others doing the same work in the same run.
 
 The pictures are synthetic, or with --photographs cut from real ones; bytes per picture and per pixel are in the
-report, for they decide how long decoding takes.
+report, for they decide how long decoding takes. Rounds go in turn over all cases.
+
+    python -m launch.bench loader --photographs --peers all [--peer_python PYTHON]
 """
 
-import os
+import contextlib
 import statistics
+import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from cellwright.dataloader import Cifar10, ImageFolder, Loader, Pack, TrainTransform, start_forkserver
+from cellwright.launch.bench.loader_peers import PEERS, Peer, processor_seconds, there
+from cellwright.launch.bench.peers.loaders.work import Work
 from cellwright.launch.bench.pictures.corpus import write_pictures
 from cellwright.launch.bench.pictures.photographs import photographs
+from cellwright.launch.bench.step import chosen
 from cellwright.launch.pack import main as pack
 
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+OUTPUTS = ("float32", "uint8")
 JITTER = (0.4, 0.4, 0.4, 0.0)
 
 
@@ -32,7 +38,11 @@ class Settings:
     batch_size: int = 64
     seconds: float = 1.5
     rounds: int = 3
-    peer: bool = True
+    peers: str = field(default="mindspore", metadata={"help": f"all, none, or comma-separated of {', '.join(PEERS)}"})
+    peer_python: str = field(
+        default="", metadata={"help": "Python interpreter that has them, but for mindspore; default: this one"}
+    )
+    output: str = field(default="all", metadata={"help": f"all, or comma-separated of {', '.join(OUTPUTS)}"})
     photographs: bool = False
     augmentations: bool = False
 
@@ -40,6 +50,10 @@ class Settings:
         for name in ("workers", "pictures", "kilobytes", "batch_size", "seconds", "rounds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be more than 0")
+        for name, known in (("peers", (*PEERS, "none")), ("output", OUTPUTS)):
+            for value in chosen(getattr(self, name), known):
+                if value not in known:
+                    raise ValueError(f"--{name} {value!r}: known are {', '.join(known)}")
         if self.pictures < 2 * self.batch_size:
             raise ValueError(f"--pictures {self.pictures}: at least two batches of {self.batch_size} are needed")
 
@@ -53,57 +67,25 @@ def write_records(folder, count=50000):
     return folder
 
 
-def processor_seconds(pids=()):
-    """Seconds of processor time that this process and the processes `pids` have taken so far."""
-    ticks = 0
-    for pid in pids:
-        with open(f"/proc/{pid}/stat") as stat:
-            ticks += sum(map(int, stat.read().rpartition(")")[2].split()[11:13]))
-    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
-
-
 def rate(epochs, count_of, seconds, pids=()):
     """(images a second, milliseconds of processor time an image) of the iterators that `epochs` yields, over at least
     `seconds` after one epoch to warm up. pids: processes whose time counts beside this one's.
     """
     for batch in next(epochs):
         count_of(batch)
-    images, began, taken = 0, time.perf_counter(), processor_seconds(pids)
+    images, began, taken = 0, time.perf_counter(), time.process_time() + processor_seconds(pids)
     while time.perf_counter() - began < seconds:
         for batch in next(epochs):
             images += count_of(batch)
-    taken = processor_seconds(pids) - taken
+    taken = time.process_time() + processor_seconds(pids) - taken
     return images / (time.perf_counter() - began), 1000 * taken / images
 
 
 def own_rate(source, transform, settings, workers=None, floats=True):
     """What `rate` gives of this project's loader."""
-    output = {"output": "float32", "normalise": (MEAN, STD)} if floats else {}
+    output = {"output": "float32", "normalise": (Work.mean, Work.std)} if floats else {}
     with Loader(source, settings.batch_size, transform, workers=workers or settings.workers, **output) as loader:
         return rate((loader.epoch(e) for e in range(10**9)), len, settings.seconds, loader.pids)
-
-
-def peer_rate(folder, jitter, settings, floats=True):
-    """What `rate` gives of mindspore.dataset with the operations that the originals of the networks use."""
-    import mindspore.dataset as ds
-    from mindspore.dataset import vision
-
-    data = ds.ImageFolderDataset(str(folder), num_parallel_workers=settings.workers, shuffle=True)
-    steps = [
-        vision.RandomCropDecodeResize(224, (0.08, 1.0), (3 / 4, 4 / 3)),
-        vision.RandomHorizontalFlip(0.5),
-    ]
-    if jitter:
-        steps.append(vision.RandomColorAdjust(0.4, 0.4, 0.4))
-    if floats:
-        steps += [vision.Normalize(MEAN, STD), vision.HWC2CHW()]
-    data = data.map(steps, "image", num_parallel_workers=settings.workers)
-    data = data.batch(settings.batch_size, drop_remainder=True)
-    iterator = data.create_dict_iterator(num_epochs=-1, output_numpy=True)
-    try:
-        return rate((iter(iterator) for _ in range(10**9)), lambda batch: len(batch["image"]), settings.seconds)
-    finally:
-        iterator.stop() if hasattr(iterator, "stop") else None
 
 
 AUGMENTATIONS = {
@@ -126,10 +108,8 @@ def augmentation_cases(images, settings):
     }
 
 
-def cases(folder, settings):
-    """{name: function that measures once}."""
-    if settings.augmentations:
-        return augmentation_cases(ImageFolder(folder / "images"), settings)
+def own_cases(folder, settings):
+    """{name: (output, function that measures once)} of this project's loader."""
     plain, jitter = TrainTransform(224), TrainTransform(224, jitter=JITTER)
     images = ImageFolder(folder / "images")
     packs = {}
@@ -141,39 +121,70 @@ def cases(folder, settings):
         out = folder / f"{name.replace(' ', '')}.pack"
         if pack(["--data_path", str(folder / "images"), "--out", str(out), *flags]):
             raise RuntimeError(f"packing {name} failed")
-        packs[name] = Pack(out)
+        packs[f"pack {name}"] = Pack(out)
     cifar = Cifar10(write_records(folder / "cifar"))
     small = TrainTransform(32, crop="pad")
     found = {
-        "folder": lambda: own_rate(images, plain, settings),
-        "folder, 1 worker": lambda: own_rate(images, plain, settings, workers=1),
-        "folder, uint8": lambda: own_rate(images, plain, settings, floats=False),
-        "folder, jitter": lambda: own_rate(images, jitter, settings),
-        **{f"pack {name}": lambda source=source: own_rate(source, plain, settings) for name, source in packs.items()},
-        "cifar-10, 1 worker": lambda: own_rate(cifar, small, settings, workers=1, floats=False),
+        "folder": ("float32", images, plain, {}),
+        "folder, 1 worker": ("float32", images, plain, {"workers": 1}),
+        "folder, uint8": ("uint8", images, plain, {}),
+        "folder, jitter": ("float32", images, jitter, {}),
+        **{name: ("float32", source, plain, {}) for name, source in packs.items()},
+        "pack raw 256, uint8": ("uint8", packs["pack raw 256"], plain, {}),
+        "cifar-10, 1 worker": ("uint8", cifar, small, {"workers": 1}),
     }
-    if settings.peer:
-        found["mindspore.dataset"] = lambda: peer_rate(folder / "images", False, settings)
-        found["mindspore.dataset, jitter"] = lambda: peer_rate(folder / "images", True, settings)
-        found["mindspore.dataset, uint8"] = lambda: peer_rate(folder / "images", False, settings, floats=False)
+
+    def measured(output, source, transform, more):
+        return lambda: own_rate(source, transform, settings, floats=output == "float32", **more)
+
+    return {name: (case[0], measured(*case)) for name, case in found.items()}
+
+
+def peer_cases(folder, settings, closing):
+    """The same of the others, as far as they are there; `closing`, an ExitStack, ends their processes."""
+    found = {}
+    for name in chosen(settings.peers, PEERS):
+        interpreter = settings.peer_python if settings.peer_python and name != "mindspore" else sys.executable
+        if name == "none" or not there(name, interpreter):
+            continue
+        title = PEERS[name][0]
+        named = {title: ("float32", False), f"{title}, uint8": ("uint8", False)}
+        if name == "mindspore":
+            named[f"{title}, jitter"] = ("float32", True)
+        for case, (output, jitter) in named.items():
+            peer = Peer(name, interpreter, folder / "images", settings, output, jitter)
+            closing.callback(peer.close)
+            found[case] = output, peer.rate
     return found
+
+
+def cases(folder, settings, closing):
+    """{name: function that measures once}."""
+    if settings.augmentations:
+        return augmentation_cases(ImageFolder(folder / "images"), settings)
+    outputs = chosen(settings.output, OUTPUTS)
+    found = own_cases(folder, settings) | peer_cases(folder, settings, closing)
+    return {name: run for name, (output, run) in found.items() if output in outputs}
 
 
 def ratios(medians):
     """What the figures are worth beside one another."""
-    if "folder" not in medians:
+    if "folder, uint8, mixup" in medians:
         plain = medians["folder, uint8"]
         return {f"{name} over plain": medians[f"folder, uint8, {name}"] / plain for name in AUGMENTATIONS}
-    found = {"folder, 2 workers over 1": medians["folder"] / medians["folder, 1 worker"]}
-    peer = medians.get("mindspore.dataset")
-    if peer:
-        names = ("folder", "pack lossless", "pack short 256", "pack raw 256")
-        found.update({f"{name} over mindspore.dataset": medians[name] / peer for name in names})
-        found["folder over mindspore.dataset, uint8"] = medians["folder, uint8"] / medians["mindspore.dataset, uint8"]
-        found["folder over mindspore.dataset, jitter"] = (
-            medians["folder, jitter"] / medians["mindspore.dataset, jitter"]
-        )
-    return found
+    over = [("folder", "folder, 1 worker"), ("folder, jitter", "mindspore.dataset, jitter")]
+    for peer, _ in PEERS.values():
+        for kind in ("", ", uint8"):
+            if peer == "FFCV raw":
+                over.append((f"pack raw 256{kind}", f"{peer}{kind}"))
+            else:
+                over.append((f"folder{kind}", f"{peer}{kind}"))
+    over += [(f"pack {name}", "mindspore.dataset") for name in ("lossless", "short 256", "raw 256")]
+    return {
+        f"{name} over {other}": medians[name] / medians[other]
+        for name, other in over
+        if name in medians and other in medians
+    }
 
 
 def measure(settings):
@@ -181,10 +192,10 @@ def measure(settings):
     start_forkserver()
     bases = photographs() if settings.photographs else None
     kind = "photographs" if settings.photographs else "synthetic pictures"
-    with tempfile.TemporaryDirectory(prefix="bench-loader-") as name:
+    with tempfile.TemporaryDirectory(prefix="bench-loader-") as name, contextlib.ExitStack() as closing:
         folder = Path(name)
         size, density, quality = write_pictures(folder / "images", settings.pictures, settings.kilobytes, bases)
-        found = cases(folder, settings)
+        found = cases(folder, settings, closing)
         rates, times = {name: [] for name in found}, {name: [] for name in found}
         for _ in range(settings.rounds):
             for case, run in found.items():

@@ -1,10 +1,12 @@
 """Image files of many kinds, and ways to damage them: what the tests of damaged files draw from."""
 
+import io
 import struct
 
 import cv2
 import numpy as np
 from loader_cases import picture
+from PIL import Image
 
 SAMPLINGS = ("444", "422", "420", "440", "411")
 
@@ -20,6 +22,13 @@ def jpeg(image, sampling="420", quality=90, **flags):
         settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}")]
         image = image[..., ::-1]
     return cv2.imencode(".jpg", image, settings)[1].tobytes()
+
+
+def cmyk(image):
+    """A JPEG of four components."""
+    out = io.BytesIO()
+    Image.fromarray(image).convert("CMYK").save(out, "JPEG", quality=90)
+    return out.getvalue()
 
 
 def with_orientation(data):
@@ -40,20 +49,25 @@ def noisy(rng, height, width):
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def jpegs(rng):
-    """Yields JPEGs of every kind that the loader tells apart."""
+def kinds_of_jpeg(rng):
+    """Yields (kind, JPEG) of every kind that the loader tells apart."""
     for sampling in (*SAMPLINGS, "gray"):
         height, width = (int(n) for n in rng.integers(17, 120, 2))
         image = noisy(rng, height, width)
-        yield jpeg(image, sampling, int(rng.integers(40, 100)))
-        yield jpeg(image, sampling, 90, optimize=1)
-        yield jpeg(image, sampling, 80, progressive=1)
-        yield jpeg(image, sampling, 80, rst_interval=int(rng.integers(1, 9)))
-    yield with_orientation(jpeg(noisy(rng, 61, 47)))
-    yield with_precision(jpeg(noisy(rng, 40, 40)), 12)
-    # Two files in one, and a comment ahead of the tables.
+        yield sampling, jpeg(image, sampling, int(rng.integers(40, 100)))
+        yield f"{sampling}, optimised tables", jpeg(image, sampling, 90, optimize=1)
+        yield f"{sampling}, progressive", jpeg(image, sampling, 80, progressive=1)
+        yield f"{sampling}, restart markers", jpeg(image, sampling, 80, rst_interval=int(rng.integers(1, 9)))
+    yield "EXIF", with_orientation(jpeg(noisy(rng, 61, 47)))
+    yield "12 bits", with_precision(jpeg(noisy(rng, 40, 40)), 12)
+    yield "CMYK", cmyk(noisy(rng, 51, 38))
     one = jpeg(noisy(rng, 33, 90))
-    yield one[:2] + b"\xff\xfe\0\x06text" + one[2:] + one
+    yield "two in one, and a comment ahead of the tables", one[:2] + b"\xff\xfe\0\x06text" + one[2:] + one
+
+
+def jpegs(rng):
+    """Yields the same without their kinds."""
+    return (data for _, data in kinds_of_jpeg(rng))
 
 
 def others(rng):

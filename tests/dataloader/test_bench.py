@@ -1,4 +1,4 @@
-"""The loader's benchmark runs, on next to nothing and without its peer; what it measures here means nothing."""
+"""The loader's benchmark runs, on next to nothing; what it measures here means nothing."""
 
 import json
 
@@ -7,22 +7,41 @@ import pytest
 from cellwright.launch.bench import decode_stages
 from cellwright.launch.bench.loader import AUGMENTATIONS, Settings, measure, ratios
 
+SMALL = {"workers": 1, "pictures": 16, "kilobytes": 30, "batch_size": 4, "seconds": 0.02, "rounds": 1}
+
+
+def rates_of(report):
+    return {row["name"]: row["value"] for row in report["results"] if row["unit"] == "img/s"}
+
 
 def test_every_case_is_measured():
-    settings = Settings(workers=1, pictures=16, kilobytes=30, batch_size=4, seconds=0.02, rounds=1, peer=False)
-    report = json.loads(json.dumps(measure(settings)))
-    rates = {row["name"]: row["value"] for row in report["results"] if row["unit"] == "img/s"}
-    assert len(rates) == 8 and all(rate > 0 for rate in rates.values())
+    report = json.loads(json.dumps(measure(Settings(**SMALL, peers="none"))))
+    rates = rates_of(report)
+    assert len(rates) == 9 and all(rate > 0 for rate in rates.values())
     size = next(row["value"] for row in report["results"] if row["name"] == "synthetic pictures")
     assert 20 < size < 40
-    peer = {"mindspore.dataset": 1.0, "mindspore.dataset, jitter": 2.0, "mindspore.dataset, uint8": 4.0}
-    found = ratios({**rates, **peer})
-    assert found["folder over mindspore.dataset, jitter"] == rates["folder, jitter"] / 2
+    assert list(report["ratios"]) == ["folder over folder, 1 worker"]
+    peers = {"mindspore.dataset, jitter": 2.0, "FFCV raw, uint8": 4.0}
+    assert ratios({**rates, **peers}) == {
+        **report["ratios"],
+        "folder, jitter over mindspore.dataset, jitter": rates["folder, jitter"] / 2,
+        "pack raw 256, uint8 over FFCV raw, uint8": rates["pack raw 256, uint8"] / 4,
+    }
+
+
+def test_a_peer_runs_beside_it_for_as_many_rounds_and_one_that_is_missing_is_left_out(capfd):
+    report = measure(Settings(**{**SMALL, "rounds": 2}, peers="mindspore,ffcv", output="uint8"))
+    (row,) = (row for row in report["results"] if row["name"] == "mindspore.dataset, uint8")
+    assert len(row["rounds"]) == 2 and min(row["rounds"]) > 0
+    (taken,) = (row for row in report["results"] if row["name"] == "mindspore.dataset, uint8, processor")
+    assert taken["value"] > 0
+    assert "folder, uint8 over mindspore.dataset, uint8" in report["ratios"]
+    assert "folder" not in rates_of(report)
+    assert "has no ffcv: FFCV raw is left out" in capfd.readouterr().err
 
 
 def test_every_augmentation_is_measured():
-    sizes = {"workers": 1, "pictures": 16, "kilobytes": 30, "batch_size": 4, "seconds": 0.02, "rounds": 1}
-    report = measure(Settings(**sizes, augmentations=True))
+    report = measure(Settings(**SMALL, augmentations=True))
     assert set(report["ratios"]) == {f"{name} over plain" for name in AUGMENTATIONS}
 
 
@@ -36,3 +55,7 @@ def test_wrong_settings_are_named():
         Settings(rounds=0)
     with pytest.raises(ValueError, match="--pictures 10"):
         Settings(pictures=10)
+    with pytest.raises(ValueError, match="--peers 'dalli': known are"):
+        Settings(peers="dali,dalli")
+    with pytest.raises(ValueError, match="--output 'none'"):
+        Settings(output="none")

@@ -6,11 +6,12 @@ import itertools
 import cv2
 import numpy as np
 import pytest
-from damage import cut_everywhere, damaged, jpegs, others
+from damage import cut_everywhere, damaged, jpegs, kinds_of_jpeg, others
 from loader_cases import digest
 
 from cellwright.dataloader import BadImage, ImageFolder, Loader, TrainTransform
 from cellwright.dataloader.decode import decoders as image_module
+from cellwright.dataloader.decode import picture as picture_module
 from cellwright.dataloader.decode.jpeg_cut import pack_notes
 from cellwright.dataloader.decode.picture import Encoded
 
@@ -53,7 +54,34 @@ def check(rng, data, count=3):
                 image, y, x, _ = part
                 got = image[top - y : top - y + h, left - x : left - x + w]
                 assert np.array_equal(got, whole[0][top : top + h, left : left + w])
+            check_shrunk(picture, (top, left, h, w), int(rng.choice([2, 4, 8])))
     return whole is not None
+
+
+def check_shrunk(picture, box, factor):
+    """A part that the decoder may shrink has the pixels and the outcome of the whole, shrunk as much."""
+    top, left, h, w = box
+    least = -(-h // factor), -(-w // factor)
+    part = outcome(lambda: picture.pixels(box, least))
+    shrink = picture_module._shrink(box, least) if picture.kind == "jpeg" else 1
+    whole = outcome(lambda: picture._whole(shrink) if picture.kind == "jpeg" else picture.pixels())
+    assert (part is None) == (whole is None)
+    if part is not None:
+        image, y, x, found = part
+        assert found == shrink
+        got = image[top // shrink - y // shrink : -(-(top + h) // shrink) - y // shrink]
+        got = got[:, left // shrink - x // shrink : -(-(left + w) // shrink) - x // shrink]
+        want = whole[0][top // shrink : -(-(top + h) // shrink), left // shrink : -(-(left + w) // shrink)]
+        assert np.array_equal(got, want)
+
+
+def test_every_kind_of_jpeg_is_used_but_those_of_12_bits():
+    rng = np.random.default_rng(4)
+    used = {kind: check(rng, data, 20) for kind, data in kinds_of_jpeg(rng)}
+    assert [kind for kind, usable in used.items() if not usable] == ["12 bits"]
+    kinds = " ".join(used)
+    for kind in ("progressive", "restart markers", "gray", "CMYK", "444", "422", "420", "440", "411", "EXIF"):
+        assert kind in kinds
 
 
 def fuzz(seed, count):
