@@ -90,7 +90,10 @@ def _may_hold_jpegs(source):
     count = len(source)
     places = range(0, count, max(1, count // 64))
     others = tuple(set(EXTENSIONS) - {".jpg", ".jpeg", ".jpe"})
-    return not all(source.path(k).lower().endswith(others) for k in places)
+    try:
+        return not all(source.path(k).lower().endswith(others) for k in places)
+    except Exception:  # of a source of one's own: for the worker that meets it to tell
+        return True
 
 
 def _batch(transform, normalise):
