@@ -5,8 +5,8 @@
 MindCV comes with the extra `zoo`. Each variant is a process of its own, in turn, round after round: `ours`, and stock
 MindSpore with oneDNN's AVX2 kernels (`stock`) and with all that the machine has (`stock-all`), of which the quicker one
 counts; PyTorch channels_last of the same network where the interpreter of --torch has timm or torchvision with it. A
-step is forward, loss and all gradients; dropout is off. Numbers are compared between `ours` and `stock`, and, as a
-measure of what rounding does, between `stock-all` and `stock`.
+step is forward, loss and all gradients. Numbers are compared between `ours` and `stock`, and, as a measure of what
+rounding does, between `stock-all` and `stock`; for that dropout is off.
 """
 
 import os
@@ -69,6 +69,7 @@ class Settings:
     steps: int = field(default=5, metadata={"help": "timed steps of a process, after two that are not"})
     batch: int = field(default=4, metadata={"help": "images of a step"})
     size: int = field(default=96, metadata={"help": "pixels along each side of the images"})
+    dropout: bool = field(default=False, metadata={"help": "leave it on, and compare no numbers"})
     torch: str = field(default="", metadata={"help": "Python interpreter with torch, and timm or torchvision"})
 
     def __post_init__(self):
@@ -97,7 +98,7 @@ def measure(settings):
                         failures[f"{net}: {name}"] = trouble
                         sys.stderr.write(f"{net}, {name}: {trouble}\n")
             found = {name: _median(of) for name, of in reports.items() if of}
-            results += _rows(net, found) + _differences(net, Path(folder))
+            results += _rows(net, found) + ([] if settings.dropout else _differences(net, Path(folder)))
         ratios |= _ratios(net, found)
     return {"results": results, "ratios": ratios, "failures": failures}
 
@@ -116,7 +117,7 @@ def run_variant(net, variant, settings, arrays):
     else:
         name = "ours" if variant == "ours" else "stock"
         line = [sys.executable, "-m", "cellwright.launch.bench.peers.mindcv_peer", "--net", net, *line]
-        line += ["--variant", name, "--arrays", arrays]
+        line += ["--variant", name, "--arrays", arrays] + ["--dropout"] * settings.dropout
     return own_process.run(line, environment=environment)
 
 

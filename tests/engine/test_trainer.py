@@ -111,7 +111,8 @@ def test_resume_with_two_stops_ends_in_the_same_bits(tmp_path):
     for name in expected:
         np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
     losses = [
-        [json.loads(line)["loss"] for line in open(tmp_path / run / "metrics.jsonl")] for run in ("straight", "stopped")
+        [json.loads(line)["loss"] for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
+        for run in ("straight", "stopped")
     ]
     assert losses[0] == losses[1]
 

@@ -19,6 +19,7 @@ def main():
     parser.add_argument("--variant", choices=("ours", "stock"), required=True)
     for name in ("batch", "size", "steps"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--dropout", action="store_true", help="leave it on")
     parser.add_argument("--arrays", required=True, help="file for the results that are compared")
     given = parser.parse_args()
 
@@ -31,7 +32,9 @@ def main():
     from mindspore import Tensor
 
     np.random.seed(1)
-    network = _without_dropout(create_model(given.net, num_classes=1000))
+    network = create_model(given.net, num_classes=1000)
+    if not given.dropout:
+        _drop_nothing(network)
     draw = np.random.default_rng(0)
     images = Tensor(draw.normal(size=(given.batch, 3, given.size, given.size)).astype(np.float32))
     weights = Tensor(draw.normal(size=(given.batch, 1000)).astype(np.float32))
@@ -47,7 +50,7 @@ def main():
     print(json.dumps(report))
 
 
-def _without_dropout(network):
+def _drop_nothing(network):
     from mindspore import nn
 
     for _, cell in network.cells_and_names():
@@ -55,7 +58,6 @@ def _without_dropout(network):
             cell.p, cell.keep_prob = 0.0, 1.0
         elif hasattr(cell, "keep_prob"):  # DropPath
             cell.keep_prob = 1.0
-    return network
 
 
 def _accelerate(network, shape):

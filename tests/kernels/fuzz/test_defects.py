@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fuzz.check import check, without_cost_rule
 from fuzz.defect_cells import OTHER_CELLS, Between, InTraining, Twins, conv
+from fuzz.draw import draw_network
 from fuzz.networks import Network, step
 from mindspore import Tensor, nn
 from small_cells import difference, outcome
@@ -91,6 +92,11 @@ def test_several_norms_on_one_tensor_do_not_race():
     steps = conv3(0, 40), *ends
     # Seen in one of fifteen programs, the first time that it ran.
     assert not any(check(Network((2, 16, 5, 5), (steps,), seed)).wrong for seed in range(12))
+
+
+def test_sums_that_cancel_keep_their_digits():
+    """The gradient of a norm's gamma in front of another norm, all but nothing: its products were summed as float32."""
+    assert not check(draw_network(10_147)).wrong
 
 
 def test_what_is_asked_of_training_holds_in_both_modes():
