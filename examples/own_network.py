@@ -25,9 +25,8 @@ class Block(nn.Cell):
 class Network(nn.Cell):
     def __init__(self, classes):
         super().__init__()
-        self.stem = nn.SequentialCell(
-            [nn.Conv2d(3, 16, 3, 2, pad_mode="pad", padding=1), nn.BatchNorm2d(16), nn.ReLU()]
-        )
+        conv = nn.Conv2d(3, 16, 3, 2, pad_mode="pad", padding=1)
+        self.stem = nn.SequentialCell([conv, nn.BatchNorm2d(16), nn.ReLU()])
         self.blocks = nn.SequentialCell([Block(16), Block(16)])
         self.head = nn.Dense(16, classes)
 

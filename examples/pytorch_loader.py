@@ -7,23 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from cellwright.dataloader import ImageFolder, Loader, TrainTransform, start_forkserver
-
-
-class Batches(torch.utils.data.IterableDataset):
-    """`for images, labels in DataLoader(Batches(loader), batch_size=None)`; the workers are ours, so num_workers
-    stays 0.
-    """
-
-    def __init__(self, loader):
-        super().__init__()
-        self.loader, self.number = loader, 0
-
-    def __iter__(self):
-        self.number += 1
-        for images, labels, _ in self.loader.epoch(self.number - 1):
-            # Valid until the next batch: a tensor that must live longer is to be cloned, or moved to a GPU.
-            yield torch.from_numpy(images), torch.from_numpy(labels).long()
+from cellwright.dataloader import ImageFolder, Loader, TorchBatches, TrainTransform, start_forkserver
 
 
 def write_pictures(folder):
@@ -47,8 +31,9 @@ def main():
         ) as loader:
             model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 3))
             optimizer = torch.optim.SGD(model.parameters(), 0.3)
+            batches = torch.utils.data.DataLoader(TorchBatches(loader), batch_size=None)  # the workers are the loader's
             for _ in range(15):
-                for images, labels in torch.utils.data.DataLoader(Batches(loader), batch_size=None):
+                for images, labels, _ in batches:
                     loss = torch.nn.functional.cross_entropy(model(images), labels)
                     optimizer.zero_grad(), loss.backward(), optimizer.step()
             print("loss", loss.item())

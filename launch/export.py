@@ -16,16 +16,13 @@ from pathlib import Path
 from cellwright import __version__
 from cellwright.launch.host.runtime import quiet_environment, start_mindspore
 from cellwright.launch.settings.flag_parser import Parser, add_flags
-from cellwright.launch.settings.run_settings import NETS, WEIGHTS
+from cellwright.launch.settings.flag_parser import setting as _flag
+from cellwright.launch.settings.run_settings import ANY_NET, WEIGHTS, check_net
 
 PROGRAM = "python -m launch.export"
 FORMATS = ("MINDIR", "ONNX", "AIR", "SAFETENSORS", "TORCH")
 _ENDINGS = {"SAFETENSORS": ".safetensors", "TORCH": ".pth"}
 _OF_THE_NETWORK = ("weights", "net", "dataset", "extra", "mlp", "num_classes", "image_size")
-
-
-def _flag(default, help, choices=None):
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +38,7 @@ class ExportSettings:
     int8: bool = _flag(False, "ONNX: in 8 bits, calibrated with training images")
     calibration_images: int = _flag(512, "training images that --int8 looks at")
     data_path: str | None = _flag(None, "where the training images for --int8 lie; none: where the run had them")
-    net: str | None = _flag(None, "the network, where the file does not tell", NETS)
+    net: str | None = _flag(None, "the network, where the file does not tell", value=ANY_NET)
     dataset: str | None = _flag(
         None, "form of the network; cifar10 for vgg16, else imagenet2012", ("imagenet2012", "cifar10")
     )
@@ -56,6 +53,8 @@ class ExportSettings:
     def __post_init__(self):
         if not self.path:
             raise ValueError("--ckpt is missing: a run folder, a checkpoint folder, or a file of weights")
+        if self.net:
+            check_net(self.net)
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"--batch_size {self.batch_size}: must be at least 1")
         if self.calibration_images < 1:
@@ -201,7 +200,7 @@ def main(arguments=None):
 
         trained = load_trained(settings.path, flags, PROGRAM)
         format = settings.file_format
-        name = settings.file_name or trained.recipe.net + ("-int8" if settings.int8 else "")
+        name = settings.file_name or trained.recipe.net.replace(":", "-") + ("-int8" if settings.int8 else "")
         ending = _ENDINGS.get(format, f".{format.lower()}")
         path = Path(name if name.endswith(ending) else name + ending)
         if format == "ONNX":

@@ -1,4 +1,4 @@
-"""The four networks and the recipes of their published training."""
+"""The four networks and the recipes of their published training; MindCV's networks, where that is installed."""
 
 from cellwright.nets.fine_tuning import freeze_batch_norm, stages
 from cellwright.nets.pretrained import load_pretrained

@@ -1,15 +1,19 @@
-"""What a fine-tuning needs to know of our networks: the depth of their parameters, and the norms to keep."""
+"""What a fine-tuning needs to know of networks: the depth of their parameters, and the norms to keep."""
 
 from mindspore import nn
 
 
 def stages(network):
-    """Returns the stages of one of our networks, from the images to the head: patterns of parameter names, as for file
-    names, a tuple of them for each stage. They differ by the resolution of what they compute on; the head is the last.
+    """Returns the stages of a network that `create_network` made, from the images to the head: patterns of parameter
+    names, as for file names, a tuple of them for each stage. They differ by the resolution of what they compute on
+    (MindCV's: where it lists that); the head is the last.
 
     To be asked for before kernels take the network's cells.
     """
-    return tuple(tuple(f"{prefix}*" for prefix in stage) for stage in network.stage_prefixes)
+    # What ends in no dot is the name of a parameter.
+    return tuple(
+        tuple(f"{prefix}*" if prefix.endswith(".") else prefix for prefix in stage) for stage in network.stage_prefixes
+    )
 
 
 def between_pools(prefix, cells):

@@ -24,20 +24,17 @@ def load_pretrained(network, path, *, whole=False, head=None):
     network: one made by `create_network`, or any cell whose parameters have the names of the file's. head: how the
     names of its head's parameters begin, where it is none of ours.
 
-    Reads the zoo's checkpoints (.ckpt, trained or training), .safetensors, and PyTorch's files of
+    Reads the zoo's and MindCV's checkpoints (.ckpt, trained or training), .safetensors, and PyTorch's files of
     torchvision's and timm's densenet121, vgg16, vgg16_bn and resnet50 (the last into genet without `extra`
-    and `mlp`). Nothing in a file is ever executed. A head for another number of classes stays as it was
-    drawn, or with `whole` is an error. ValueError lists any other name that is missing, unknown, or of
-    another shape; the network is then unchanged.
+    and `mlp`); for other networks what `launch.export` writes for PyTorch. Nothing in a file is ever executed. A
+    head for another number of classes stays as it was drawn, or with `whole` is an error. ValueError lists any
+    other name that is missing, unknown, or of another shape; the network is then unchanged.
     """
     arrays, name = _weights_alone(_read(path)), getattr(network, "network_name", type(network).__name__)
     head = head or getattr(network, "head_prefix", None)
-    if is_torch_dict(arrays):
-        try:
-            arrays = from_torch(arrays, name)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
     parameters = {parameter.name: parameter for parameter in network.get_parameters()}
+    if is_torch_dict(arrays, parameters):
+        arrays = from_torch(arrays, name)
     if name == "vgg16" and "layers.0.bias" not in parameters:
         fold_vgg_biases(arrays)
     lines = _leave_out_other_head(arrays, parameters, head, path) if head and not whole else ()

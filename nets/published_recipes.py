@@ -1,7 +1,8 @@
-"""The numbers with which the four networks were trained by their publishers, as recipes."""
+"""The numbers with which the four networks were trained by their publishers, as recipes, and some for MindCV's."""
 
 import dataclasses
 
+from cellwright.nets.mindcv_networks import PREFIX, mindcv_image_size
 from cellwright.nets.recipe import Recipe
 
 # (mean, std) of R, G, B in units of 0 to 255.
@@ -110,6 +111,19 @@ _VGG16_IMAGENET = Recipe(
     eval_resize="squash",
 )
 
+# Numbers that many networks were trained with, residual ones above all: rate and rise of Goyal et al., 2017,
+# arXiv:1706.02677, the other ones of He et al., 2019, arXiv:1812.01187.
+_MINDCV = Recipe(
+    net=PREFIX,
+    epochs=120,
+    batch_size=32,
+    lr_scheduler="cosine",
+    lr=0.1,
+    lr_reference_batch=256,
+    warmup_epochs=5,
+    label_smooth_factor=0.1,
+)
+
 _RECIPES = {
     ("densenet121", "imagenet2012"): _DENSENET121,
     ("tinydarknet", "imagenet2012"): _TINYDARKNET,
@@ -125,15 +139,18 @@ def recipe_for(net, dataset="imagenet2012", *, extra=True, mlp=True, normalisati
 
     `extra` and `mlp` choose the form of genet: without `extra` it trained longer, by another schedule; other
     networks ignore them. A pair that nobody published (cifar10 with all but vgg16; `recipe.published` is
-    False) gets the network's own optimizer with the images of the other data set. `normalisation` replaces
-    mean and standard deviation: one of `nets.NORMALISATIONS`.
+    False) gets the network's own optimizer with the images of the other data set; "mindcv:NAME" gets numbers that
+    suit many networks. `normalisation` replaces mean and standard deviation: one of `nets.NORMALISATIONS`.
     """
     nets = sorted({name for name, _ in _RECIPES})
-    if net not in nets:
-        raise ValueError(f"network {net!r} has no recipe: there is one for {', '.join(nets)}")
+    if net not in nets and not net.startswith(PREFIX):
+        raise ValueError(f"network {net!r} has no recipe: there is one for {', '.join(nets)}, {PREFIX}NAME")
     if dataset not in DATASETS:
         raise ValueError(f"dataset {dataset!r} has no recipe: there is one for {', '.join(DATASETS)}")
-    recipe = _RECIPES.get((net, dataset)) or _with_cifar10_images(_RECIPES[net, "imagenet2012"])
+    recipe = _RECIPES.get((net, dataset))
+    if recipe is None:
+        recipe = _of_mindcv(net) if net.startswith(PREFIX) else _RECIPES[net, "imagenet2012"]
+        recipe = recipe if dataset == "imagenet2012" else _with_cifar10_images(recipe)
     if net == "genet":
         if not extra:
             recipe = dataclasses.replace(recipe, **_THETA_MINUS)
@@ -146,6 +163,10 @@ def recipe_for(net, dataset="imagenet2012", *, extra=True, mlp=True, normalisati
     # Copies of the dicts, so that no caller can change another one's recipe.
     own = {name: dict(getattr(recipe, name)) for name in ("network_settings", "augmentation")}
     return dataclasses.replace(recipe, **own)
+
+
+def _of_mindcv(net):
+    return dataclasses.replace(_MINDCV, net=net, image_size=mindcv_image_size(net))
 
 
 def _with_cifar10_images(recipe):

@@ -51,9 +51,10 @@ _BACK = {
 _ORIGINS = {"densenet121": "torchvision's densenet121", "vgg16": "torchvision's vgg16", "genet": "timm's resnet50"}
 
 
-def is_torch_dict(arrays):
-    """Returns whether the names of these weights are PyTorch's."""
-    return any(name.endswith(".running_mean") or name.startswith(("module.", "features.")) for name in arrays)
+def is_torch_dict(arrays, own=()):
+    """Returns whether the names of these weights are PyTorch's; own: those of the network, which tell nothing."""
+    names = [name for name in arrays if name not in own]
+    return any(name.endswith(".running_mean") or name.startswith(("module.", "features.")) for name in names)
 
 
 def from_torch(arrays, network_name):
@@ -61,10 +62,9 @@ def from_torch(arrays, network_name):
 
     VGG16-BN: a convolution's bias in front of a batch normalisation is taken off the moving mean, which comes
     to the same, as our form has none there. timm's VGG16 holds its dense layers as convolutions: their
-    weights are laid flat.
+    weights are laid flat. A network that they do not have, or not by this form, is expected under its own modules'
+    names, as `to_torch` writes it.
     """
-    if network_name not in _MODULES:
-        raise ValueError(f"there are no PyTorch weights for {network_name}")
     arrays = {re.sub(r"^module\.", "", name): value for name, value in arrays.items()}
     norms = {name.rpartition(".")[0] for name in arrays if name.endswith(".running_mean")}
     translated = {}
@@ -73,7 +73,7 @@ def from_torch(arrays, network_name):
         if kind == "num_batches_tracked":
             continue
         kind = _NORM.get(kind, kind) if module in norms else kind
-        for pattern, replacement in _MODULES[network_name]:
+        for pattern, replacement in _MODULES.get(network_name, ()):
             module = re.sub(pattern, replacement, module)
         translated[f"{module}.{kind}"] = value
     if network_name == "vgg16":
@@ -85,7 +85,7 @@ def to_torch(arrays, network_name):
     """Returns (state dict, whose names it has) for weights by this project's names; `from_torch` reads it back.
 
     VGG16-BN: the biases that PyTorch's form has in front of a batch normalisation are zero. GENet with gathers or
-    excitations, and Tiny-DarkNet, are in neither zoo: they keep their modules' names.
+    excitations, Tiny-DarkNet and MindCV's networks keep their modules' names.
     """
     norms = {name.rpartition(".")[0] for name in arrays if name.endswith(".moving_mean")}
     known = network_name in _BACK and not any("downop" in name or "mlpLayer" in name for name in arrays)

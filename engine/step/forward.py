@@ -22,7 +22,12 @@ class ImageForward(nn.Cell):
         """Returns the network's outputs as float32."""
         if self.normalise is not None:
             images = self.normalise(images)
-        return ops.cast(self.network(images), ms.float32)
+        out = self.network(images)
+        if isinstance(out, (tuple, list)):
+            raise ValueError(
+                f"the network returned {len(out)} outputs, and a loss of logits takes one: forward=function"
+            )
+        return ops.cast(out, ms.float32)
 
     def construct(self, images, labels, weights):
         return self.loss(self.logits(images), labels, weights), ()

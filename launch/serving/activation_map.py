@@ -45,12 +45,17 @@ class Chosen(nn.Cell):
 
 
 def take_apart(network):
-    """Returns (features, head) of one of the four networks, which is changed: the head is all behind the last maps."""
+    """Returns (features, head) of one of the four networks, which is changed: the head is all behind the last maps.
+
+    ValueError for another network.
+    """
     if network.network_name == "tinydarknet":
         cells = list(network.cells())
         return nn.SequentialCell(cells[:-1]), nn.SequentialCell(cells[-1:])
     owner = network.head if network.network_name == "densenet121" else network
     names = {"densenet121": ("mean", "fc"), "genet": ("mean", "end_point"), "vgg16": ("flatten", "classifier")}
+    if network.network_name not in names:
+        raise ValueError(f"--cam: where the last maps of {network.network_name} end is not known")
     names = names[network.network_name]
     head = nn.SequentialCell([getattr(owner, name) for name in names])
     for name in names:

@@ -117,9 +117,10 @@ def resolve(given, typed=frozenset(), images=None):
     step = StepSettings(**_part(given, names_of(StepSettings)))
     if step.amp_level == "O2" and "keep_batchnorm_fp32" in typed and not recipe.keep_batchnorm_fp32:
         step = dataclasses.replace(step, amp_level="O3")
-    if step.sync_batch_norm and run.net == "genet":
+    if step.sync_batch_norm and (run.net == "genet" or ":" in run.net):
+        can = "may normalise" if ":" in run.net else "normalises"
         raise ValueError(
-            "--sync_batch_norm: genet normalises on parallel branches, whose sums ranks could start in other orders"
+            f"--sync_batch_norm: {run.net} {can} on parallel branches, whose sums ranks could start in other orders"
         )
     run = dataclasses.replace(run, dataset=dataset, recipe=name)
     resolved = Resolved(run, step, recipe, given, typed)

@@ -9,7 +9,7 @@ import yaml
 
 def new_run_folder(parent, net):
     """Returns a new folder PARENT/NET-DATE-TIME, with a number behind it where that one exists."""
-    stem = f"{net}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    stem = f"{net.replace(':', '-')}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     for number in range(1000):
         folder = Path(parent) / (f"{stem}-{number}" if number else stem)
         try:

@@ -7,17 +7,24 @@ from cellwright.launch.host.collectives import BACKENDS
 from cellwright.launch.settings.flag_parser import setting
 
 NETS = ("densenet121", "tinydarknet", "genet", "vgg16")
+ANY_NET = "|".join((*NETS, "mindcv:NAME"))
 DATASETS = ("imagenet2012", "cifar10")
 RECIPES = ("published", "small")
 WEIGHTS = ("best", "last", "average")
 LOG_FORMATS = ("plain", "zoo")
 
 
+def check_net(net):
+    """Raises ValueError for what is no network's name; whether MindCV has one of it is seen later."""
+    if net not in NETS and not net.startswith("mindcv:"):
+        raise ValueError(f"--net {net!r}: allowed are {ANY_NET.replace('|', ', ')}")
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """The settings of a run that are not part of a net's recipe; checked when they are made."""
 
-    net: str = setting("genet", "the network", NETS)
+    net: str = setting("genet", "the network; mindcv:NAME is one of MindCV's (extra zoo)", value=ANY_NET)
     extra: bool = setting(True, "genet: gather with depthwise convolutions (theta, theta+)")
     mlp: bool = setting(True, "genet: excite through two 1x1 convolutions (theta+)")
     recipe: str | None = setting(
@@ -92,6 +99,7 @@ class RunSettings:
             choices, value = field.metadata["choices"], getattr(self, name)
             if choices and value not in choices and not (value is None and field.default is None):
                 raise ValueError(f"--{name} {value!r}: allowed are {', '.join(choices)}")
+        check_net(self.net)
         least = dict.fromkeys(("workers", "max_steps", "log_interval", "checkpoint_steps", "timeout"), 1)
         for name, bound in {**least, "seed": 0, "eval_interval": 0, "device_id": 0, "checkpoint_minutes": 0}.items():
             value = getattr(self, name)

@@ -18,6 +18,7 @@ _CHANGES = {
     },
     "vgg16": {"lr": 0.02, "warmup_epochs": 0},
 }
+_OTHERS = {"lr": 0.02, "warmup_epochs": 1}
 # Without BatchNorm VGG16 does not learn from few images.
 _VGG_OF_PHOTOS = {"batch_norm": True, "has_bias": False}
 _EMBEDDED = {
@@ -46,7 +47,7 @@ def small_recipe(recipe, images, pretrained=False):
     images: how many there are. The batch is 32, or less where an epoch would have fewer than 8 of them. pretrained: the
     weights come from elsewhere, so the network keeps its published form.
     """
-    changes = {"lr_scheduler": "linear", "lr_reference_batch": _BATCH, **_CHANGES[recipe.net]}
+    changes = {"lr_scheduler": "linear", "lr_reference_batch": _BATCH, **_CHANGES.get(recipe.net, _OTHERS)}
     changes["augmentation"] = {**recipe.augmentation, "crop_scale": (0.5, 1.0), **changes.get("augmentation", {})}
     settings = changes.pop("network_settings", {})
     if recipe.net == "vgg16" and recipe.dataset == "imagenet2012":
@@ -63,7 +64,7 @@ def small_recipe(recipe, images, pretrained=False):
 def embedded_recipe(recipe):
     """Returns a recipe changed for the embedded images: 10 classes of 32×32 pixels, and minutes instead of days."""
     interval = recipe.checkpoint_interval_epochs
-    small, changes = small_recipe(recipe, images=14_000), dict(_EMBEDDED[recipe.net])
+    small, changes = small_recipe(recipe, images=14_000), dict(_EMBEDDED.get(recipe.net, {"epochs": 3}))
     changes["augmentation"] = {**small.augmentation, **changes.get("augmentation", {})}
     return dataclasses.replace(small, checkpoint_interval_epochs=interval, **changes)
 

@@ -1,5 +1,6 @@
 """Sources and transforms of one's own, and batches for PyTorch."""
 
+import collections.abc
 import importlib.util
 import sys
 import types
@@ -147,13 +148,41 @@ def test_what_does_not_fit_is_named():
         TrainTransform(24, policy="rand", fields=(Boxes(3),))
 
 
-def test_batches_for_torch_share_the_loader_s_memory(folder, monkeypatch):
-    class Tensor(np.ndarray):
-        def long(self):
-            return self.astype(np.int64)
+class LikeTorch(np.ndarray):
+    """What batches for torch need of a torch.Tensor."""
 
+    def long(self):
+        return self.astype(np.int64)
+
+    def pin_memory(self):
+        pinned = self.copy()
+        pinned.is_pinned = True
+        return pinned
+
+
+def like_torch(cuda):
+    """What batches for torch need of torch."""
+    parts = {"Tensor": LikeTorch, "clone": np.copy, "from_numpy": lambda array: array.view(LikeTorch)}
+    data = types.SimpleNamespace(IterableDataset=collections.abc.Iterable)
+    places = {"cuda": types.SimpleNamespace(is_available=lambda: cuda), "utils": types.SimpleNamespace(data=data)}
+    return types.SimpleNamespace(**parts, **places)
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+def test_batches_are_copied_into_pinned_memory_where_cuda_is(cuda, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", like_torch(cuda))
+    with Loader(own_parts.Marked(), 4, EvalTransform(24, fields=FIELDS), workers=1) as loader:
+        found, kept = list(TorchBatches(loader, pin_memory=True)), []
+        for batch in loader.epoch(0):
+            kept.append([*(part.copy() for part in tuple(batch)[:3]), {k: v.copy() for k, v in batch.fields.items()}])
+    for (*parts, fields), (*expected, their) in zip(found, kept):  # all stay valid, to the end of the epoch and longer
+        for part, value in zip([*parts, *fields.values()], [*expected, *their.values()]):
+            assert np.array_equal(part, value) and getattr(part, "is_pinned", False) == cuda
+
+
+def test_batches_for_torch_share_the_loader_s_memory(folder, monkeypatch):
     if importlib.util.find_spec("torch") is None:
-        monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(from_numpy=lambda array: array.view(Tensor)))
+        monkeypatch.setitem(sys.modules, "torch", like_torch(cuda=False))
     with Loader(ImageFolder(folder), 8, TrainTransform(24), seed=3, workers=1) as loader:
         batches = TorchBatches(loader)
         assert len(batches) == len(loader) == 4

@@ -4,6 +4,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from cellwright.engine import Gradients, Update
+
 
 class Line(nn.Cell):
     """y = x w: one dense layer without bias, weights by seed."""
@@ -67,3 +69,33 @@ def distil(student, teacher):
         return ops.square(student(x) - teacher(x)).mean()
 
     return forward
+
+
+def classified(network, loss):
+    """What a step of a network and its loss differentiates, as a function."""
+
+    def forward(images, labels, weights):
+        return loss(network(images), labels, weights), ()
+
+    return forward
+
+
+class Pieces(nn.Cell):
+    """What a step does, from its pieces."""
+
+    def __init__(self, forward, optimizer, **settings):
+        super().__init__(auto_prefix=False)
+        self.gradients, self.update = Gradients(forward, optimizer.params), Update(optimizer, **settings)
+
+    @ms.jit
+    def construct(self, batch, lr):
+        loss, _, gradients = self.gradients(batch, self.update.scale.value)
+        return self.update(loss, gradients, lr)
+
+
+class Tupled(Line):
+    """Two outputs, as of a network with an auxiliary head."""
+
+    def construct(self, x):
+        y = self.dense(x)
+        return y, y

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
+from mindspore import ops
 from mpi4py import MPI
 from small_net import NORMALISE, SmallNet, batches, images_and_labels
 
@@ -19,6 +20,7 @@ from cellwright.engine import (
     TrainOneStep,
     synchronise_batch_norm,
 )
+from cellwright.engine.step.forward import ImageForward
 from cellwright.kernels.nodes import Allreduce, MpiAllreduce
 from cellwright.launch.host.mpi_world import World
 
@@ -49,6 +51,13 @@ def make_step(world, net=None, flat=False, **settings):
     allreduce = MpiAllreduce(world.comm) if world.size > 1 else None
     allreduce = Flat(allreduce) if flat and allreduce else allreduce
     optimizer = Momentum(net.trainable_params(), 0.9, 1e-3)
+    if "forward" in sys.argv:  # what the network and its loss compute, as a function of a batch without weights
+        images = ImageForward(net, LOSS, NORMALISE)
+
+        def forward(batch):
+            return images(batch["images"], batch["labels"], ops.ones_like(batch["labels"]).astype(ms.float32))
+
+        return TrainOneStep(forward=forward, network=net, optimizer=optimizer, allreduce=allreduce, **settings)
     return TrainOneStep(net, LOSS, optimizer, normalise=NORMALISE, allreduce=allreduce, **settings)
 
 
@@ -78,14 +87,16 @@ def overflow_on_one(world, folder):
 
 def share(world, folder):
     """Five steps of a network without BatchNorm, the same 12 images per step dealt to the ranks; returns the
-    weights.
+    weights. "forward" on the command line: by a function of a batch.
     """
     step = make_step(world, norm=False, bucket_bytes=200, flat="flat" in sys.argv)
     for number in range(5):
         images, labels = images_and_labels(12, seed=number)
         dealt = np.minimum(np.arange(12) % (world.size + 1), world.size - 1)  # the last rank has twice as many
         mine = dealt == world.rank
-        report = step(images[mine], labels[mine], lr=0.1, vote=world.rank)
+        batch = (images[mine], labels[mine])
+        batch = ({"images": batch[0], "labels": batch[1]},) if "forward" in sys.argv else batch
+        report = step(*batch, lr=0.1, vote=world.rank)
     return {
         "weights": np.concatenate([p.asnumpy().ravel() for p in step.network.get_parameters()]).tolist(),
         "loss": report.loss,

@@ -69,14 +69,21 @@ class ChannelMeans(nn.Cell):
         return x.mean((2, 3))
 
 
+class OtherDropout(nn.Dropout):
+    """One that is made otherwise, as libraries have it, and draws alike."""
+
+    def __init__(self, share):
+        super().__init__(p=share)
+
+
 class DropNet(nn.Cell):
     """Means of the channels, a dense layer, dropout of a half, a dense layer."""
 
-    def __init__(self):
+    def __init__(self, dropout=None):
         super().__init__()
         rng = np.random.default_rng(3)
         self.first = nn.Dense(3, 32, weight_init=Tensor(rng.normal(size=(32, 3)).astype(np.float32)), bias_init="zeros")
-        self.drop = nn.Dropout(p=0.5)
+        self.drop = dropout or nn.Dropout(p=0.5)
         self.second = nn.Dense(
             32, 10, weight_init=Tensor(rng.normal(size=(10, 32)).astype(np.float32)), bias_init="zeros"
         )

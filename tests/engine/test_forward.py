@@ -1,12 +1,13 @@
 """Steps of any forward function: batches, aux, weights of parts, errors in one line."""
 
+import mindspore as ms
 import numpy as np
 import pytest
-from any_forward import Line, WithUnused, distil, nested, squares, vector_loss
+from any_forward import Line, Pieces, Tupled, WithUnused, classified, distil, nested, squares, vector_loss
 from mindspore import Tensor
 from small_net import NORMALISE, SmallNet, images_and_labels
 
-from cellwright.engine import Momentum, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
 
 
 def line_step(make, network=None, **settings):
@@ -100,6 +101,45 @@ def test_accumulated_images_count_by_their_weights():
     np.testing.assert_allclose(results[1][1], results[0][1], rtol=1e-5, atol=1e-7)
 
 
+def overflowing(number):
+    """A batch of float32 images, labels and weights; the third one's loss is infinite."""
+    images, labels = images_and_labels(8, seed=number)
+    weights = np.full(8, np.inf if number == 2 else 1.0, np.float32)
+    return images.transpose(0, 3, 1, 2).astype(np.float32) / 100, labels, weights
+
+
+def test_every_setting_acts_on_a_function_as_on_a_network_and_its_loss():
+    settings = {"loss_scale": LossScale.dynamic(init=1024, window=2), "clip_norm": 0.1, "ema": 0.9, "accumulate": 2}
+    found = []
+    for as_function in (False, True):
+        net, loss = SmallNet(), SoftmaxCrossEntropy(10)
+        form = {"forward": classified(net, loss)} if as_function else {"network": net, "loss": loss}
+        step = TrainOneStep(optimizer=Momentum(net.trainable_params()), **form, **settings)
+        reports = [step(*overflowing(number), lr=0.1, count=1.0) for number in range(8)][1::2]
+        assert [report.finite for report in reports] == [True, False, True, True]
+        assert [report.loss_scale for report in reports] == [1024, 1024, 512, 512] and reports[3].gradient_norm > 0.1
+        found.append({p.name: p.asnumpy() for p in [*net.get_parameters(), *step.state_parameters()]})
+    for name, value in found[0].items():
+        np.testing.assert_array_equal(found[1][name], value, err_msg=name)
+
+
+def test_the_pieces_of_a_step_make_the_step():
+    settings = {"loss_scale": LossScale.dynamic(init=1024, window=2), "clip_norm": 0.1}
+    whole, own = SmallNet(norm=False), SmallNet(norm=False)
+    optimizers = [Momentum(net.trainable_params()) for net in (whole, own)]
+    step = TrainOneStep(forward=classified(whole, SoftmaxCrossEntropy(10)), optimizer=optimizers[0], **settings)
+    pieces = Pieces(classified(own, SoftmaxCrossEntropy(10)), optimizers[1], **settings)
+    for number in range(5):
+        report = step(*overflowing(number), lr=0.1)
+        numbers = pieces(tuple(map(Tensor, overflowing(number))), Tensor(0.1, ms.float32)).asnumpy()
+        assert (
+            tuple(numbers[1:4]) == (report.finite, report.loss_scale, np.float32(report.gradient_norm)) or number == 2
+        )
+        assert report.finite == numbers[1] == (number != 2)
+    for a, b in zip(whole.get_parameters(), own.get_parameters()):
+        np.testing.assert_array_equal(a.asnumpy(), b.asnumpy())
+
+
 def test_mixed_labels_are_not_cast():
     images, labels = images_and_labels(8)
     shares = np.eye(10, dtype=np.float32)[labels]
@@ -153,6 +193,11 @@ def test_what_cannot_work_is_one_line_before_the_first_step():
         TrainOneStep(network, SoftmaxCrossEntropy(10), Momentum(Line().trainable_params()))
     with pytest.raises(ValueError, match="forward reaches no cell that holds dense.weight"):
         TrainOneStep(forward=squares(network), optimizer=Momentum(Line().trainable_params()))
+    with pytest.raises(ValueError, match=r"the network returned 2 outputs, .* forward=function") as error:
+        TrainOneStep(tupled := Tupled(), SoftmaxCrossEntropy(1), Momentum(tupled.trainable_params()))(
+            data(5)[0], np.zeros(5, np.int32), lr=0.1
+        )
+    assert len(str(error.value).splitlines()) == 1
     step = line_step(squares, WithUnused())
     with pytest.raises(ValueError, match="forgotten gets no gradient"):
         step(*data(5), lr=0.1)

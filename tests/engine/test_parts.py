@@ -7,7 +7,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
-from small_net import NORMALISE, DropNet, SmallNet, images_and_labels
+from small_net import NORMALISE, DropNet, OtherDropout, SmallNet, images_and_labels
 from tensorboardX.proto import event_pb2
 
 from cellwright.engine import LARS, Momentum, SoftmaxCrossEntropy, TrainOneStep, synchronise_batch_norm
@@ -56,9 +56,10 @@ def test_averaged_weights_can_be_swapped_in_and_out():
     assert not np.array_equal(own, average)
 
 
-def test_dropout_draws_by_seed_and_step_alone():
+@pytest.mark.parametrize("make", [lambda: None, lambda: OtherDropout(0.5)], ids=["nn.Dropout", "a subclass"])
+def test_dropout_draws_by_seed_and_step_alone(make):
     def losses(seed, start, count):
-        net = DropNet()
+        net = DropNet(make())
         step = make_step(net, seed=seed)
         step.begin.steps.set_data(Tensor(start, ms.int32))
         return [step(*images_and_labels(64), lr=0.0).loss for _ in range(count)]

@@ -60,7 +60,7 @@ def test_an_infinity_on_one_rank_of_three_is_skipped_by_all(run):
 
 def test_ranks_that_share_a_batch_make_the_step_of_one(run):
     (whole,) = run("share", 1)
-    for ranks, *form in ((2,), (3,), (2, "flat")):
+    for ranks, *form in ((2,), (3,), (2, "flat"), (3, "forward")):
         results = run("share", ranks, *form)
         for result in results:
             assert result["weights"] == results[0]["weights"], "ranks disagree"

@@ -17,7 +17,7 @@ EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 def project(tmp_path):
     """A folder with the examples and with packages whose names are those of our rooms."""
     (tmp_path / "engine.py").write_text("raise ImportError('this engine is not yours')\n")
-    for name in ("launch", "kernels", "nets"):
+    for name in ("launch", "kernels", "nets", "dataloader"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"raise ImportError('this {name} is not yours')\n")
     for name in EXAMPLES:
@@ -66,7 +66,7 @@ def test_mindcv_s_own_network_is_tuned_in_our_trainer(project):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_short_and_is_listed(name):
-    assert len((ROOT / "examples" / name).read_text().splitlines()) <= 60
+    assert len((ROOT / "examples" / name).read_text().splitlines()) < 60
     assert f"`{name}`" in (ROOT / "examples" / "README.md").read_text()
 
 

@@ -222,9 +222,11 @@ def test_biases_in_front_of_a_norm_go_into_its_mean(tmp_path):
     assert np.linalg.norm(results[0] - results[1]) <= 1e-5 * np.linalg.norm(results[0])
 
 
-def test_tinydarknet_has_no_weights_in_pytorch(tmp_path):
-    save_file({"bn1.running_mean": np.zeros(3, np.float32)}, tmp_path / "torch.safetensors")
-    with pytest.raises(ValueError, match="torch.safetensors: there are no PyTorch weights for tinydarknet"):
+def test_somebody_elses_network_in_pytorch_is_refused_by_its_names(tmp_path):
+    save_file({"stem.bn.running_mean": np.zeros(3, np.float32)}, tmp_path / "torch.safetensors")
+    with pytest.raises(
+        ValueError, match=r"not the weights of this tinydarknet: .* not in the network: stem\.bn\.moving"
+    ):
         load_pretrained(network("tinydarknet"), tmp_path / "torch.safetensors")
 
 

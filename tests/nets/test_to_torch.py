@@ -61,7 +61,10 @@ def test_there_and_back(name):
 
 @pytest.mark.parametrize("name", ["tinydarknet", "genet"])
 def test_what_no_zoo_has_keeps_its_modules(name):
-    theirs, origin = to_torch(weights_of(name, {}), name)
-    assert origin == "this project"
+    arrays = weights_of(name, {})
+    theirs, origin = to_torch(arrays, name)
+    assert origin == "this project" and is_torch_dict(theirs, arrays)
     assert any(key.endswith(".running_var") for key in theirs)
     assert not any(key.endswith((".gamma", ".moving_mean")) for key in theirs)
+    back = from_torch(theirs, name)
+    assert back.keys() == arrays.keys() and all(back[key] is arrays[key] for key in arrays)
