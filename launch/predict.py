@@ -70,6 +70,8 @@ def classifier(given, flags, batch_size):
     from cellwright.launch.serving.trained import load_trained
 
     trained = load_trained(given.ckpt, flags, PROGRAM)
+    if given.cam and ":" in trained.recipe.net:
+        raise ValueError(f"--cam {given.cam}: where the last maps of {trained.recipe.net} are is not known")
     setup = (PROGRAM, batch_size, bool(given.cam), threads, trained.recipe)
     use_compile_cache(graph_cache_folder(0, 1, setup))
     return NetworkClassifier(trained, batch_size), trained

@@ -111,8 +111,8 @@ _VGG16_IMAGENET = Recipe(
     eval_resize="squash",
 )
 
-# Numbers that many networks were trained with, residual ones above all: rate and rise of Goyal et al., 2017,
-# arXiv:1706.02677, the other ones of He et al., 2019, arXiv:1812.01187.
+# Numbers that many networks were trained with, residual ones above all: rate of Goyal et al., 2017, arXiv:1706.02677,
+# epochs, cosine and smoothing of He et al., 2019, arXiv:1812.01187.
 _MINDCV = Recipe(
     net=PREFIX,
     epochs=120,
@@ -120,7 +120,6 @@ _MINDCV = Recipe(
     lr_scheduler="cosine",
     lr=0.1,
     lr_reference_batch=256,
-    warmup_epochs=5,
     label_smooth_factor=0.1,
 )
 

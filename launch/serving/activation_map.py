@@ -47,7 +47,7 @@ class Chosen(nn.Cell):
 def take_apart(network):
     """Returns (features, head) of one of the four networks, which is changed: the head is all behind the last maps.
 
-    ValueError for another network.
+    Another network stays whole: its head is nothing.
     """
     if network.network_name == "tinydarknet":
         cells = list(network.cells())
@@ -55,7 +55,7 @@ def take_apart(network):
     owner = network.head if network.network_name == "densenet121" else network
     names = {"densenet121": ("mean", "fc"), "genet": ("mean", "end_point"), "vgg16": ("flatten", "classifier")}
     if network.network_name not in names:
-        raise ValueError(f"--cam: where the last maps of {network.network_name} end is not known")
+        return network, nn.Identity()
     names = names[network.network_name]
     head = nn.SequentialCell([getattr(owner, name) for name in names])
     for name in names:

@@ -194,7 +194,7 @@ def test_what_cannot_work_is_one_line_before_the_first_step():
     with pytest.raises(ValueError, match="forward reaches no cell that holds dense.weight"):
         TrainOneStep(forward=squares(network), optimizer=Momentum(Line().trainable_params()))
     with pytest.raises(ValueError, match=r"the network returned 2 outputs, .* forward=function") as error:
-        TrainOneStep(tupled := Tupled(), SoftmaxCrossEntropy(1), Momentum(tupled.trainable_params()))(
+        TrainOneStep(tupled := Tupled(outputs=2), SoftmaxCrossEntropy(2), Momentum(tupled.trainable_params()))(
             data(5)[0], np.zeros(5, np.int32), lr=0.1
         )
     assert len(str(error.value).splitlines()) == 1

@@ -23,33 +23,31 @@ NET = "mindcv:mobilenet_v2_100"  # with dropout, and names that look like PyTorc
 TUNE = f"train --net {NET} --image_size 32 --batch_size 24 --lr 0.02 --data_path PHOTOS --pretrained FILE --seed 3 "
 TUNE += "--freeze_batch_norm --lr_depth_factor 0.5 --eval_interval 1 --epochs 2 "
 SESSION = {
-    "straight": TUNE + "--run_dir STRAIGHT",
-    "stopped": TUNE + "--run_dir STOPPED --max_steps 4",
-    "resumed": "train --resume STOPPED --max_steps 6",
-    "evaluated": "eval --ckpt STRAIGHT",
+    "tuned": TUNE + "--run_dir TUNED --checkpoint_steps 4",
+    "evaluated": "eval --ckpt TUNED",
     "file of MindCV": f"eval --net {NET} --image_size 32 --ckpt FILE --data_path TEN",
-    "onnx": "export --ckpt STRAIGHT --file_format onnx --input tensor --file_name OUT",
-    "for torch": "export --ckpt STRAIGHT --file_format safetensors",
+    "onnx": "export --ckpt TUNED --file_format onnx --input tensor --file_name OUT",
+    "for torch": "export --ckpt TUNED --file_format safetensors",
     "from that": TUNE.replace("FILE", "mindcv-mobilenet_v2_100.safetensors") + "--run_dir AGAIN --max_steps 1",
-    "predicted": "predict PICTURE --ckpt STRAIGHT --json",
+    "predicted": "predict PICTURE --ckpt TUNED --json",
     "dry": f"train --net {NET} --image_size 32 --data_path PHOTOS --dry_run",
     "embedded": "train --net mindcv:resnet18 --explain_kernels",
     "profiled": f"profile --net {NET} --image_size 32 --data_path PHOTOS --profile_steps 2 --warm_up 1 --out PROFILE",
-    "map": "predict PICTURE --ckpt STRAIGHT --cam MAP.png",
+    "map": "predict PICTURE --ckpt TUNED --cam MAP.png",
     "no such network": "train --net mindcv:mobilenet_v2_101",
     "no network": "train --net mobilenet_v2_100",
     "norms of all ranks": f"train --net {NET} --sync_batch_norm",
     "genet's": f"train --net {NET} --extra True",
     "no norms": "train --net mindcv:vgg11 --image_size 224 --data_path PHOTOS --pretrained VGG --freeze_batch_norm",
     "another's weights": "train --net mindcv:resnet18 --data_path PHOTOS --image_size 32 --pretrained FILE",
-    "a run of another": "eval --ckpt STRAIGHT --net mindcv:resnet18",
+    "a run of another": "eval --ckpt TUNED --net mindcv:resnet18",
 }
 
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mindcv")
-    names = ("STRAIGHT", "STOPPED", "AGAIN", "OUT", "PROFILE", "PHOTOS", "TEN", "FILE", "VGG", "PICTURE", "MAP")
+    names = ("TUNED", "STOPPED", "AGAIN", "OUT", "PROFILE", "PHOTOS", "TEN", "FILE", "VGG", "PICTURE", "MAP")
     places = {name: folder / name.lower() for name in names} | {"CACHE": folder / "cache"}
     places["TEN"] = embedded_dataset(folder / "cache" / "cellwright")
     for split in ("train", "val"):
@@ -63,16 +61,15 @@ def places(tmp_path_factory):
             patch.syspath_prepend(path)
         ms.set_seed(1)
         ms.save_checkpoint(create_network(NET, 10), str(places["FILE"]))
-        ms.save_checkpoint(create_network("mindcv:vgg11", 10), str(places["VGG"]))
+        ms.save_checkpoint(create_network("mindcv:vgg11", 3), str(places["VGG"]))
     places["FILE"], places["VGG"] = (places[name].with_suffix(".ckpt") for name in ("FILE", "VGG"))
     return places
 
 
-@pytest.fixture(scope="module")
-def session(places):
-    """name -> (exit code, stdout, stderr) of every line of SESSION."""
+def run(places, typed):
+    """Returns (exit code, stdout, stderr) of every line, typed in one session."""
     lines = []
-    for line in SESSION.values():
+    for line in typed:
         words = [str(places.get(word, word)).replace("MAP", str(places["MAP"])) for word in line.split()]
         lines.append([f"launch.{words[0]}", *words[1:]])
     environment = {**os.environ, **ENVIRONMENT, "XDG_CACHE_HOME": str(places["CACHE"]), "PYTHONPATH": python_path(ROOT)}
@@ -82,7 +79,13 @@ def session(places):
         program, input=json.dumps(lines), capture_output=True, text=True, env=environment, cwd=work, timeout=600
     )
     assert done.returncode == 0, done.stderr
-    return dict(zip(SESSION, map(tuple, json.loads(done.stdout))))
+    return list(map(tuple, json.loads(done.stdout)))
+
+
+@pytest.fixture(scope="module")
+def session(places):
+    """name -> what became of every line of SESSION."""
+    return dict(zip(SESSION, run(places, SESSION.values())))
 
 
 def weights_of(place):
@@ -98,15 +101,15 @@ def told(session, *names):
 
 
 def test_a_file_is_tuned_with_frozen_norms_rates_by_depth_and_a_new_head(session, places):
-    told(session, "straight")
-    assert "head of 10 classes left out, this network has 3: classifier.1.weight" in session["straight"][2]
-    before, after = weights_of(places["FILE"]), weights_of(places["STRAIGHT"])
+    told(session, "tuned")
+    assert "head of 10 classes left out, this network has 3: classifier.1.weight" in session["tuned"][2]
+    before, after = weights_of(places["FILE"]), weights_of(places["TUNED"])
     assert before.keys() == after.keys() and after["classifier.1.weight"].shape[0] == 3
     for name, value in before.items():
         if not name.startswith("classifier."):
             frozen = name.endswith((".gamma", ".beta", ".moving_mean", ".moving_variance"))
             assert np.array_equal(after[name], value) == frozen, name
-    assert metrics(places["STRAIGHT"])[-1]["step"] == 5
+    assert metrics(places["TUNED"])[-1]["step"] == 5
 
 
 def test_rates_fall_from_the_head_to_the_images(places, monkeypatch):
@@ -122,8 +125,12 @@ def test_rates_fall_from_the_head_to_the_images(places, monkeypatch):
 
 def test_a_run_goes_on_to_the_bit(session, places):
     """Its dropout is a subclass of the framework's, as MindCV has it."""
-    told(session, "straight", "stopped", "resumed")
-    straight, resumed = weights_of(places["STRAIGHT"]), weights_of(places["STOPPED"])
+    told(session, "tuned")
+    shutil.copytree(places["TUNED"], places["STOPPED"])
+    shutil.rmtree(max((places["STOPPED"] / "checkpoints").iterdir()))
+    ((code, out, errors),) = run(places, ["train --resume STOPPED"])
+    assert code == 0 and "e0001_b000001" in out, errors
+    straight, resumed = weights_of(places["TUNED"]), weights_of(places["STOPPED"])
     assert straight.keys() == resumed.keys()
     for name, value in straight.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
@@ -146,7 +153,7 @@ def test_what_was_written_for_torch_is_read_again(session, places):
 
 
 def test_it_is_planned_explained_and_profiled(session):
-    assert f"{NET}, 3 classes" in told(session, "dry")
+    assert "72 training images in 3 classes" in told(session, "dry")
     assert "program" in told(session, "embedded")
     told(session, "profiled")
 
@@ -154,7 +161,7 @@ def test_it_is_planned_explained_and_profiled(session):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("map", "--cam: where the last maps of mindcv:mobilenet_v2_100 end is not known"),
+        ("map", "map.png: where the last maps of mindcv:mobilenet_v2_100 are is not known"),
         ("no such network", "MindCV has no network of this name; did you mean mindcv:mobilenet_v2_100?"),
         ("no network", "--net 'mobilenet_v2_100': allowed are densenet121, tinydarknet, genet, vgg16, mindcv:NAME"),
         ("norms of all ranks", f"--sync_batch_norm: {NET} may normalise on parallel branches"),
