@@ -112,7 +112,7 @@ def test_the_loss_of_every_net_falls(cache, tmp_path, net, steps, flags):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (("--net", "resnet"), "invalid choice: 'resnet'"),
+        (("--net", "resnet"), "--net 'resnet': allowed are densenet121, tinydarknet, genet, vgg16, mindcv:NAME"),
         (("--epoch", "3"), "unknown flag --epoch; did you mean --epochs?"),
         (("--net", "genet", "--lr", "-1"), "lr=-1.0"),
         (("--data_path", "/nowhere"), "--data_path /nowhere: no such file or folder"),
