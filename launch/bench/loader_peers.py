@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,9 @@ def there(name, interpreter):
 
 
 class Peer:
-    """A loader in a process of its own, started when it is first measured."""
+    """A loader in a process of its own, started when it is first measured, and stopped between its rounds: else it
+    would fill its queues while another is measured, and hand out what it made then.
+    """
 
     def __init__(self, name, interpreter, folder, settings, output, jitter=False):
         self.name = name
@@ -60,6 +63,7 @@ class Peer:
         if self.process is None:
             line = [str(part) for part in self.line]
             self.process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._signal(signal.SIGCONT)
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         self._report()
@@ -67,7 +71,12 @@ class Peer:
         before = processor_seconds(pids)
         found = self._report()
         taken = processor_seconds(pids) - before
+        self._signal(signal.SIGSTOP)
         return found["images"] / found["seconds"], 1000 * taken / found["images"]
+
+    def _signal(self, number):
+        for pid in tree(self.process.pid):
+            os.kill(pid, number)
 
     def _report(self):
         for line in self.process.stdout:
@@ -79,6 +88,8 @@ class Peer:
         """Ends the process."""
         if self.process is None:
             return
+        if self.process.poll() is None:
+            self._signal(signal.SIGCONT)
         self.process.stdin.close()
         try:
             self.process.wait(END_WAIT_S)
