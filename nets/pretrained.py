@@ -32,9 +32,9 @@ def load_pretrained(network, path, *, whole=False, head=None):
     """
     arrays, name = _weights_alone(_read(path)), getattr(network, "network_name", type(network).__name__)
     head = head or getattr(network, "head_prefix", None)
-    parameters = {parameter.name: parameter for parameter in network.get_parameters()}
-    if is_torch_dict(arrays, parameters):
+    if is_torch_dict(arrays):
         arrays = from_torch(arrays, name)
+    parameters = {parameter.name: parameter for parameter in network.get_parameters()}
     if name == "vgg16" and "layers.0.bias" not in parameters:
         fold_vgg_biases(arrays)
     lines = _leave_out_other_head(arrays, parameters, head, path) if head and not whole else ()

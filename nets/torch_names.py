@@ -51,10 +51,9 @@ _BACK = {
 _ORIGINS = {"densenet121": "torchvision's densenet121", "vgg16": "torchvision's vgg16", "genet": "timm's resnet50"}
 
 
-def is_torch_dict(arrays, own=()):
-    """Returns whether the names of these weights are PyTorch's; own: those of the network, which tell nothing."""
-    names = [name for name in arrays if name not in own]
-    return any(name.endswith(".running_mean") or name.startswith(("module.", "features.")) for name in names)
+def is_torch_dict(arrays):
+    """Returns whether the names of these weights are, or may be, PyTorch's."""
+    return any(name.endswith(".running_mean") or name.startswith(("module.", "features.")) for name in arrays)
 
 
 def from_torch(arrays, network_name):
