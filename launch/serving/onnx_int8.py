@@ -1,5 +1,7 @@
 """An ONNX model in 8 bits, by onnxruntime's static quantisation."""
 
+import contextlib
+import logging
 import tempfile
 from pathlib import Path
 
@@ -19,6 +21,23 @@ class _Batches:
         return None if batch is None else {"tensor": batch}
 
 
+@contextlib.contextmanager
+def _quiet():
+    """Inside, the root logger drops onnxruntime's warnings: one for each norm that no convolution has taken in, whose
+    weights get one scale, as they should.
+    """
+
+    def others(record):
+        return "onnxruntime" not in Path(record.pathname).parts or record.levelno > logging.WARNING
+
+    root = logging.getLogger()
+    root.addFilter(others)
+    try:
+        yield
+    finally:
+        root.removeFilter(others)
+
+
 def quantised(model, batches):
     """Returns the model with convolutions and matrix products in int8; its input is still `tensor`.
 
@@ -28,7 +47,7 @@ def quantised(model, batches):
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory(prefix="cellwright-int8-") as folder:
+    with _quiet(), tempfile.TemporaryDirectory(prefix="cellwright-int8-") as folder:
         plain, folded, small = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "folded", "small"))
         onnx.save(model, plain)
         quant_pre_process(plain, folded, skip_symbolic_shape=True)  # joins convolutions and normalisations

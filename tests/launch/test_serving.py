@@ -1,6 +1,7 @@
 """From a run to its use: launch.predict and the files of launch.export answer as launch.eval counted."""
 
 import json
+import logging
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from runs import command
 from cellwright.dataloader import EvalTransform
 from cellwright.dataloader.apply_transform import ApplyTransform
 from cellwright.dataloader.decode.picture import Pixels
+from cellwright.launch.serving import onnx_int8
 from cellwright.launch.settings.embedded_images import embedded_dataset
 
 
@@ -143,3 +145,12 @@ def test_what_is_no_picture_is_named_and_the_rest_goes_on(run, held_back, cache,
     ):
         done = command("launch.predict", *words, check=False, XDG_CACHE_HOME=cache)
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "path, level, seen", [("a/onnxruntime/q.py", 30, 0), ("a/onnxruntime/q.py", 40, 1), ("q.py", 30, 1)]
+)
+def test_warnings_of_onnxruntime_stay_out_of_the_console(caplog, path, level, seen):
+    with onnx_int8._quiet():
+        logging.getLogger().handle(logging.LogRecord("root", level, path, 1, "Axis 1 is out of range", (), None))
+    assert len(caplog.records) == seen
