@@ -1,7 +1,6 @@
 """Finds the first layer of a network whose output is not finite."""
 
 import contextlib
-import sys
 
 import mindspore as ms
 import numpy as np
@@ -9,6 +8,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from cellwright.engine.step.gradients import GradientGraph
 from cellwright.engine.step.nested_batch import as_input, as_tensor, map_leaves
+from cellwright.engine.step.programs import loaded_compiler
 from cellwright.engine.step.statistics import Statistics
 
 NOWHERE = "nowhere: the step is finite"
@@ -71,7 +71,7 @@ def probes(network):
 @contextlib.contextmanager
 def stock_cells(network):
     """Context manager: inside, parts of the network that run as one kernel are their own layers again."""
-    compiler = sys.modules.get("cellwright.kernels.compiler")  # not loaded: nobody can have accelerated a network
+    compiler = loaded_compiler()
     fused = compiler is not None and compiler.accelerated(network)
     if fused:
         compiler.restore(network)

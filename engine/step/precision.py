@@ -1,9 +1,9 @@
 """Mixed precision: which cells compute in float16, or that programs store bfloat16."""
 
-import sys
-
 import mindspore as ms
 from mindspore import nn, ops
+
+from cellwright.engine.step.programs import loaded_compiler
 
 LEVELS = ("O0", "O2", "O3")
 DTYPES = ("auto", "float16", "bfloat16")
@@ -47,7 +47,7 @@ def half_type(network, level, dtype="auto"):
 
 
 def _on_programs(network):
-    compiler = sys.modules.get("cellwright.kernels.compiler")  # not loaded: nobody can have accelerated a network
+    compiler = loaded_compiler()
     return compiler is not None and bool(compiler.accelerated(network))
 
 
@@ -69,7 +69,7 @@ def apply_precision(network, level, float32_cells=(), float16_cells=(), dtype="a
             raise ValueError(f"amp_level = {level!r}: the network was cast to {before}")
         return network
     if half == "bfloat16":
-        sys.modules["cellwright.kernels.compiler"].store_in(network, half, float32_cells)
+        loaded_compiler().store_in(network, half, float32_cells)
     elif level == "O0":
         wrap_cells(network, float16_cells, lambda cell: InFloatType(cell, ms.float16, ms.float32))
     else:

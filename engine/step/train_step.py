@@ -28,6 +28,7 @@ from cellwright.engine.step.instructions import limit_stock_instructions
 from cellwright.engine.step.loss_scale import LossScale
 from cellwright.engine.step.nested_batch import as_input, as_tensor, describe, map_leaves
 from cellwright.engine.step.precision import apply_precision
+from cellwright.engine.step.programs import make_programs
 from cellwright.engine.step.report import Compilation, StepReport, difference
 from cellwright.engine.step.statistics import statistics_of
 from cellwright.engine.step.step_graphs import Flush, WholeStep
@@ -225,6 +226,7 @@ class TrainOneStep:
             self._signature = signature
             out, aux = self.graph(as_input(batch), *scalars)
             return out.asnumpy(), aux
+        make_programs(self.network)
         if not self._signatures:
             self._find_unused(batch)
         began = time.perf_counter()

@@ -136,6 +136,14 @@ def store_in(network, dtype, except_for=()):
     return found
 
 
+def make_programs(network):
+    """Makes the programs of the accelerated cells inside a network for the state that they are in, for nodes of graphs
+    that the framework takes from its compile cache.
+    """
+    for cell in accelerated(network):
+        cell.__dict__["_replacement"].choice(cell)
+
+
 def restore(network):
     """Returns the network with the cells that programs ran as they were, for exporting it."""
     for cell in accelerated(network):
