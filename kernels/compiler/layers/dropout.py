@@ -32,21 +32,23 @@ class Dropout(Kind):
         return tensors.store(self, stored.extents, (view,), flat=stored.flat, **given)
 
     def forward(self, plan, stored):
-        numbers, draws = dict(stored.numbers), NONE
+        draws = NONE
         if "draws" in stored.parameters:
             draws = plan.parameter(stored.parameters["draws"])
-        drawn = {name: numbers.pop(name) for name in ("number", "seed")}
-        source, word = plan.value(stored.sources[0]), plan.saved.words[stored]
-        plan.stages.job(BEFORE, "draw", source=draws, target=word, **drawn)
-        plane = {**plan.plane(stored), "channels": stored.channels}
-        plan.operation("dropout", source=source, target=plan.place(stored), draw=word, add=0, **numbers, **plane)
+        source, masks = plan.value(stored.sources[0]), self._masks(plan, stored)
+        drawn = {name: stored.numbers[name] for name in ("number", "seed")}
+        plan.stages.job(BEFORE, "draw", source=draws, target=masks["draw"], **drawn)
+        plan.operation("dropout", source=source, target=plan.place(stored), add=0, **masks)
 
     def backward(self, plan, stored):
-        view, numbers = stored.sources[0], dict(stored.numbers)
+        view = stored.sources[0]
         if plan.needs(view):
-            del numbers["number"], numbers["seed"]
-            plane = {**plan.plane(stored), "channels": stored.channels}
-            plan.give(view, "dropout", source=plan.ready(stored), draw=plan.saved.words[stored], **numbers, **plane)
+            plan.give(view, "dropout", source=plan.ready(stored), **self._masks(plan, stored))
+
+    def _masks(self, plan, stored):
+        """The arguments of the operation that say what it keeps: on the way back as on the way there."""
+        own = {name: stored.numbers[name] for name in ("threshold", "factor", "whole")}
+        return {**own, **plan.plane(stored), "channels": stored.channels, "draw": plan.saved.words[stored]}
 
 
 DROPOUT = Dropout()
