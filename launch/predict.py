@@ -21,7 +21,7 @@ from cellwright.launch.host.runtime import (
 from cellwright.launch.serving.classify import NetworkClassifier, OnnxClassifier, is_onnx, probabilities
 from cellwright.launch.serving.pictures import batches, named_files, read_pixels
 from cellwright.launch.settings.flag_parser import Parser, boolean
-from cellwright.launch.settings.run_settings import WEIGHTS
+from cellwright.launch.settings.run_settings import WEIGHTS, of_mindcv
 
 PROGRAM = "python -m launch.predict"
 _OF_THE_NETWORK = {"net": str, "dataset": str, "extra": boolean, "mlp": boolean, "num_classes": int, "image_size": int}
@@ -70,7 +70,7 @@ def classifier(given, flags, batch_size):
     from cellwright.launch.serving.trained import load_trained
 
     trained = load_trained(given.ckpt, flags, PROGRAM)
-    if given.cam and ":" in trained.recipe.net:
+    if given.cam and of_mindcv(trained.recipe.net):
         raise ValueError(f"--cam {given.cam}: where the last maps of {trained.recipe.net} are is not known")
     setup = (PROGRAM, batch_size, bool(given.cam), threads, trained.recipe)
     use_compile_cache(graph_cache_folder(0, 1, setup))

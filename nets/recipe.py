@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cellwright.nets import learning_rate as schedule
+from cellwright.nets.mindcv_networks import PREFIX
 
 SCHEDULES = ("exponential", "cosine_annealing", "cosine", "linear", "linear_cosine", "quadratic")
 AMP_LEVELS = ("O0", "O2", "O3")
@@ -118,7 +119,7 @@ class Recipe:
     @property
     def published(self):
         """Whether these numbers were published for this network and data set: for cifar10 with vgg16 alone."""
-        return self.net == "vgg16" or (self.dataset == "imagenet2012" and ":" not in self.net)
+        return self.net == "vgg16" or (self.dataset == "imagenet2012" and not self.net.startswith(PREFIX))
 
     @property
     def eval_resize_size(self):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cellwright.launch.settings.idle_flags import refuse_idle_flags
 from cellwright.launch.settings.run_folder import settings_in
-from cellwright.launch.settings.run_settings import RunSettings
+from cellwright.launch.settings.run_settings import RunSettings, of_mindcv
 from cellwright.launch.settings.sections import EVAL, TRAIN, command_parser, names_of
 from cellwright.launch.settings.small_recipe import SMALL_SET, embedded_recipe, small_recipe
 from cellwright.launch.settings.step_settings import StepSettings
@@ -117,8 +117,8 @@ def resolve(given, typed=frozenset(), images=None):
     step = StepSettings(**_part(given, names_of(StepSettings)))
     if step.amp_level == "O2" and "keep_batchnorm_fp32" in typed and not recipe.keep_batchnorm_fp32:
         step = dataclasses.replace(step, amp_level="O3")
-    if step.sync_batch_norm and (run.net == "genet" or ":" in run.net):
-        can = "may normalise" if ":" in run.net else "normalises"
+    if step.sync_batch_norm and (run.net == "genet" or of_mindcv(run.net)):
+        can = "may normalise" if of_mindcv(run.net) else "normalises"
         raise ValueError(
             f"--sync_batch_norm: {run.net} {can} on parallel branches, whose sums ranks could start in other orders"
         )

@@ -14,9 +14,14 @@ WEIGHTS = ("best", "last", "average")
 LOG_FORMATS = ("plain", "zoo")
 
 
+def of_mindcv(net):
+    """True for the name of one of MindCV's networks."""
+    return net.startswith("mindcv:")
+
+
 def check_net(net):
     """Raises ValueError for what is no network's name; whether MindCV has one of it is seen later."""
-    if net not in NETS and not net.startswith("mindcv:"):
+    if net not in NETS and not of_mindcv(net):
         raise ValueError(f"--net {net!r}: allowed are {ANY_NET.replace('|', ', ')}")
 
 
