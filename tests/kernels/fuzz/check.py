@@ -11,9 +11,6 @@ from cellwright.kernels.compiler import accelerate, accelerated, replacement
 
 # Of a tensor's norm; of gradients no less than FLOOR of the norm of all of them counts, as some are sums that cancel.
 TOLERANCE, FLOOR = 1e-4, 1e-2
-# What is less than NOTHING of the largest gradient is zero in exact arithmetic, as in front of two norms of a few
-# numbers, which hand on rounding alone, several times: then SHARE of the largest counts.
-NOTHING, SHARE = 1e-9, 0.1
 # Where rounding alone moves a result by more (a norm over four numbers), so often that much is allowed.
 EXCUSE = 4
 SHAPE = 1e30  # the distance of results of another shape
@@ -96,16 +93,13 @@ def distances(expected, found):
     """Returns how far each result is off, relative to its norm."""
     gradients = [array for name, array in expected.items() if name.startswith("gradient")]
     floor = FLOOR * np.sqrt(sum(np.sum(array**2) for array in gradients) / max(1, len(gradients)))
-    largest = max(map(np.linalg.norm, gradients), default=0.0)
     assert set(expected) == set(found), set(expected) ^ set(found)
     off = {}
     for name, array in expected.items():
         if array.shape != found[name].shape:
             off[name] = SHAPE
             continue
-        size = max(norm := np.linalg.norm(array), floor if name.startswith("gradient") else 1e-3)
-        if name.startswith("gradient") and norm < NOTHING * largest:
-            size = max(size, SHARE * largest)
+        size = max(np.linalg.norm(array), floor if name.startswith("gradient") else 1e-3)
         distance = np.linalg.norm(array - found[name]) / max(size, 1e-30)
         off[name] = float(distance) if np.isfinite(distance) else 1e29
     return off
