@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
-from small_cells import SMALL, difference, fill, images, outcome
+from small_cells import SMALL, Head, conv, difference, fill, images, outcome
 
 from cellwright.kernels.compiler import accelerate, accelerated, explain, replacement, restore
 from cellwright.kernels.csrc import program_abi as native
@@ -33,6 +33,18 @@ def test_a_program_agrees_with_the_stock_operators(name):
     assert [parameter.name for parameter in fast.get_parameters()] == names
     distance, where = difference(outcome(stock, x), outcome(fast, x))
     assert distance < TOLERANCE, where
+
+
+def test_a_gradient_that_cancels_leaves_less_than_the_stock_operators_leave():
+    """A mean over all pixels of one image takes what a norm's input does out of the loss: its gradients are zero."""
+    stock, fast = (
+        nn.SequentialCell([conv(16, 256, 1), nn.BatchNorm2d(256, eps=1e-3), nn.BatchNorm2d(256), Head(256, 39)])
+        for _ in range(2)
+    )
+    x = images(stock)[:1, :, :2, :2]
+    assert accelerated(accelerate(fast)) == [fast]
+    left = [np.linalg.norm(outcome(network, x)["gradient of 0.weight"]) for network in (stock, fast)]
+    assert left[1] < left[0] / 2
 
 
 def programs_of(network):

@@ -11,8 +11,9 @@ from cellwright.kernels.compiler import accelerate, accelerated, replacement
 
 # Of a tensor's norm; of gradients no less than FLOOR of the norm of all of them counts, as some are sums that cancel.
 TOLERANCE, FLOOR = 1e-4, 1e-2
-# Where rounding alone moves a result by more (a norm over four numbers), so often that much is allowed.
-EXCUSE = 4
+# Where rounding alone moves a result by more (a norm over four numbers), so often that much is allowed. One rounding
+# may cancel by luck (seed 10277: 4e-5 to 2e-3 from values that differ in the last bit), so it is seen in several.
+EXCUSE, ROUNDINGS = 4, 4
 SHAPE = 1e30  # the distance of results of another shape
 
 
@@ -105,10 +106,27 @@ def distances(expected, found):
     return off
 
 
+def neighbours(values):
+    """Yields ROUNDINGS Values that differ from these in the last bit."""
+    draw = np.random.default_rng(ROUNDINGS)
+    for _ in range(ROUNDINGS):
+        arrays = {
+            name: array * (1 + draw.uniform(-1, 1, array.shape) * np.finfo(np.float32).eps).astype(np.float32)
+            for name, array in values.arrays.items()
+        }
+        yield dataclasses.replace(values, arrays=arrays)
+
+
+def rounding(network, values):
+    """Returns how far the oracle's own results in float32 are off."""
+    return distances(outcome(network, values), outcome(network, values, np.float32))
+
+
 def check(network, stock=False):
     """Returns the Verdict of a network: what its accelerated form computes otherwise than the oracle.
 
-    Stock operators run only where there is a difference, to say how much of it is rounding. stock: judge these instead.
+    Where there is a difference, stock operators and the oracle in float32 say how much of it is rounding. stock: judge
+    stock operators instead.
     """
     values = draw_values(network)
     expected = outcome(network, values)
@@ -121,11 +139,10 @@ def check(network, stock=False):
     off = distances(expected, found)
     if max(off.values()) <= TOLERANCE:
         return Verdict(count, {}, values.nearest)
-    noise = distances(expected, outcome(network, values, np.float32))
+    noises = [rounding(network, moved) for moved in (values, *neighbours(values))]
     if not stock:
-        for name, distance in distances(expected, run(network, values, False)[0]).items():
-            noise[name] = max(noise[name], distance)
-    allowed = {name: max(TOLERANCE, EXCUSE * noise[name]) for name in off}
+        noises.append(distances(expected, run(network, values, False)[0]))
+    allowed = {name: max(TOLERANCE, *(EXCUSE * noise[name] for noise in noises)) for name in off}
     return Verdict(
         count, {name: (off[name], allowed[name]) for name in off if off[name] > allowed[name]}, values.nearest
     )
