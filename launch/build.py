@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from cellwright.launch.data import eval_loader, open_sources, train_loader
 from cellwright.launch.data_record import split_record
 from cellwright.launch.host.agreement import agree, code
+from cellwright.launch.overlap import why_not
 from cellwright.launch.settings.resolve import to_file
 
 
@@ -47,20 +48,23 @@ def build_training(job, resolved, program, **loader_options):
     network, loss = build_network(recipe, begins_with, settings.weights), build_loss(recipe)
     groups = fine_tuning(network, step_settings)
     if not (step_settings.sync_batch_norm and world.size > 1):  # our own kernels normalise a rank's batch alone
-        job.accelerate(network, settings, resolved.amp_level, step_settings.overlap, step_settings.amp_dtype)
+        job.accelerate(network, settings, resolved.amp_level, step_settings.amp_dtype)
     resolved = without_scale(resolved, network)
-    recipe = resolved.recipe
+    recipe, allreduce = resolved.recipe, job.graph_allreduce(step_settings.overlap != "False")
     step = build_step(
         network,
         loss,
         recipe,
         step_settings,
         resolved.amp_level,
-        allreduce=job.graph_allreduce(step_settings.overlap),
+        allreduce=allreduce,
         seed=settings.seed * world.size + world.rank,  # of dropout: each rank its own masks
         kernels=job.step_kernels(settings),
         groups=groups,
     )
+    if step_settings.overlap == "True" and "overlap" in resolved.typed and not step.can_overlap:
+        raise ValueError(f"--overlap True would do nothing: {why_not(world, step_settings)}")
+    step.set_overlap(step_settings.overlap == "True" and step.can_overlap)
     global_batch = recipe.batch_size * world.size * step_settings.accumulate
     rates = recipe.learning_rates(-(-len(loader) // step_settings.accumulate), global_batch)
     return TrainingRun(resolved, training, held_back, network, loss, step, loader, rates, global_batch)

@@ -64,7 +64,10 @@ class Endless:
 
 def read(arguments, program):
     with checking():
-        return read_settings(arguments, program, ProfileSettings, acts_on=PROFILE)
+        resolved, own = read_settings(arguments, program, ProfileSettings, acts_on=PROFILE)
+        if resolved.step.overlap == "auto":
+            raise ValueError("--overlap auto: a profile measures one way, True or False")
+        return resolved, own
 
 
 def profile(job, resolved, own):

@@ -23,6 +23,7 @@ from cellwright.launch.host.job import checking, run
 from cellwright.launch.host.next_command import command_line
 from cellwright.launch.host.signals import INTERRUPTED_EXIT_CODE, STOPPED_EXIT_CODE, StoppingOnSignals
 from cellwright.launch.host.watchdog import Watchdog
+from cellwright.launch.overlap import overlap_callbacks
 from cellwright.launch.serving.model_card import write_model_card
 from cellwright.launch.settings.resolve import read_settings, to_file
 from cellwright.launch.settings.run_folder import new_run_folder, prepare, read_config, write_config
@@ -73,6 +74,7 @@ def train(job, resolved):
         heartbeat = loaders.enter_context(contextlib.closing(Heartbeat(world)))
         watchdog = Watchdog(built.resolved.run.timeout, job.log.failed, heartbeat)
         trainer.callbacks += (_callback(job, built.loader, folder, watchdog), *trackers)
+        trainer.callbacks += overlap_callbacks(job, built, trainer)
         try:
             with StoppingOnSignals(trainer.request_stop) as signals:
                 result = trainer.run(position)

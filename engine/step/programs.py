@@ -2,10 +2,19 @@
 
 import sys
 
+BACKWARD_PARTS = 4  # of the backward, where sums of early gradients are to start while later ones are computed
+
 
 def loaded_compiler():
     """Returns the module `kernels.compiler`, or None where it is not loaded: nobody can have accelerated a network."""
     return sys.modules.get("cellwright.kernels.compiler")
+
+
+def cut_backward(network, parts):
+    """Lets the programs of the network give their gradients in so many parts, the last layers' first."""
+    compiler = loaded_compiler()
+    if compiler is not None:
+        compiler.cut_backward(network, parts)
 
 
 def make_programs(network):

@@ -44,8 +44,8 @@ class Reduce(nn.Cell):
                 "derive it from cellwright.kernels.nodes.Allreduce"
             )
         self.allreduce, self.after_backward, self.riders = allreduce, after_backward, riders
-        self.several = allreduce is not None and allreduce.several
-        self.overlaps = allreduce is not None and allreduce.overlaps and not after_backward
+        self.can_overlap = allreduce is not None and allreduce.overlaps and not after_backward
+        self.set_overlap(self.can_overlap)
         self.params = ParameterTuple(params)
         # Buckets are consecutive runs of the reversed parameter list: (from, to) in that list.
         plan = plan_buckets([math.prod(parameter.shape) for parameter in self.params], bucket_bytes)
@@ -54,6 +54,11 @@ class Reduce(nn.Cell):
         self.starts = tuple(tuple(itertools.accumulate(bucket.sizes[:-1], initial=0)) for bucket in plan)
         self.reversed_params = tuple(self.params)[::-1]
         self.map = ops.HyperMap()
+
+    def set_overlap(self, on):
+        """Lets the buckets travel while the graph goes on, from the next time that it is compiled; or not."""
+        self.overlaps = on and self.can_overlap
+        self.several = self.allreduce is not None and self.allreduce.several and not self.overlaps
 
     def construct(self, gradients, numbers):
         flat = self.map(_flatten, gradients)[::-1]

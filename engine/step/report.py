@@ -28,9 +28,13 @@ class Compilation(NamedTuple):
 
 
 def difference(old, new):
-    """Returns in words what differs between two descriptions of arguments, see `nested_batch.describe`."""
+    """Returns in words what differs between two calls: (*descriptions of arguments, (freezing, overlap)), see
+    `nested_batch.describe`.
+    """
     if old is None:
         return "first step"
+    *old, (_, overlapped) = old
+    *new, (_, overlaps) = new
     before = {name: rest for name, *rest in old}
     parts = []
     for name, shape, dtype in new:
@@ -40,4 +44,6 @@ def difference(old, new):
         elif was != [shape, dtype]:
             parts.append(f"{name} {was[1]}{list(was[0])} -> {dtype}{list(shape)}")
     parts += [f"{name} is gone" for name in before]
+    if overlapped != overlaps:
+        parts.append(f"overlap {'on' if overlaps else 'off'}")
     return ", ".join(parts) or "layers were frozen or thawed"

@@ -1,5 +1,6 @@
 """One training step as one compiled graph, put together from small cells."""
 
+import contextlib
 import dataclasses
 import logging
 import time
@@ -28,7 +29,7 @@ from cellwright.engine.step.instructions import limit_stock_instructions
 from cellwright.engine.step.loss_scale import LossScale
 from cellwright.engine.step.nested_batch import as_input, as_tensor, describe, map_leaves
 from cellwright.engine.step.precision import apply_precision
-from cellwright.engine.step.programs import make_programs
+from cellwright.engine.step.programs import BACKWARD_PARTS, cut_backward, make_programs
 from cellwright.engine.step.report import Compilation, StepReport, difference
 from cellwright.engine.step.statistics import statistics_of
 from cellwright.engine.step.step_graphs import Flush, WholeStep
@@ -141,6 +142,7 @@ class TrainOneStep:
         self.pending = 0  # micro-batches added since the last update
         self.aux = ()
         self.compilations: list = []
+        self._compiling = contextlib.nullcontext
         self._told = 0
         self._signature = None
         self._signatures: set = set()
@@ -173,6 +175,23 @@ class TrainOneStep:
         """Updates from the micro-batches added so far (fewer than `accumulate` at the end of an epoch)."""
         self.pending = 0
         return self._report(self.flush(_scalar(check_lr(lr, self.optimizer)), _scalar(vote)).asnumpy())
+
+    @property
+    def can_overlap(self) -> bool:
+        """Whether sums over ranks can start before all gradients are there."""
+        return self.update.reduce.can_overlap and self.accumulate == 1
+
+    def set_overlap(self, on: bool, compiling=contextlib.nullcontext) -> None:
+        """Lets sums over ranks start before all gradients are there, or not: the steps are the same to the bit.
+
+        At any time, on all ranks alike. Each way has a graph of its own, which its first call compiles. compiling:
+        returns a context manager, entered around this way's compilations. ValueError where they can't.
+        """
+        if on and not self.can_overlap:
+            raise ValueError("set_overlap: this allreduce or this step cannot sum while gradients are computed")
+        self._compiling = compiling
+        self.update.reduce.set_overlap(on)
+        cut_backward(self.network, BACKWARD_PARTS if on else 1)
 
     def gradients_of(self, *batch, weights=None) -> dict:
         """Returns {parameter name: gradient of the loss of one batch on this rank}, numpy arrays. Nothing is updated.
@@ -230,27 +249,28 @@ class TrainOneStep:
         if not self._signatures:
             self._find_unused(batch)
         began = time.perf_counter()
-        with in_one_line(batch, self.forward.names):
+        with self._compiling(), in_one_line(batch, self.forward.names):
             out, aux = self.graph(as_input(batch), *scalars)
         out = out.asnumpy()
-        changed = difference(self._signature and self._signature[:-1], signature[:-1])
+        changed = difference(self._signature, signature)
         self._signatures.add(signature)
         self._signature = signature
         self.compilations.append(Compilation(time.perf_counter() - began, changed))
-        if len(self.compilations) > 1:
+        if len(self.compilations) > 1 and not changed.startswith("overlap"):
             _log.warning("the train step was compiled again in %.1f s: %s", *self.compilations[-1])
         return out, aux
 
     def _layers(self):
-        """Which layers train: a number for each way in which they were frozen, by which MindSpore keeps its
+        """(number for each way in which layers were frozen, whether sums overlap): by these MindSpore keeps its
         graphs apart.
         """
         if not self.network.training:
             self._modes.restore()
         mode = self._modes.now()
         number = self._known_modes.setdefault(mode, len(self._known_modes))
-        self.graph.phase = f"train{number}" if number else "train"
-        return number
+        overlaps = self.update.reduce.overlaps
+        self.graph.phase = f"train{number or ''}{'_overlap' * overlaps}"
+        return number, overlaps
 
     def _find_unused(self, batch):
         """Raises ValueError for a parameter of the optimizer that gets no gradient.

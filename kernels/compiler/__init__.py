@@ -1,5 +1,13 @@
 """A network -> programs: trace, lower, schedule, memory, emit."""
 
-from cellwright.kernels.compiler.accelerate import accelerate, accelerated, explain, make_programs, restore, store_in
+from cellwright.kernels.compiler.accelerate import (
+    accelerate,
+    accelerated,
+    cut_backward,
+    explain,
+    make_programs,
+    restore,
+    store_in,
+)
 
-__all__ = ["accelerate", "accelerated", "explain", "make_programs", "restore", "store_in"]
+__all__ = ["accelerate", "accelerated", "cut_backward", "explain", "make_programs", "restore", "store_in"]

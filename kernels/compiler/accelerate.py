@@ -136,6 +136,15 @@ def store_in(network, dtype, except_for=()):
     return found
 
 
+def cut_backward(network, parts):
+    """Lets the programs inside an accelerated network compute their gradients by so many nodes, see `accelerate`.
+
+    Holds from the next time that the framework compiles the network; graphs that it has compiled stay as they are.
+    """
+    for cell in accelerated(network):
+        cell.__dict__["_replacement"].parts = parts
+
+
 def make_programs(network):
     """Makes the programs of the accelerated cells inside a network for the state that they are in, for nodes of graphs
     that the framework takes from its compile cache.

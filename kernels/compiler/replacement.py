@@ -16,6 +16,7 @@ from cellwright.kernels.nodes.program import EvaluationNode, TrainingNode
 # lone convolution has not, are norms and activations between convolutions. 96 pixels, batch 4, a training step of
 # SE-ResNet18 cut into 18 lone convolutions 110 to 127 ms, and 92 to 105 ms stock.
 LEAST_FLOPS_A_NUMBER, LEAST_FLOPS, LEAST_LAYERS = 128, 8e6, 2
+_CHOICES = 8  # for training and evaluation, in two dtypes, and with the backward whole or cut
 _SIMPLE = (bool, int, float, str, tuple, type(None))
 
 logger = logging.getLogger("cellwright.kernels")
@@ -93,10 +94,10 @@ class Replacement:
 
     def choice(self, cell):
         """Returns the Choice for the present state."""
-        state = self.dtype, state_of(cell)
+        state = self.dtype, self.parts, state_of(cell)
         if state not in self._choices:
             self._choices[state] = self._make(cell)
-            if len(self._choices) > 4:
+            if len(self._choices) > _CHOICES:
                 self._choices.pop(next(iter(self._choices)))
         return self._choices[state]
 

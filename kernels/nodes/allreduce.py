@@ -92,7 +92,7 @@ class MpiAllreduce(Allreduce):
         self.group = share(comm, host) if shared and shim_available() else None
         self.shared = self.group is not None
         self.overlaps = overlap and self.shared and self.group.hosts > 1 and self._start_thread(comm, host)
-        self.several = self.shared and not self.overlaps
+        self.several = self.shared
         if self.shared:
             self.number = mindspore.Tensor([self.group.number], mindspore.int64)
             self.allreduce = _node("cellwright_shared_allreduce", _same_after_first, _float32_after_first)

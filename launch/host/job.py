@@ -19,8 +19,6 @@ from cellwright.launch.host.runtime import (
     use_compile_cache,
 )
 
-BACKWARD_PARTS = 4  # nodes of the backward where the allreduce of early gradients is to overlap with it
-
 
 class BadSetting(ValueError):
     """A setting that cannot work, found before the work started: one line for the user, exit code 2."""
@@ -99,7 +97,7 @@ class Job:
             )
             use_compile_cache(graph_cache_folder(self.world.rank, self.world.size, setup))
 
-    def accelerate(self, network, settings, amp_level="O0", overlap=False, amp_dtype="auto"):
+    def accelerate(self, network, settings, amp_level="O0", amp_dtype="auto"):
         """Returns the network, run by the project's own kernels where the settings and the device allow it."""
         if settings.kernels == "stock" or settings.device_target != "CPU":
             return network
@@ -110,7 +108,7 @@ class Job:
 
         if shim_available():
             allow_all_instructions()
-        return accelerate(network, BACKWARD_PARTS if overlap and self.world.local_size < self.world.size else 1)
+        return accelerate(network)
 
     def step_kernels(self, settings):
         """Returns what `build_step` takes for the optimizer and the overflow check: the project's own, or nothing."""

@@ -1,5 +1,6 @@
 """The process-wide settings of MindSpore and of the thread pools: the one place where a run touches global state."""
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -82,6 +83,22 @@ def graph_cache_folder(rank, size, setup):
                 digest.update(f"{path}\0".encode() + path.read_bytes())
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "cellwright" / "graphs" / f"{digest.hexdigest()[:16]}-{rank}of{size}"
+
+
+@contextlib.contextmanager
+def without_compile_cache():
+    """Context manager: graphs that are compiled inside are neither kept on disk nor taken from there.
+
+    For those that a run may compile or not: MindSpore knows a graph on disk by its number alone.
+    """
+    import mindspore as ms
+
+    before = ms.get_context("enable_compile_cache")
+    ms.set_context(enable_compile_cache=False)
+    try:
+        yield
+    finally:
+        ms.set_context(enable_compile_cache=before)
 
 
 def use_compile_cache(folder):

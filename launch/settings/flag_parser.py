@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import sys
 import typing
+from functools import partial
 
 
 def setting(default, help, choices=None, value=None):
@@ -76,6 +77,14 @@ def boolean(text):
     raise argparse.ArgumentTypeError(f"{text!r} is not true or false")
 
 
+def boolean_or(allowed, text):
+    """ "True" or "False" for any spelling of them, and any other text as it is; allowed: what the error names."""
+    try:
+        return text if text in allowed else str(boolean(text))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(allowed)}") from None
+
+
 def numbers(text):
     """The comma-separated numbers in `text` as a tuple: ints where they are written as ints, else floats."""
     try:
@@ -136,8 +145,10 @@ def add_flags(parser, settings, group, only=None, defaults=None, choices=None):
         field, read = fields[name], converter(types[name])
         if read is None:
             continue
-        alone = {"nargs": "?", "const": True} if read is boolean else {}  # --dry_run is --dry_run True
         allowed = choices or field.metadata.get("choices")
+        alone = {"nargs": "?", "const": True} if read is boolean else {}  # --dry_run is --dry_run True
+        if allowed and "True" in allowed:
+            read, alone = partial(boolean_or, allowed), {"nargs": "?", "const": "True"}
         default = (defaults or {}).get(name) or shown(field.default)
         text = f"{field.metadata.get('help') or ''} (default: {default})".strip()
         section.add_argument(

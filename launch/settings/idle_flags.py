@@ -133,6 +133,17 @@ def _cropped(how):
     return _beside(("crop",), lambda crop: crop == how, f"it belongs to --crop {how}")
 
 
+def _overlap(resolved):
+    run, step = resolved.run, resolved.step
+    if step.overlap == "False":
+        return None
+    if run.backend not in ("auto", "mpi") or run.device_target != "CPU":
+        return "it belongs to --backend mpi"
+    if step.accumulate > 1:
+        return "gradients leave after the last of several batches (--accumulate)"
+    return "with --sync_batch_norm no sum starts before all gradients are there" if step.sync_batch_norm else None
+
+
 _RAND_AUGMENT = _beside(("policy",), lambda policy: policy == "rand", "it belongs to --policy rand")
 _ERASING = _beside(("erasing",), bool, "nothing is erased (--erasing)")
 _RULES = {
@@ -170,10 +181,6 @@ _RULES = {
     "momentum": _of_sgd,
     "nesterov": _of_sgd,
     "log_interval": _where("log_format", "plain", "--log_format zoo has one line an epoch"),
-    "overlap": lambda r: "it belongs to --backend mpi" if r.run.backend not in ("auto", "mpi") or _gpu(r) else None,
+    "overlap": _overlap,
     "sort_classes": lambda r: "the embedded images have named classes" if r.run.data_path is None else None,
 }
-
-
-def _gpu(resolved):
-    return resolved.run.device_target != "CPU"

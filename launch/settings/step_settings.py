@@ -30,13 +30,17 @@ class StepSettings:
     lr_depth_factor: float = setting(
         1.0, "learning rate of each stage of the network as a share of that of the stage behind it; the head's is whole"
     )
-    overlap: bool = setting(
-        False, "several hosts, back end mpi: sum early gradients while later ones are computed; needs a core to spare"
+    overlap: str = setting(
+        "False",
+        "several hosts, back end mpi: sum early gradients while later ones are computed, with the same bits; "
+        "auto: if that is measured to be quicker",
+        ("True", "False", "auto"),
     )
     bucket_mb: float = setting(25.0, "megabytes of gradients that travel in one allreduce")
 
     def __post_init__(self):
-        for name in ("amp_level", "amp_dtype"):
+        object.__setattr__(self, "overlap", str(self.overlap))  # files, and runs from before auto, have True and False
+        for name in ("amp_level", "amp_dtype", "overlap"):
             choices, value = self.__dataclass_fields__[name].metadata["choices"], getattr(self, name)
             if value is not None and value not in choices:
                 raise ValueError(f"--{name} {value!r}: allowed are {', '.join(choices)}")

@@ -8,19 +8,21 @@ import mindspore as ms
 import numpy as np
 from mindspore import ops
 from mpi4py import MPI
-from small_net import NORMALISE, SmallNet, batches, images_and_labels
+from small_net import NORMALISE, ConvNet, SmallNet, batches, images_and_labels
 
 from cellwright.engine import (
     Checkpoints,
     Evaluator,
     LossScale,
     Momentum,
+    Position,
     SoftmaxCrossEntropy,
     Trainer,
     TrainOneStep,
     synchronise_batch_norm,
 )
 from cellwright.engine.step.forward import ImageForward
+from cellwright.kernels.compiler import accelerate
 from cellwright.kernels.nodes import Allreduce, MpiAllreduce
 from cellwright.launch.host.mpi_world import World
 
@@ -189,6 +191,46 @@ def resume(world, folder):
     rows = np.array([[a == b, evaluated] for _, a, b, evaluated in everyone])
     local = len({pair[1] for pair in everyone})  # each rank has its own BatchNorm statistics
     return {"start": [start.epoch, start.batch], "equal": bool(rows.all()), "different_ranks": local}
+
+
+def overlap(world, folder):
+    """Six steps of a network that programs run, between pretended hosts: sums after the backward, during it, and by
+    turns, the last with a checkpoint in between; digests of the whole state.
+    """
+    host = world.comm.Split(world.rank // 2 if world.size > 2 else world.rank, world.rank)
+    ways = {"after": "000000", "during": "111111", "by turns": "001100"}
+
+    def make(on):
+        network = accelerate(ConvNet())
+        allreduce = MpiAllreduce(world.comm, overlap=True, host=host)
+        optimizer = Momentum(network.trainable_params(), 0.9, 1e-3)
+        step = TrainOneStep(network, LOSS, optimizer, normalise=NORMALISE, allreduce=allreduce, bucket_bytes=2000)
+        step.set_overlap(on)
+        return step
+
+    def train(step, numbers, way):
+        unread = []
+        for number in numbers:
+            step.set_overlap(way[number] == "1")
+            before = step.update.reduce.allreduce.group.moved().read
+            step(*images_and_labels(8, seed=10 * number + world.rank), lr=0.1)
+            unread.append(step.update.reduce.allreduce.group.moved().read == before)  # the thread has its own group
+        return unread
+
+    digests, unread, told = {}, {}, {}
+    for name, way in ways.items():
+        step = make(way[0] == "1")
+        unread[name] = train(step, range(6), way)
+        digests[name], told[name] = digest(step), [compilation.changed for compilation in step.compilations]
+    early, late = make(True), make(False)
+    train(early, range(3), "111")
+    checkpoints = Checkpoints(folder / "checkpoints", recipe={}, world=world)
+    checkpoints.save(early, Position(0, 3))
+    checkpoints.restore(late)
+    train(late, range(3, 6), "000000")
+    digests["resumed the other way"] = digest(late)
+    alike = [len(set(world.comm.allgather(one.asnumpy().tobytes()))) for one in late.network.trainable_params()]
+    return {"digests": digests, "unread": unread, "told": told, "weights": alike}
 
 
 def main():

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cellwright.kernels.csrc import shim_available
+
 HERE = Path(__file__).parent
 MPIRUN = Path(sys.executable).parent / "mpirun"
 
@@ -90,3 +92,15 @@ def test_evaluation_counts_are_the_same_on_any_number_of_ranks(run):
 def test_resume_on_two_ranks_is_exact_to_the_bit(run):
     results = run("resume", 2)
     assert all(result == {"start": [1, 2], "equal": True, "different_ranks": 2} for result in results)
+
+
+@pytest.mark.skipif(not shim_available(), reason="the shim was not built")
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_sums_that_start_during_the_backward_make_the_same_steps_to_the_bit(run, ranks):
+    """On pretended hosts of one rank, and of two and one; switched in between, and after a checkpoint."""
+    for result in run("overlap", ranks):
+        assert len(set(result["digests"].values())) == 1, result["digests"]
+        expected = {"after": "000000", "during": "111111", "by turns": "001100"}
+        assert {way: "".join(str(int(late)) for late in found) for way, found in result["unread"].items()} == expected
+        assert result["told"]["by turns"] == ["first step", "overlap on"], "back again nothing is compiled"
+        assert set(result["weights"]) == {1}

@@ -61,13 +61,14 @@ def test_ranks_on_two_hosts_train_together(hosts, tmp_path, backend):
 
 def test_gradients_that_leave_early_make_the_same_steps(hosts, tmp_path):
     losses = []
-    for overlap in (False, True):
+    for overlap in (False, True, "auto"):
         run = tmp_path / str(overlap)
-        process = start(hosts, run, "--max_steps", 4, "--overlap", overlap, "--bucket_mb", 0.5)
-        _, errors = process.communicate(timeout=300)
+        process = start(hosts, run, "--max_steps", 20, "--overlap", overlap, "--bucket_mb", 0.5)
+        output, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
+        assert ("overlap o" in output) == (overlap == "auto")
         losses.append([row["loss"] for row in metrics(run)])
-    assert losses[0] == losses[1] and len(losses[0]) == 4
+    assert losses[0] == losses[1] == losses[2] and len(losses[0]) == 20
 
 
 def test_dry_run_names_the_hosts(hosts, tmp_path):

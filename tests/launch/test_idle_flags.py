@@ -40,7 +40,9 @@ def read(line, **options):
         ("--mixup 0.2 --batch_size 1", "each image is alone in its batch"),
         ("--eval_resize direct --eval_crop_ratio 0.5", "cuts nothing out"),
         ("--log_format zoo --log_interval 3", "has one line an epoch"),
-        ("--overlap --backend mccl", "it belongs to --backend mpi"),
+        ("--overlap --backend mccl", "--overlap True would do nothing: it belongs to --backend mpi"),
+        ("--overlap auto --accumulate 2", "gradients leave after the last of several batches"),
+        ("--net tinydarknet --overlap yes --sync_batch_norm", "no sum starts before all gradients are there"),
         ("--optimizer adamw --lr 0.001 --nesterov", "adamw has momentum of its own"),
         ("--optimizer momentum", "the recipe's rates are for adamw, give --lr"),
         ("--net tinydarknet --optimizer adamw", "the recipe's rates are for momentum, give --lr"),
@@ -67,6 +69,8 @@ def test_a_flag_that_would_do_nothing_is_an_error(line, reason):
         "--policy rand --policy_magnitude 5 --policy_operations 1",
         "--erasing 0.5 --erasing_scale 0.1,0.2 --cutout_fill 9,9,9",
         "--dynamic_loss_scale --dynamic_loss_scale_window 8",
+        "--overlap auto",
+        "--overlap False --accumulate 2",
     ],
 )
 def test_beside_the_setting_that_it_belongs_to_it_is_taken(line):

@@ -68,7 +68,7 @@ check(flat)
 check_buckets(flat)
 host = COMM.Split(RANK // 2, RANK) if RANKS > 2 else COMM.Split(RANK, RANK)  # hosts of two and one, and of one and one
 hosts = MpiAllreduce(COMM, overlap=True, host=host)
-assert hosts.shared and hosts.overlaps and not hosts.several and hosts.group.hosts == 2
+assert hosts.shared and hosts.overlaps and hosts.group.hosts == 2
 check(hosts)
 check_late(hosts)
 check_buckets(hosts)
