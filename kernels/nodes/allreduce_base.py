@@ -8,8 +8,8 @@ class Allreduce(nn.Cell):
 
     size, rank: how many ranks there are, and which one this process is. several: `construct` takes any number of
     tensors and returns as many sums, and joining them first would gain nothing; else it takes one flat tensor and
-    returns its sum. overlaps: it can also sum while the graph goes on: `start(tensor)` returns a tensor that will hold the sum while the graph goes on, and
-    `wait(sums, tensors)` returns the sums when all are there.
+    returns its sum. overlaps: it can also sum while the graph goes on: `start(tensor)` returns a tensor that will hold
+    the sum, and `wait(sums, tensors)` returns the sums when all are there.
 
     Every rank must reach each call with tensors of the same shapes in the same order.
     """
