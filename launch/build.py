@@ -36,6 +36,7 @@ def build_training(job, resolved, program, **loader_options):
     """
     world, settings = job.world, resolved.run
     agree(world, **to_file(resolved), code=code())
+    _check_overlap(world.local_size < world.size, world, resolved)
     job.start_device(settings)
     training, held_back = open_sources(settings)
     if world.size > 1:
@@ -62,12 +63,16 @@ def build_training(job, resolved, program, **loader_options):
         kernels=job.step_kernels(settings),
         groups=groups,
     )
-    if step_settings.overlap == "True" and "overlap" in resolved.typed and not step.can_overlap:
-        raise ValueError(f"--overlap True would do nothing: {why_not(world, step_settings)}")
+    _check_overlap(step.can_overlap, world, resolved)
     step.set_overlap(step_settings.overlap == "True" and step.can_overlap)
     global_batch = recipe.batch_size * world.size * step_settings.accumulate
     rates = recipe.learning_rates(-(-len(loader) // step_settings.accumulate), global_batch)
     return TrainingRun(resolved, training, held_back, network, loss, step, loader, rates, global_batch)
+
+
+def _check_overlap(can, world, resolved):
+    if resolved.step.overlap == "True" and "overlap" in resolved.typed and not can:
+        raise ValueError(f"--overlap True would do nothing: {why_not(world, resolved.step)}")
 
 
 def without_scale(resolved, network):

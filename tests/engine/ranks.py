@@ -194,43 +194,35 @@ def resume(world, folder):
 
 
 def overlap(world, folder):
-    """Six steps of a network that programs run, between pretended hosts: sums after the backward, during it, and by
-    turns, the last with a checkpoint in between; digests of the whole state.
+    """Six steps of a network that programs run, between pretended hosts: sums after the backward, and by turns during
+    it, with a checkpoint there from which the first step goes on in its own way.
     """
     host = world.comm.Split(world.rank // 2 if world.size > 2 else world.rank, world.rank)
-    ways = {"after": "000000", "during": "111111", "by turns": "001100"}
+    checkpoints = Checkpoints(folder / "checkpoints", recipe={}, world=world)
 
-    def make(on):
+    def make():
         network = accelerate(ConvNet())
         allreduce = MpiAllreduce(world.comm, overlap=True, host=host)
         optimizer = Momentum(network.trainable_params(), 0.9, 1e-3)
-        step = TrainOneStep(network, LOSS, optimizer, normalise=NORMALISE, allreduce=allreduce, bucket_bytes=2000)
-        step.set_overlap(on)
-        return step
+        return TrainOneStep(network, LOSS, optimizer, normalise=NORMALISE, allreduce=allreduce, bucket_bytes=2000)
 
-    def train(step, numbers, way):
-        unread = []
-        for number in numbers:
-            step.set_overlap(way[number] == "1")
-            before = step.update.reduce.allreduce.group.moved().read
+    def train(step, way, first=0):
+        during, group = "", step.update.reduce.allreduce.group  # the thread has a group of its own
+        for number, on in enumerate(way, first):
+            step.set_overlap(on == "1")
+            before = group.moved().read
             step(*images_and_labels(8, seed=10 * number + world.rank), lr=0.1)
-            unread.append(step.update.reduce.allreduce.group.moved().read == before)  # the thread has its own group
-        return unread
+            during += str(int(group.moved().read == before))
+            if during == "001":
+                checkpoints.save(step, Position(0, 3))
+        return {"digest": digest(step), "during": during, "compiled": [each.changed for each in step.compilations]}
 
-    digests, unread, told = {}, {}, {}
-    for name, way in ways.items():
-        step = make(way[0] == "1")
-        unread[name] = train(step, range(6), way)
-        digests[name], told[name] = digest(step), [compilation.changed for compilation in step.compilations]
-    early, late = make(True), make(False)
-    train(early, range(3), "111")
-    checkpoints = Checkpoints(folder / "checkpoints", recipe={}, world=world)
-    checkpoints.save(early, Position(0, 3))
-    checkpoints.restore(late)
-    train(late, range(3, 6), "000000")
-    digests["resumed the other way"] = digest(late)
-    alike = [len(set(world.comm.allgather(one.asnumpy().tobytes()))) for one in late.network.trainable_params()]
-    return {"digests": digests, "unread": unread, "told": told, "weights": alike}
+    after, turns = make(), make()
+    found = {"after": train(after, "000000"), "turns": train(turns, "001100")}
+    checkpoints.restore(after)
+    found["resumed"] = train(after, "000", first=3)
+    alike = [len(set(world.comm.allgather(one.asnumpy().tobytes()))) for one in turns.network.trainable_params()]
+    return {"found": found, "weights": alike}
 
 
 def main():

@@ -32,7 +32,9 @@ def counts(cache, run, ranks, tmp_path, *flags):
 )
 def test_a_run_leaves_what_it_promises(cache, tmp_path, ranks):
     run = tmp_path / "run"
-    done = train(cache, run, "--net", "tinydarknet", "--max_steps", 4, "--batch_size", 16, ranks=ranks)
+    flags = ("--net", "tinydarknet", "--max_steps", 4, "--batch_size", 16, "--overlap", "auto")
+    done = train(cache, run, *flags, ranks=ranks)
+    assert "overlap off: all ranks are on one host" in done.stdout
     assert "embedded cut of Fashion-MNIST" in done.stdout
     assert f"run folder: {run}" in done.stdout and "-m launch.eval" in done.stdout
     assert not complaints(done)
