@@ -1,5 +1,7 @@
 """Turns a trace into tensors for one input shape: what is stored, what is only a view of it, what is a part of what."""
 
+import math
+
 from cellwright.kernels.compiler.layers import affine
 from cellwright.kernels.compiler.symbols import Untraceable
 from cellwright.kernels.compiler.tensors import FLOAT32, PLAIN, Stored, View
@@ -14,14 +16,31 @@ class Tensors:
     def __init__(self, trace, shape, lanes, trial=False, dtype=FLOAT32):
         self.trace, self.shape, self.lanes, self.trial, self.dtype = trace, shape, lanes, trial, dtype
         self.stored = []
-        self._views, self._copies = {}, {}
+        self._views, self._copies, self._extents = {}, {}, {}
         results = {}
         for layer in trace.layers:
             inputs = [results[id(source)] for source in layer.inputs]
             self._name = layer.name or layer.kind.name
-            results[id(layer)] = layer.kind.lower(self, layer, *inputs)
+            result = results[id(layer)] = layer.kind.lower(self, layer, *inputs)
+            self._name_extents(layer, result.stored if isinstance(result, View) else result.like)
         self.input = self.stored[0]
         self.output = self.use(self.tensor(results[id(trace.output)]))
+
+    def _name_extents(self, layer, stored):
+        """Keeps what the names of a layer's height and width stand for; None where two layers of one name differ."""
+        if stored is not None:
+            for name, extent in zip(layer.size, (stored.height, stored.width)):
+                if self._extents.setdefault(name, extent) != extent:
+                    self._extents[name] = None
+
+    def extent(self, value):
+        """Returns a number or an Extent of heights and widths as a number."""
+        if isinstance(value, int):
+            return value
+        known = [self._extents.get(axis) for axis in value.axes]
+        if None in known:
+            raise Untraceable(f"a size {value} that is not known")
+        return value.factor * math.prod(known)
 
     @property
     def flat(self):

@@ -26,7 +26,7 @@ from cellwright.kernels.nodes.program import BACKWARD, EVALUATION, FORWARD, INPU
 _VERSION = 3  # of what a key stands for
 _TRIAL_SIZES = (224, 32, 7)
 _SHAPES = 16  # programs that are kept for a direction; of more shapes than that the oldest goes
-_WEIGHTS = ("weight", "bias", "gamma", "beta")
+_WEIGHTS = ("weight", "bias", "gamma", "beta", "slopes")
 _PHASES = {EVALUATION: "evaluation", FORWARD: "forward"}
 
 logger = logging.getLogger("cellwright.kernels")

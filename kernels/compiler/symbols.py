@@ -192,11 +192,19 @@ class Trace:
         """Returns what tells this trace from others as a string: names (a profile tells them), connections, numbers,
         shapes.
         """
-        position = {id(layer): k for k, layer in enumerate(self.layers)}
+        position, axes = {id(layer): k for k, layer in enumerate(self.layers)}, {}
+        for k, layer in enumerate(self.layers):
+            for axis in layer.size:
+                axes.setdefault(axis, f"{axis.split()[0]} of {k}")
+
+        def told(value):
+            if isinstance(value, tuple):
+                return tuple(map(told, value))
+            return (value.factor, [axes.get(axis) for axis in value.axes]) if isinstance(value, Extent) else value
 
         def of(layer):
             sources = [position[id(source)] for source in layer.inputs]
             parameters = [(role, p.shape, p.requires_grad) for role, p in sorted(layer.parameters.items())]
-            return f"{layer.kind.name} {layer.name}{sources}{sorted(layer.numbers.items())}{parameters}"
+            return f"{layer.kind.name} {layer.name}{sources}{told(tuple(sorted(layer.numbers.items())))}{parameters}"
 
         return ";".join(map(of, self.layers))

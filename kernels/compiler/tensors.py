@@ -73,7 +73,12 @@ class View:
 
 
 class Deferred:
-    """A result that the layer which reads it computes together with its own, or else `materialize` by itself."""
+    """A result that the layer which reads it computes together with its own, or else `materialize` by itself.
+
+    like: a Stored of its height and width, if there is one.
+    """
+
+    like = None
 
     def materialize(self, tensors):
         """Returns the View of this result, computed and stored; Untraceable where there is no operation for that."""

@@ -6,6 +6,7 @@ import mindspore
 from mindspore import Parameter, nn
 
 from cellwright.kernels.compiler import layers
+from cellwright.kernels.compiler.extent import Extent
 from cellwright.kernels.compiler.rearranged import channels_last, transposed
 from cellwright.kernels.compiler.symbols import ParameterSymbol, Symbol, Trace, Untraceable
 
@@ -16,7 +17,7 @@ _MODULES = (mindspore.ops, mindspore.mint, mindspore.mint.nn.functional)
 
 def _symbols_in(inputs):
     return any(
-        isinstance(value, (Symbol, ParameterSymbol)) or isinstance(value, (tuple, list)) and _symbols_in(value)
+        isinstance(value, (Symbol, ParameterSymbol, Extent)) or isinstance(value, (tuple, list)) and _symbols_in(value)
         for value in inputs
     )
 
@@ -161,8 +162,8 @@ def read(cell, name=""):
             raise
         except Exception as error:  # whatever a construct does with something that is not a tensor
             raise Untraceable(f"{type(error).__name__}: {error}") from error
-    if not isinstance(result, Symbol) or len(trace.layers) == 1:
-        raise Untraceable("it does not return one tensor")
+    if not isinstance(result, Symbol) or result.layer is None or len(trace.layers) == 1:
+        raise Untraceable("it does not return one tensor of float32 whose axes are those of an image or (N, C)")
     trace.output = result.layer
     trace.drop_unused()
     return trace

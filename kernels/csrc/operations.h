@@ -108,6 +108,14 @@ typedef struct {
   int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, top, left, padded_height, padded_width, count_padding, divisor, add;
 } op_avg_pool_gradient_t;
 typedef struct {
+  operand_t source, target;
+  int64_t blocks, height, width, out_height, out_width, linear, corners, centres;
+} op_resize_t;
+typedef struct {
+  operand_t gradient, target, sums;
+  int64_t blocks, height, width, out_height, out_width, linear, corners, centres, add;
+} op_resize_gradient_t;
+typedef struct {
   operand_t source, target, weights;
   int64_t blocks, pixels;
 } op_gather_t;
@@ -126,6 +134,14 @@ typedef struct {
   double slope;
 } op_join_gradient_t;
 typedef struct {
+  operand_t source, weights, bias, target;
+  int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width, top, left, channels, form;
+} op_depthwise_t;
+typedef struct {
+  operand_t gradient, weights, target;
+  int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width, top, left, channels, form;
+} op_depthwise_input_gradient_t;
+typedef struct {
   operand_t source, gradient, sum, bias_sum;
   int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width, top, left, channels, form;
 } op_depthwise_weight_gradient_t;
@@ -141,6 +157,18 @@ typedef struct {
   operand_t source, target;
   int64_t blocks, pixels, channels, function;
 } op_pointwise_t;
+typedef struct {
+  operand_t source, target;
+  int64_t blocks, pixels, add;
+} op_half_t;
+typedef struct {
+  operand_t source, target, slopes;
+  int64_t blocks, pixels, shared;
+} op_prelu_t;
+typedef struct {
+  operand_t source, gradient, target, slopes, sum;
+  int64_t blocks, pixels, shared, add;
+} op_prelu_gradient_t;
 typedef struct {
   operand_t source, target, gamma, beta;
   int64_t blocks, pixels, channels;
@@ -197,23 +225,30 @@ enum {
   OP_MAX_POOL_GRADIENT = 14,
   OP_AVG_POOL = 15,
   OP_AVG_POOL_GRADIENT = 16,
-  OP_GATHER = 17,
-  OP_GATHER_GRADIENT = 18,
-  OP_JOIN = 19,
-  OP_JOIN_GRADIENT = 20,
-  OP_DEPTHWISE_WEIGHT_GRADIENT = 21,
-  OP_CHANNELS = 22,
-  OP_CHANNELS_GRADIENT = 23,
-  OP_POINTWISE = 24,
-  OP_LAYER_NORM = 25,
-  OP_LAYER_NORM_GRADIENT = 26,
-  OP_GROUP_NORM = 27,
-  OP_GROUP_NORM_GRADIENT = 28,
-  OP_SCALE = 29,
-  OP_DROPOUT = 30,
-  OP_MULTIPLY = 31,
-  OP_POINTWISE_GRADIENT = 32,
-  OP_KINDS = 33
+  OP_RESIZE = 17,
+  OP_RESIZE_GRADIENT = 18,
+  OP_GATHER = 19,
+  OP_GATHER_GRADIENT = 20,
+  OP_JOIN = 21,
+  OP_JOIN_GRADIENT = 22,
+  OP_DEPTHWISE = 23,
+  OP_DEPTHWISE_INPUT_GRADIENT = 24,
+  OP_DEPTHWISE_WEIGHT_GRADIENT = 25,
+  OP_CHANNELS = 26,
+  OP_CHANNELS_GRADIENT = 27,
+  OP_POINTWISE = 28,
+  OP_HALF = 29,
+  OP_PRELU = 30,
+  OP_PRELU_GRADIENT = 31,
+  OP_LAYER_NORM = 32,
+  OP_LAYER_NORM_GRADIENT = 33,
+  OP_GROUP_NORM = 34,
+  OP_GROUP_NORM_GRADIENT = 35,
+  OP_SCALE = 36,
+  OP_DROPOUT = 37,
+  OP_MULTIPLY = 38,
+  OP_POINTWISE_GRADIENT = 39,
+  OP_KINDS = 40
 };
 
 typedef struct {
@@ -309,14 +344,21 @@ typedef struct {
     op_max_pool_gradient_t op_max_pool_gradient;
     op_avg_pool_t op_avg_pool;
     op_avg_pool_gradient_t op_avg_pool_gradient;
+    op_resize_t op_resize;
+    op_resize_gradient_t op_resize_gradient;
     op_gather_t op_gather;
     op_gather_gradient_t op_gather_gradient;
     op_join_t op_join;
     op_join_gradient_t op_join_gradient;
+    op_depthwise_t op_depthwise;
+    op_depthwise_input_gradient_t op_depthwise_input_gradient;
     op_depthwise_weight_gradient_t op_depthwise_weight_gradient;
     op_channels_t op_channels;
     op_channels_gradient_t op_channels_gradient;
     op_pointwise_t op_pointwise;
+    op_half_t op_half;
+    op_prelu_t op_prelu;
+    op_prelu_gradient_t op_prelu_gradient;
     op_layer_norm_t op_layer_norm;
     op_layer_norm_gradient_t op_layer_norm_gradient;
     op_group_norm_t op_group_norm;
@@ -341,9 +383,9 @@ typedef struct {
   };
 } op_t;
 
-#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(CHANNELS, channels) X(CHANNELS_GRADIENT, channels_gradient) X(POINTWISE, pointwise) X(LAYER_NORM, layer_norm) X(LAYER_NORM_GRADIENT, layer_norm_gradient) X(GROUP_NORM, group_norm) X(GROUP_NORM_GRADIENT, group_norm_gradient) X(SCALE, scale) X(DROPOUT, dropout) X(MULTIPLY, multiply) X(POINTWISE_GRADIENT, pointwise_gradient)
-#define EACH_BFLOAT16_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(DROPOUT, dropout) X(POINTWISE_GRADIENT, pointwise_gradient)
+#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(RESIZE, resize) X(RESIZE_GRADIENT, resize_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE, depthwise) X(DEPTHWISE_INPUT_GRADIENT, depthwise_input_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(CHANNELS, channels) X(CHANNELS_GRADIENT, channels_gradient) X(POINTWISE, pointwise) X(HALF, half) X(PRELU, prelu) X(PRELU_GRADIENT, prelu_gradient) X(LAYER_NORM, layer_norm) X(LAYER_NORM_GRADIENT, layer_norm_gradient) X(GROUP_NORM, group_norm) X(GROUP_NORM_GRADIENT, group_norm_gradient) X(SCALE, scale) X(DROPOUT, dropout) X(MULTIPLY, multiply) X(POINTWISE_GRADIENT, pointwise_gradient)
+#define EACH_BFLOAT16_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(RESIZE, resize) X(RESIZE_GRADIENT, resize_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE, depthwise) X(DEPTHWISE_INPUT_GRADIENT, depthwise_input_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(HALF, half) X(PRELU, prelu) X(PRELU_GRADIENT, prelu_gradient) X(DROPOUT, dropout) X(POINTWISE_GRADIENT, pointwise_gradient)
 
-#define TABLE_DIGEST 52578368395520751ll
+#define TABLE_DIGEST 9468343618810377ll
 
 #endif

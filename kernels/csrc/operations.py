@@ -29,7 +29,12 @@ _WINDOW = (
     "blocks height width out_height out_width kernel_height kernel_width stride_height stride_width top left"
     " padded_height padded_width"
 )
+_RESIZE = "blocks height width out_height out_width linear corners centres"
 _CHANNELS = "first count inner inner_stride outer_stride"
+_DEPTHWISE = (
+    "blocks height width out_height out_width kernel_height kernel_width stride_height stride_width"
+    " dilation_height dilation_width top left channels form"
+)
 
 OPERATIONS = (
     _kind("conv", "source weights bias target"),
@@ -54,6 +59,8 @@ OPERATIONS = (
     _kind("max_pool_gradient", "source pooled gradient target sums", f"{_WINDOW} add"),
     _kind("avg_pool", "source target", f"{_WINDOW} count_padding divisor"),
     _kind("avg_pool_gradient", "gradient target sums", f"{_WINDOW} count_padding divisor add"),
+    _kind("resize", "source target", _RESIZE),
+    _kind("resize_gradient", "gradient target sums", f"{_RESIZE} add"),
     _kind("gather", "source target weights", _PLANE),
     _kind("gather_gradient", "source gradient weights target sum", f"{_PLANE} add"),
     _kind("join", "left right gate target", f"{_PLANE} linear_gate", "slope"),
@@ -63,15 +70,15 @@ OPERATIONS = (
         f"{_PLANE} add add_gate linear_gate",
         "slope",
     ),
-    _kind(
-        "depthwise_weight_gradient",
-        "source gradient sum bias_sum",
-        "blocks height width out_height out_width kernel_height kernel_width stride_height stride_width"
-        " dilation_height dilation_width top left channels form",
-    ),
+    _kind("depthwise", "source weights bias target", _DEPTHWISE),
+    _kind("depthwise_input_gradient", "gradient weights target", _DEPTHWISE),
+    _kind("depthwise_weight_gradient", "source gradient sum bias_sum", _DEPTHWISE),
     _kind("channels", "source target", f"pixels {_CHANNELS} target_first total add"),
     _kind("channels_gradient", "source target", f"{_PLANE} {_CHANNELS} add"),
     _kind("pointwise", "source target", f"{_PLANE} channels function"),
+    _kind("half", "source target", f"{_PLANE} add"),
+    _kind("prelu", "source target slopes", f"{_PLANE} shared"),
+    _kind("prelu_gradient", "source gradient target slopes sum", f"{_PLANE} shared add"),
     _kind("layer_norm", "source target gamma beta", f"{_PLANE} channels", "eps"),
     _kind(
         "layer_norm_gradient",

@@ -4,8 +4,7 @@ import functools
 
 from mindspore import nn
 
-from cellwright.kernels.compiler.layers import loops
-from cellwright.kernels.compiler.layers.depthwise import plan_weight_gradient
+from cellwright.kernels.compiler.layers import depthwise, loops
 from cellwright.kernels.compiler.layers.groups import bring_gradient, bring_weights
 from cellwright.kernels.compiler.layers.kind import Kind
 from cellwright.kernels.compiler.layers.loops import choose_form, expansion, shape
@@ -65,8 +64,11 @@ class Convolution(Kind):
         in_place = form == STORED and place.stride == image
         target = place if in_place else plan.stages.take_scratch(image)
         bias = plan.parameter(stored.parameters["bias"]) if "bias" in stored.parameters else NONE
-        prepare = self._prepare(plan, stored, native.FORWARD)
-        plan.operation("conv", prepare=prepare, source=source, bias=bias, target=target)
+        if loops.own_loops(native.FORWARD, shape(stored, bias is not NONE, form)):
+            depthwise.plan_forward(plan, stored, source, bias, target, form)
+        else:
+            prepare = self._prepare(plan, stored, native.FORWARD)
+            plan.operation("conv", prepare=prepare, source=source, bias=bias, target=target)
         if target is not place:
             plan.settle(stored, target, place, form)
 
@@ -86,17 +88,17 @@ class Convolution(Kind):
         if view.stored.layout == PLAIN:
             # oneDNN has nothing but reference loops for the gradient of plain images.
             target = plan.stages.take_scratch(plan.floats(view.stored, form))
-            self._input_gradient(plan, stored, gradient, target)
+            self._input_gradient(plan, stored, gradient, target, form)
             plan.give_input(target, form)
         else:
-            plan.share(view, lambda target: self._input_gradient(plan, stored, gradient, target), form)
+            plan.share(view, lambda target: self._input_gradient(plan, stored, gradient, target, form), form)
 
     def _weight_gradient(self, plan, stored, source, gradient, form):
         view, bias = stored.sources[0], stored.parameters.get("bias")
         numbers, weight = shape(stored, bias is not None, form), plan.output(stored.parameters["weight"])
         bias = plan.output(bias) if bias is not None else None
-        if loops.own_weight_gradient(numbers):
-            plan_weight_gradient(plan, stored, source, gradient, weight, bias, form)
+        if loops.own_loops(native.WEIGHT_GRADIENT, numbers):
+            depthwise.plan_weight_gradient(plan, stored, source, gradient, weight, bias, form)
             return
         numbers, frame = loops.framed(numbers)
         if frame:
@@ -110,7 +112,10 @@ class Convolution(Kind):
         if frame:
             plan.stages.release_scratch(source)
 
-    def _input_gradient(self, plan, stored, gradient, target):
+    def _input_gradient(self, plan, stored, gradient, target, form):
+        if loops.own_loops(native.INPUT_GRADIENT, {**shape(stored, False, form), "plain_source": 0}):
+            depthwise.plan_input_gradient(plan, stored, gradient, target, form)
+            return
         prepare = self._prepare(plan, stored, native.INPUT_GRADIENT)
         plan.operation("conv", prepare=prepare, source=target, target=gradient)
 

@@ -3,6 +3,7 @@
 from mindspore import ops
 
 from cellwright.kernels.compiler.layers import cost
+from cellwright.kernels.compiler.layers.cast import promoted
 from cellwright.kernels.compiler.layers.channel_scale import scaled_by
 from cellwright.kernels.compiler.layers.kind import Kind
 from cellwright.kernels.compiler.layers.pointwise import POINTWISE, SILU, SigmoidOf
@@ -87,7 +88,7 @@ def _multiply(trace, left, right):
             return scaled(trace, tensor, number)
         if isinstance(number, ParameterSymbol) and isinstance(tensor, Symbol):
             return scaled_by(trace, tensor, number)
-    return trace.add(MULTIPLY, left, right)
+    return trace.add(MULTIPLY, *promoted(left, right))
 
 
 FUNCTIONS = {"mul": _multiply}

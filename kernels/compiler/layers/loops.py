@@ -49,7 +49,8 @@ def choose_form(stored, trial=False):
     if narrow and _all_compiled(shape(stored, bias, forms.fastest())):
         return forms.fastest()
     form = WIDE if narrow else STORED
-    if trial and not _all_compiled(shape(stored, bias, form)):
+    numbers = shape(stored, bias, form)
+    if trial and not is_depthwise(numbers) and not _all_compiled(numbers):
         raise Untraceable("a convolution for which oneDNN has no compiled loops")
     return form
 
@@ -74,13 +75,13 @@ def _all_compiled(numbers):
     if not numbers["plain_source"]:
         directions.append(native.INPUT_GRADIENT)
     return all(_compiled(direction, numbers) for direction in directions) and (
-        own_weight_gradient(numbers) or _compiled(native.WEIGHT_GRADIENT, framed(numbers)[0])
+        own_loops(native.WEIGHT_GRADIENT, numbers) or _compiled(native.WEIGHT_GRADIENT, framed(numbers)[0])
     )
 
 
-def own_weight_gradient(numbers):
-    """True if the weight gradient of a convolution is our own operation's, and not oneDNN's."""
-    return is_depthwise(numbers) and not _compiled(native.WEIGHT_GRADIENT, numbers)
+def own_loops(direction, numbers):
+    """True if a direction of a convolution is our own operation's, and not oneDNN's."""
+    return is_depthwise(numbers) and not _compiled(direction, numbers)
 
 
 def framed(numbers):

@@ -14,7 +14,7 @@ class SigmoidOf(Deferred):
     """The logistic function of a view, which a gate computes itself, as does what multiplies the view with it."""
 
     def __init__(self, view):
-        self.view = view
+        self.view, self.like = view, view.stored
 
     def materialize(self, tensors):
         return POINTWISE.store(tensors, self.view, SIGMOID)

@@ -5,6 +5,7 @@ it.
 from mindspore import ops
 
 from cellwright.kernels.compiler.layers import cost
+from cellwright.kernels.compiler.layers.cast import promoted
 from cellwright.kernels.compiler.layers.kind import Kind
 from cellwright.kernels.compiler.layers.scale import is_number, scaled
 from cellwright.kernels.compiler.schedule import NONE
@@ -19,6 +20,7 @@ class ResidualSum(Deferred):
 
     def __init__(self, left, right, gate, linear):
         self.left, self.right, self.gate, self.linear = left, right, gate, linear
+        self.like = left.stored
 
     def activated(self, tensors, slope):
         """Returns the view of the activated sum."""
@@ -111,7 +113,7 @@ def _add(trace, left, right):
     for number, tensor in ((left, right), (right, left)):
         if is_number(number):
             return scaled(trace, tensor, shift=number)
-    return trace.add(JOIN, left, right)
+    return trace.add(JOIN, *promoted(left, right))
 
 
 FUNCTIONS = {"add": _add}

@@ -3,6 +3,7 @@
 from mindspore import nn
 from norm_cells import ChannelNorm, LastAxis, Scaled
 from product_cells import Numbers, Product, Swish
+from resized_cells import Casts, Like
 from rearranging_cells import FewerChannels, FlatGate, FlatHead, Halves, Shuffle, Split
 from small_cells import conv
 
@@ -20,7 +21,27 @@ def between(*cells, inside=24):
     return nn.SequentialCell([conv(3, inside, 3), *cells, conv(inside, 8, 1)])
 
 
+def dilated(channels, kernel, dilation, **settings):
+    return depthwise(channels, kernel, dilation=dilation, **settings)
+
+
 LAYERS = {
+    "prelu": lambda: between(nn.PReLU(24), nn.BatchNorm2d(24), nn.PReLU()),
+    "prelu of 40 channels": lambda: between(nn.BatchNorm2d(40), nn.PReLU(40), nn.PReLU(), inside=40),
+    "depthwise 3x3, dilated": lambda: between(dilated(24, 3, 2), nn.BatchNorm2d(24), nn.ReLU()),
+    "depthwise 5x3, dilated, with bias": lambda: between(dilated(40, (5, 3), (1, 3), has_bias=True), inside=40),
+    "depthwise 3x3, dilated, stride 2": lambda: between(
+        dilated(24, 3, 2, stride=2, pad_mode="pad", padding=(3, 2, 1, 0)), nn.ReLU()
+    ),
+    "depthwise of 3 channels": lambda: nn.SequentialCell([dilated(3, 3, 2), nn.ReLU(), conv(3, 8, 3)]),
+    "nearest": lambda: between(nn.Upsample((24, 30)), nn.BatchNorm2d(24), nn.Upsample((7, 5), mode="nearest-exact")),
+    "bilinear": lambda: between(nn.Upsample((25, 7), mode="bilinear"), nn.ReLU()),
+    "bilinear, corners": lambda: between(nn.Upsample((7, 23), mode="bilinear", align_corners=True), nn.ReLU()),
+    "a size by a factor": lambda: between(
+        nn.Upsample(scale_factor=1.7, recompute_scale_factor=True), nn.Upsample(scale_factor=(0.5, 2.0), recompute_scale_factor=True)
+    ),
+    "the size of another": lambda: between(Like(24)),
+    "through float16": lambda: nn.SequentialCell([Casts(), conv(3, 8, 3)]),
     "depthwise 3x3": lambda: between(depthwise(24, 3), nn.BatchNorm2d(24), nn.ReLU()),
     "depthwise 5x5, stride 2": lambda: between(depthwise(24, 5, stride=2), nn.BatchNorm2d(24), nn.ReLU()),
     "depthwise 7x7 with bias": lambda: between(depthwise(40, 7, has_bias=True), inside=40),

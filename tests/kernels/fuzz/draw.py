@@ -2,9 +2,11 @@
 
 import numpy as np
 from fuzz.layers import ACTIVATIONS, KINDS, Impossible
+from fuzz.layers.resize import MODES
 from fuzz.networks import Network, step
 
 _PLAIN_ACTS = ("relu", "leaky")
+NEWER = 20_000  # from this seed on layers are drawn that the fuzzer had not at first: what a seed means stays
 
 
 def draw_network(seed):
@@ -16,7 +18,7 @@ def draw_network(seed):
     blocks, now = [], shape
     wide = seed % 3 == 2
     for _ in range(int(draw.choice([1, 1, 2, 3]))):
-        block = _Block(draw, now, wide)
+        block = _Block(draw, now, wide, seed >= NEWER)
         block.fill(int(draw.integers(2, 9)))
         blocks.append(tuple(block.steps))
         now = block.shapes[-1]
@@ -34,8 +36,8 @@ def _channels(draw):
 class _Block:
     """A block that grows step by step."""
 
-    def __init__(self, draw, shape, wide):
-        self.draw, self.wide = draw, wide
+    def __init__(self, draw, shape, wide, newer=False):
+        self.draw, self.wide, self.newer = draw, wide, newer
         self.steps, self.shapes = [], [tuple(shape)]
 
     def chance(self, share):
@@ -75,6 +77,7 @@ class _Block:
         rare = {"odd_act": 2, "again": 0.7, "scale": 0.7, "same": 0.5, "shuffle": 0.5, "slice": 0.5, "multiply": 0.5}
         rare |= {"upsample": 0.3, "mean_map": 0.4, "dropout": 0.6, "unused": 0.4, "split": 0.5, "odd_norm": 1.0}
         weights = common | (rare if self.wide else {"unused": 0.1, "same": 0.1})
+        weights |= {"resize": 2, "slopes": 2, "dilated": 3} if self.newer else {}
         total = np.array(list(weights.values()))
         return list(weights)[int(self.draw.choice(len(total), p=total / total.sum()))]
 
@@ -245,6 +248,25 @@ class _Block:
 
     def _upsample(self, source):
         return self.add("upsample", source)
+
+    def _resize(self, source):
+        if self.chance(0.3):
+            return self.add("resize", source, factor=self.choice(2, 3, 1.5, 0.5), mode=self.choice(*MODES))
+        size = tuple(int(self.draw.integers(1, 15)) for _ in range(2))
+        return self.add("resize", source, size=size, mode=self.choice(*MODES))
+
+    def _slopes(self, source):
+        return self.add("prelu", source, shared=self.chance(0.4), frozen=self._frozen())
+
+    def _dilated(self, source):
+        """A dilated depthwise convolution."""
+        inside, kernel = self.shapes[source][1], self.choice((3, 3), (3, 3), (5, 5), (2, 3), (1, 4))
+        settings = {"pad_mode": self.choice("same", "same", "pad", "valid")}
+        if settings["pad_mode"] == "pad":
+            settings["padding"] = tuple(self.choice(0, 1, 2, 4) for _ in range(4))
+        settings |= {"stride": self.choice((1, 1), (1, 1), (2, 2), (1, 3)), "bias": self.chance(0.3)}
+        settings |= {"dilation": self.choice((2, 2), (2, 2), (3, 3), (1, 2), (4, 3)), "frozen": self._frozen()}
+        return self.add("conv", source, channels=inside, group=inside, kernel=kernel, **settings)
 
     def _unused(self, source):
         return self.add("unused", source, channels=_channels(self.draw), bias=self.chance(0.5))

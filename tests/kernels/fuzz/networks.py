@@ -16,6 +16,8 @@ _DEFAULTS = {
     "group_norm": {"group": 1, "eps": 1e-5},
     "pixel_norm": {"eps": 1e-5},
     "act": {"name": "relu", "form": "cell"},
+    "prelu": {"shared": False},
+    "resize": {"size": (1, 1), "factor": 0, "mode": "nearest"},
     "max_pool": {"kernel": (1, 1), "stride": (1, 1), "pad_mode": "valid", "padding": (0, 0, 0, 0)},
     "add": {"form": "sign"},
     "concat": {"form": "cell"},

@@ -11,6 +11,7 @@ from fuzz.layers.join import Add, Concat, Multiply
 from fuzz.layers.kind import Impossible
 from fuzz.layers.norm import Factors, GroupNorm, Norm, PixelNorm
 from fuzz.layers.pool import AvgPool, MaxPool, Mean, Upsample
+from fuzz.layers.resize import Resize
 from fuzz.layers.rearrange import Flatten, Same, Scale, Shuffle, Slice, Split
 
 KINDS = {
@@ -36,6 +37,7 @@ KINDS = {
     "slice": Slice(),
     "split": Split(),
     "upsample": Upsample(),
+    "resize": Resize(),
     "unused": Unused(),
 }
 

@@ -67,13 +67,13 @@ class Act(Kind):
 
 class PRelu(Kind):
     def cell(self, step, shapes):
-        return f"nn.PReLU({shapes[0][1]})"
+        return f"nn.PReLU({1 if step.shared else shapes[0][1]})"
 
     def shape(self, step, shapes):
         return maps(shapes)
 
     def parameters(self, step, shapes):
-        return {"w": (shapes[0][1],)}
+        return {"w": (1 if step.shared else shapes[0][1],)}
 
     def compute(self, step, inputs, run):
         x, w = inputs[0], run["w"]
@@ -81,6 +81,7 @@ class PRelu(Kind):
         above, slopes = x.value > 0, w.value[:, None, None]
 
         def pull(g):
-            return np.where(above, g, g * slopes), np.where(above, 0, g * x.value).sum((0, 2, 3))
+            own = np.where(above, 0, g * x.value).sum((0, 2, 3))
+            return np.where(above, g, g * slopes), own.sum(keepdims=True) if step.shared else own
 
         return tape.Node(np.where(above, x.value, slopes * x.value), (x, w), pull)
