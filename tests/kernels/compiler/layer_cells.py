@@ -3,8 +3,8 @@
 from mindspore import nn
 from norm_cells import ChannelNorm, LastAxis, Scaled
 from product_cells import Numbers, Product, Swish
-from resized_cells import Casts, Like
 from rearranging_cells import FewerChannels, FlatGate, FlatHead, Halves, Shuffle, Split
+from resized_cells import Casts, Like
 from small_cells import conv
 
 
@@ -38,7 +38,8 @@ LAYERS = {
     "bilinear": lambda: between(nn.Upsample((25, 7), mode="bilinear"), nn.ReLU()),
     "bilinear, corners": lambda: between(nn.Upsample((7, 23), mode="bilinear", align_corners=True), nn.ReLU()),
     "a size by a factor": lambda: between(
-        nn.Upsample(scale_factor=1.7, recompute_scale_factor=True), nn.Upsample(scale_factor=(0.5, 2.0), recompute_scale_factor=True)
+        nn.Upsample(scale_factor=1.7, recompute_scale_factor=True),
+        nn.Upsample(scale_factor=(0.5, 2.0), recompute_scale_factor=True),
     ),
     "the size of another": lambda: between(Like(24)),
     "through float16": lambda: nn.SequentialCell([Casts(), conv(3, 8, 3)]),

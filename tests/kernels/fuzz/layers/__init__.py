@@ -11,8 +11,8 @@ from fuzz.layers.join import Add, Concat, Multiply
 from fuzz.layers.kind import Impossible
 from fuzz.layers.norm import Factors, GroupNorm, Norm, PixelNorm
 from fuzz.layers.pool import AvgPool, MaxPool, Mean, Upsample
-from fuzz.layers.resize import Resize
 from fuzz.layers.rearrange import Flatten, Same, Scale, Shuffle, Slice, Split
+from fuzz.layers.resize import Resize
 
 KINDS = {
     "conv": Conv(),
