@@ -83,9 +83,16 @@ WINDOW = {
     **{"height": HEIGHT, "width": WIDTH, "out_height": OUT["height"], "out_width": OUT["width"]},
     **{"kernel_height": 3, "kernel_width": 3, "stride_height": 2, "stride_width": 2},
     **{"top": 1, "left": 1, "padded_height": HEIGHT + 2, "padded_width": WIDTH + 2, "zero_padded": 0},
-    **{"count_padding": 0, "divisor": 0, "dilation_height": 1, "dilation_width": 1},
+    **{"count_padding": 0, "divisor": 0, "dilation_height": 1, "dilation_width": 1, "corners": 0, "centres": 1},
 }
-NORMS = {"mean": CHANNELS, "scale": CHANNELS, "shift": CHANNELS, "slopes": CHANNELS, "constants": CHANNELS}
+NORMS = {
+    "bias": CHANNELS,
+    "mean": CHANNELS,
+    "scale": CHANNELS,
+    "shift": CHANNELS,
+    "slopes": CHANNELS,
+    "constants": CHANNELS,
+}
 SMALL_TENSORS = {"gate": 1, "gate_gradient": 1, "pooled": OUT["height"] * OUT["width"]}
 # (operation, numbers; its operands are filled by their names), and what differs from the plain case
 CASES = [
@@ -98,7 +105,14 @@ CASES = [
     *(("max_pool_gradient", {"add": add}) for add in (0, 1)),
     ("avg_pool", {}),
     *(("avg_pool_gradient", {"add": add}) for add in (0, 1)),
+    ("depthwise", {}),
+    ("depthwise_input_gradient", {}),
     ("depthwise_weight_gradient", {}),
+    *(("resize", {"linear": k}) for k in (0, 1)),
+    *(("resize_gradient", {"linear": k, "add": k}) for k in (0, 1)),
+    *(("half", {"add": add}) for add in (0, 1)),
+    *(("prelu", {"shared": k}) for k in (0, 1)),
+    *(("prelu_gradient", {"shared": k, "add": k}) for k in (0, 1)),
     *(("dropout", {"threshold": 1 << 23, "whole": k, "add": k, "factor": 2.0}) for k in (0, 1)),
     ("gather", {}),
     *(("gather_gradient", {"add": add}) for add in (0, 1)),
@@ -128,9 +142,9 @@ def filled(kind, storage, lanes, numbers):
             found.tensor(name, 1)
         elif (
             name == "target"
-            and kind in ("max_pool", "avg_pool")
+            and kind in ("max_pool", "avg_pool", "resize", "depthwise")
             or name == "gradient"
-            and kind.startswith(("max", "avg", "depth"))
+            and kind.startswith(("max", "avg", "depth", "resize"))
         ):
             found.tensor(name, OUT["height"] * OUT["width"])
         else:

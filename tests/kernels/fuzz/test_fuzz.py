@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fuzz.check import check, distances
-from fuzz.draw import draw_network
+from fuzz.draw import NEWER, draw_network
 from fuzz.minimise import minimise
 from fuzz.networks import Network, step
 from fuzz.oracle import draw_values, outcome
@@ -28,7 +28,7 @@ SETTINGS = [(1, 0, "AVX2"), (2, 0, "DEFAULT"), (3, SMALL_CHUNK, "AVX2"), (8, SMA
 SLOW_SETTINGS = [
     (threads, size, isa) for threads in (1, 2, 3, 8) for size in (0, SMALL_CHUNK) for isa in ("AVX2", "DEFAULT")
 ]
-SLOW_FIRST, SLOW_COUNT = 10_000, 2_000
+SLOW_FIRST, SLOW_COUNT, SLOW_NEWER = 10_000, 2_000, 400
 
 
 def fuzz(first, last, threads, size, isa):
@@ -60,24 +60,27 @@ def convolutional(first, last):
 @needs_shim
 @pytest.mark.parametrize("position", range(len(SETTINGS)))
 def test_random_networks(position):
-    count = 10
-    failures, on_programs = fuzz(count * position, count * (position + 1), *SETTINGS[position])
-    assert not failures
-    assert on_programs > convolutional(count * position, count * (position + 1)) / 2  # else next to nothing was tried
+    for start, count in ((0, 10), (NEWER, 2)):
+        first, last = start + count * position, start + count * (position + 1)
+        failures, on_programs = fuzz(first, last, *SETTINGS[position])
+        assert not failures
+        assert on_programs > convolutional(first, last) / 2  # else next to nothing was tried
 
 
 @needs_shim
 @pytest.mark.slow
 def test_thousands_of_random_networks():
-    """Seeds 10,000 to 11,999, shared among 16 settings: threads, chunks, instruction sets."""
-    share, failures, total = SLOW_COUNT // len(SLOW_SETTINGS), {}, 0
-    for position, settings in enumerate(SLOW_SETTINGS):
-        first = SLOW_FIRST + share * position
-        found, on_programs = fuzz(first, first + share, *settings)
-        total += on_programs
-        failures |= {f"{settings}, seed {seed}": wrong for seed, wrong in found}
+    """Seeds 10,000 to 11,999 and 20,000 to 20,399, each shared among 16 settings: threads, chunks, instruction sets."""
+    failures = {}
+    for start, count in ((SLOW_FIRST, SLOW_COUNT), (NEWER, SLOW_NEWER)):
+        share, total = count // len(SLOW_SETTINGS), 0
+        for position, settings in enumerate(SLOW_SETTINGS):
+            first = start + share * position
+            found, on_programs = fuzz(first, first + share, *settings)
+            total += on_programs
+            failures |= {f"{settings}, seed {seed}": wrong for seed, wrong in found}
+        assert total > convolutional(start, start + count) / 2
     assert not failures
-    assert total > convolutional(SLOW_FIRST, SLOW_FIRST + SLOW_COUNT) / 2
 
 
 def test_the_oracle_against_finite_differences():
