@@ -9,6 +9,7 @@ from cellwright.kernels.compiler.layers.kind import Kind
 from cellwright.kernels.compiler.layers.pointwise import POINTWISE, SILU, SigmoidOf
 from cellwright.kernels.compiler.layers.residual_sum import ResidualSum
 from cellwright.kernels.compiler.layers.scale import is_number, scaled
+from cellwright.kernels.compiler.layers.stack import Stacked, product
 from cellwright.kernels.compiler.symbols import ParameterSymbol, Symbol, Untraceable
 from cellwright.kernels.compiler.tensors import View
 
@@ -88,6 +89,8 @@ def _multiply(trace, left, right):
             return scaled(trace, tensor, number)
         if isinstance(number, ParameterSymbol) and isinstance(tensor, Symbol):
             return scaled_by(trace, tensor, number)
+    if isinstance(left, Stacked) or isinstance(right, Stacked):
+        return product(left, right)
     return trace.add(MULTIPLY, *promoted(left, right))
 
 

@@ -2,7 +2,7 @@
 
 from mindspore import nn
 from norm_cells import ChannelNorm, LastAxis, Scaled
-from product_cells import Numbers, Product, Swish
+from product_cells import Branches, Numbers, Product, Swish
 from rearranging_cells import FewerChannels, FlatGate, FlatHead, Halves, Shuffle, Split
 from resized_cells import Casts, Like
 from small_cells import conv
@@ -41,6 +41,7 @@ LAYERS = {
         nn.Upsample(scale_factor=1.7, recompute_scale_factor=True),
         nn.Upsample(scale_factor=(0.5, 2.0), recompute_scale_factor=True),
     ),
+    "branches by their gates": lambda: between(Branches(24)),
     "the size of another": lambda: between(Like(24)),
     "through float16": lambda: nn.SequentialCell([Casts(), conv(3, 8, 3)]),
     "depthwise 3x3": lambda: between(depthwise(24, 3), nn.BatchNorm2d(24), nn.ReLU()),

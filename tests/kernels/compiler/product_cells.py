@@ -1,6 +1,7 @@
 """Cells that multiply tensors, or tensors and numbers."""
 
 from mindspore import nn, ops
+from small_cells import GlobalMean, conv
 
 
 class Product(nn.Cell):
@@ -29,3 +30,19 @@ class Numbers(nn.Cell):
     def construct(self, x):
         y = 0 + 1.0 * x
         return ops.relu6(y + 3.0) / 6.0 - 0.5 * x + (2 - y)
+
+
+class Branches(nn.Cell):
+    """Two convolutions of different windows, weighted by gates that add up to one: what SKNet does."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.convs = nn.CellList([conv(channels, channels, 3), conv(channels, channels, 3, dilation=2)])
+        self.squeeze, self.excite = conv(channels, 5, 1), conv(5, 2 * channels, 1, has_bias=True)
+        self.relu, self.mean, self.softmax = nn.ReLU(), GlobalMean(keep_dims=True), nn.Softmax(axis=1)
+
+    def construct(self, x):
+        stack = ops.stack([self.relu(one(x)) for one in self.convs], axis=1)
+        gates = self.excite(self.relu(self.squeeze(self.mean(stack.sum(1)))))
+        n, c, h, w = gates.shape
+        return (stack * self.softmax(gates.reshape((n, 2, c // 2, h, w)))).sum(1)
