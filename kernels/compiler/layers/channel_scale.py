@@ -18,7 +18,7 @@ class ChannelScale(Convolution):
         view, channels = tensors.tensor(value), layer.numbers["channels"]
         if channels != view.stored.channels:
             raise Untraceable(f"{channels} factors for {view.stored.channels} channels")
-        return self.store(tensors, layer, view, flat=view.stored.flat)
+        return self.store(tensors, layer.parameters, view, layer.numbers, flat=view.stored.flat)
 
 
 CHANNEL_SCALE = ChannelScale()

@@ -8,6 +8,7 @@ from cellwright.kernels.compiler.layers import depthwise, loops
 from cellwright.kernels.compiler.layers.groups import bring_gradient, bring_weights
 from cellwright.kernels.compiler.layers.kind import Kind
 from cellwright.kernels.compiler.layers.loops import choose_form, expansion, shape
+from cellwright.kernels.compiler.layers.subsampling import subsampled
 from cellwright.kernels.compiler.layers.window import Padding, ZeroPadded, pair, window
 from cellwright.kernels.compiler.schedule import NONE
 from cellwright.kernels.compiler.symbols import Untraceable
@@ -24,7 +25,8 @@ class Convolution(Kind):
         return layer.numbers["channels"]
 
     def reads_plain(self, layer):
-        return layer.numbers["groups"] == 1
+        numbers, one = layer.numbers, (1, 1)
+        return numbers["groups"] == 1 and (numbers["stride"] == one or numbers["dilation"] == one)
 
     def lower(self, tensors, layer, value):
         padding = layer.numbers["padding"]
@@ -33,17 +35,19 @@ class Convolution(Kind):
         view, numbers, channels = tensors.image(value), layer.numbers, layer.parameters["weight"].shape[1]
         if channels * numbers["groups"] != view.stored.channels:
             raise Untraceable(f"a convolution of {channels} channels is given {view.stored.channels}")
-        return self.store(tensors, layer, view, padding=padding)
+        if not 1 < numbers["groups"] == numbers["channels"]:  # depthwise ones have loops of our own
+            view, numbers, padding = subsampled(tensors, view, numbers, padding)
+        return self.store(tensors, layer.parameters, view, {**numbers, "padding": padding})
 
-    def store(self, tensors, layer, view, flat=False, padding=None):
-        """Returns the plain view of the result. padding: another one than the layer's."""
-        numbers, padding = layer.numbers, padding or layer.numbers["padding"]
-        found, extents = window(view.stored, numbers["kernel"], numbers["stride"], padding, numbers["dilation"])
+    def store(self, tensors, parameters, view, numbers, flat=False):
+        """Returns the plain view of the result."""
+        sees = (numbers[name] for name in ("kernel", "stride", "padding", "dilation"))
+        found, extents = window(view.stored, *sees)
         found = {name: found[name] for name in found if not name.startswith("padded")}
         found |= {"dilation_height": numbers["dilation"][0], "dilation_width": numbers["dilation"][1]}
         found["groups"] = numbers["groups"]
         result = tensors.store(
-            self, (numbers["channels"], *extents), (view,), numbers=found, parameters=layer.parameters, flat=flat
+            self, (numbers["channels"], *extents), (view,), numbers=found, parameters=parameters, flat=flat
         )
         if tensors.trial:
             choose_form(result.stored, trial=True)

@@ -22,7 +22,7 @@ class Dense(Convolution):
             raise Untraceable("a dense layer that is not behind a mean")
         if channels != view.stored.channels:
             raise Untraceable(f"a dense layer of {channels} inputs is given {view.stored.channels}")
-        return self.store(tensors, layer, view, flat=True)
+        return self.store(tensors, layer.parameters, view, layer.numbers, flat=True)
 
 
 DENSE = Dense()

@@ -33,7 +33,14 @@ LAYERS = {
     "depthwise 3x3, dilated, stride 2": lambda: between(
         dilated(24, 3, 2, stride=2, pad_mode="pad", padding=(3, 2, 1, 0)), nn.ReLU()
     ),
-    "depthwise of 3 channels": lambda: nn.SequentialCell([dilated(3, 3, 2), nn.ReLU(), conv(3, 8, 3)]),
+    "dilated, stride 2": lambda: between(conv(16, 24, 3, stride=2, dilation=2), nn.ReLU(), conv(24, 16, 1), inside=16),
+    "dilated, stride 2, of images": lambda: nn.SequentialCell(
+        [conv(3, 24, (1, 3), stride=2, dilation=(1, 2)), nn.ReLU(), conv(24, 8, 1)]
+    ),
+    "dilated, stride 2, padded": lambda: between(
+        conv(24, 24, 3, stride=2, dilation=2, pad_mode="pad", padding=(3, 0, 1, 2)), nn.BatchNorm2d(24)
+    ),
+    "depthwise of 3 channels": lambda: between(dilated(3, 3, 2), nn.ReLU(), inside=3),
     "nearest": lambda: between(nn.Upsample((24, 30)), nn.BatchNorm2d(24), nn.Upsample((7, 5), mode="nearest-exact")),
     "bilinear": lambda: between(nn.Upsample((25, 7), mode="bilinear"), nn.ReLU()),
     "bilinear, corners": lambda: between(nn.Upsample((7, 23), mode="bilinear", align_corners=True), nn.ReLU()),

@@ -37,7 +37,7 @@ class Branches(nn.Cell):
 
     def __init__(self, channels):
         super().__init__()
-        self.convs = nn.CellList([conv(channels, channels, 3), conv(channels, channels, 3, dilation=2)])
+        self.convs = nn.CellList([conv(channels, channels, 3), conv(channels, channels, 5)])
         self.squeeze, self.excite = conv(channels, 5, 1), conv(5, 2 * channels, 1, has_bias=True)
         self.relu, self.mean, self.softmax = nn.ReLU(), GlobalMean(keep_dims=True), nn.Softmax(axis=1)
 
