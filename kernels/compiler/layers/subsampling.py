@@ -7,7 +7,7 @@ from cellwright.kernels.compiler.layers.window import Padding, window
 
 
 def subsampled(tensors, view, numbers, padding):
-    """Returns view, numbers and padding of the convolution that is run: as they are given if nothing is to leave out."""
+    """Returns view, numbers and padding of the convolution that is run: those given if nothing is to leave out."""
     kernel, stride, dilation = (numbers[name] for name in ("kernel", "stride", "dilation"))
     axes = list(zip(kernel, stride, dilation))
     if not any(k > 1 and s > 1 and d > 1 for k, s, d in axes) or any(k > 1 and d % s for k, s, d in axes):
