@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "launch/host": set(),
     "launch/settings": {"launch/host"},
     "launch/bench": {"launch/host", "launch/settings", "launch"},
+    "launch/speedrun": {"launch/bench", "launch/host", "launch/settings"},
     "launch/serving": {"launch/host", "launch/settings"},
     "launch": {"launch/host", "launch/settings", "launch/serving"},
 }
