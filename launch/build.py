@@ -36,7 +36,7 @@ def build_training(job, resolved, program, **loader_options):
     """
     world, settings = job.world, resolved.run
     agree(world, **to_file(resolved), code=code())
-    _check_overlap(world.local_size < world.size, world, resolved)
+    _check_hosts(world, resolved)
     job.start_device(settings)
     training, held_back = open_sources(settings)
     if world.size > 1:
@@ -51,7 +51,8 @@ def build_training(job, resolved, program, **loader_options):
     if not (step_settings.sync_batch_norm and world.size > 1):  # our own kernels normalise a rank's batch alone
         job.accelerate(network, settings, resolved.amp_level, step_settings.amp_dtype)
     resolved = without_scale(resolved, network)
-    recipe, allreduce = resolved.recipe, job.graph_allreduce(step_settings.overlap != "False")
+    recipe = resolved.recipe
+    allreduce = job.graph_allreduce(step_settings.overlap != "False", step_settings.wire_dtype)
     step = build_step(
         network,
         loss,
@@ -68,6 +69,15 @@ def build_training(job, resolved, program, **loader_options):
     global_batch = recipe.batch_size * world.size * step_settings.accumulate
     rates = recipe.learning_rates(-(-len(loader) // step_settings.accumulate), global_batch)
     return TrainingRun(resolved, training, held_back, network, loss, step, loader, rates, global_batch)
+
+
+def _check_hosts(world, resolved):
+    if world.local_size == world.size:
+        _check_overlap(False, world, resolved)
+        if resolved.step.wire_dtype != "float32":
+            raise ValueError(
+                f"--wire_dtype {resolved.step.wire_dtype} would do nothing: all ranks are on one host, where none is"
+            )
 
 
 def _check_overlap(can, world, resolved):

@@ -11,6 +11,7 @@ import numpy as np
 from mindspore import Tensor
 from safetensors.numpy import load_file, save_file
 
+from cellwright.engine.loop.carried import NAME, carried_rows, load_carried
 from cellwright.engine.loop.position import Position
 from cellwright.engine.step.statistics import Statistics
 from cellwright.engine.storage.atomic_folder import remove_folder, remove_leftovers, whole_folder
@@ -26,11 +27,12 @@ class Checkpoints:
     """The checkpoints of a run, in one folder.
 
     Each holds weights.ckpt (the network's parameters under their own names, for `mindspore.load_checkpoint`),
-    state.safetensors (optimizer, scale, EMA, each rank's statistics) and meta.json (position, recipe, versions, git
-    revision, evaluation). Rank 0 writes; saving and restoring are collective. The newest `keep` stay, and the best by
-    `metric`. recipe: a JSON-able dict that a resume must match; recipe_defaults: what stands for a key that an older
-    checkpoint does not hold. global_batch: samples in one batch of all ranks together; with it a resume in mid-epoch
-    may change the number of ranks. data: a JSON-able record of what is trained on, kept in each meta.json.
+    state.safetensors (optimizer, scale, EMA, each rank's statistics, what each host carries to the next step) and
+    meta.json (position, recipe, versions, git revision, evaluation). Rank 0 writes; saving and restoring are
+    collective. The newest `keep` stay, and the best by `metric`. recipe: a JSON-able dict that a resume must match;
+    recipe_defaults: what stands for a key that an older checkpoint does not hold. global_batch: samples in one batch of
+    all ranks together; with it a resume in mid-epoch may change the number of ranks. data: a JSON-able record of what
+    is trained on, kept in each meta.json.
     """
 
     def __init__(
@@ -67,13 +69,13 @@ class Checkpoints:
     ) -> Path:
         """Writes the state of a TrainOneStep and returns the folder's path. metric: higher is better, for `best`."""
         statistics = Statistics(step.statistics, self.world, average_statistics)
-        rows = statistics.rows()
+        rows, carried = statistics.rows(), carried_rows(step.update.reduce.allreduce, self.world)
         name = f"e{position.epoch:04d}_b{position.batch:06d}"
         path = self.folder / (f"{self.prefix}-{name}" if self.prefix else name)
         failure = None
         if self.rank == 0:
             try:
-                self._write(step, position, rows, statistics.mean(rows), path, metric, evaluation)
+                self._write(step, position, rows, carried, statistics.mean(rows), path, metric, evaluation)
             except Exception as error:
                 failure = error
         # All ranks learn how it went: none waits for a rank that has raised.
@@ -84,13 +86,14 @@ class Checkpoints:
             raise failure
         return path
 
-    def _write(self, step, position, rows, mean, path, metric, evaluation):
+    def _write(self, step, position, rows, carried, mean, path, metric, evaluation):
         mean = dict(_cut(mean, step.statistics))
         weights = [
             {"name": p.name, "data": Tensor(mean.get(p.name, p.asnumpy()))} for p in step.network.get_parameters()
         ]
         state = {p.name: p.asnumpy() for p in step.state_parameters()}
         state["statistics_per_rank"] = rows
+        state |= {NAME: carried} if carried is not None else {}
         with whole_folder(path) as folder:
             ms.save_checkpoint(weights, str(folder / "weights.ckpt"))
             save_file(state, folder / "state.safetensors")
@@ -168,7 +171,7 @@ class Checkpoints:
             raise OSError(f"{damaged} is damaged: size or checksum differs from meta.json")
         weights = {name: value.asnumpy() for name, value in ms.load_checkpoint(str(path / "weights.ckpt")).items()}
         state = load_file(path / "state.safetensors")
-        rows = state.pop("statistics_per_rank")
+        rows, carried = state.pop("statistics_per_rank"), state.pop(NAME, None)
         changed = changes(meta.get("machine", {}), machine())
         if changed and self.rank == 0:
             _log.warning(
@@ -179,6 +182,7 @@ class Checkpoints:
         statistics = Statistics(step.statistics)
         if rows.shape[1] == statistics.flat().size:  # else of 0.2, which took all frozen parameters for statistics
             statistics.load(rows[self.rank] if len(rows) == self.size else statistics.mean(rows))
+        load_carried(step.update.reduce.allreduce, carried, self.world)
         step.state_was_set()
         return self.position(step, meta)
 

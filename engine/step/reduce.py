@@ -7,7 +7,7 @@ from mindspore import ParameterTuple, nn, ops
 
 from cellwright.engine.step.bucket import DEFAULT_BUCKET_BYTES, plan_buckets
 
-_CONTRACT = ("size", "several", "overlaps")
+_CONTRACT = ("size", "several", "overlaps", "carries")
 
 
 def _flatten(tensor):
@@ -30,7 +30,8 @@ class Reduce(nn.Cell):
     `riders` scalars, ride in the last bucket, so that every rank learns the same ones at no extra message.
 
     allreduce: a `kernels.nodes.Allreduce`; None for one rank: the flat tensors are then the sums. after_backward: no
-    bucket starts before all gradients are there, for networks that sum over ranks themselves.
+    bucket starts before all gradients are there, for networks that sum over ranks themselves. An allreduce that carries
+    rounds the gradients alone, the numbers it sums as they are.
 
     Raises TypeError for an allreduce without the attributes of that class.
     """
@@ -51,6 +52,9 @@ class Reduce(nn.Cell):
         plan = plan_buckets([math.prod(parameter.shape) for parameter in self.params], bucket_bytes)
         counts = [len(bucket.indices) for bucket in plan]
         self.bounds = tuple((sum(counts[:k]), sum(counts[: k + 1])) for k in range(len(counts)))
+        self.carries = allreduce is not None and allreduce.carries
+        if self.carries:
+            allreduce.carry([bucket.elements for bucket in plan])
         self.starts = tuple(tuple(itertools.accumulate(bucket.sizes[:-1], initial=0)) for bucket in plan)
         self.reversed_params = tuple(self.params)[::-1]
         self.map = ops.HyperMap()
@@ -66,7 +70,7 @@ class Reduce(nn.Cell):
         for number in range(len(self.bounds)):
             first, end = self.bounds[number]
             parts = flat[first:end]
-            if number == len(self.bounds) - 1:
+            if number == len(self.bounds) - 1 and not self.carries:
                 parts = parts + self.map(_flatten, numbers)
             if self.several or len(parts) == 1:
                 bucket = parts
@@ -82,10 +86,18 @@ class Reduce(nn.Cell):
             elif self.overlaps:
                 sums, given = sums + (self.allreduce.start(bucket[0]),), given + bucket
             elif len(bucket) == 1:
-                sums = sums + (self.allreduce(bucket[0]),)
+                sums = sums + (self.sum_up(number, bucket),)
             else:
-                sums = sums + self.allreduce(*bucket)
+                sums = sums + self.sum_up(number, bucket)
+        if self.carries:  # the numbers travel as they are
+            numbers = self.map(_flatten, numbers)
+            return sums + self.allreduce(ops.depend(numbers[0], sums[-1]), *numbers[1:])
         return self.allreduce.wait(sums, given) if self.overlaps else sums
+
+    def sum_up(self, number, bucket):
+        if self.carries:
+            return self.allreduce.carried_sum(number, *bucket)
+        return self.allreduce(*bucket)
 
     def split(self, sums):
         """Returns (gradients, numbers) of what `construct` returned."""

@@ -42,6 +42,11 @@ class Update(nn.Cell):
             raise ValueError(f"clip_norm = {clip_norm}: must be > 0")
         settings = LossScale.of(loss_scale)
         self.optimizer, self.begin, self.average = as_optimizer(optimizer), begin, average
+        if allreduce is not None and allreduce.carries and (settings.is_dynamic or settings.drop_overflow):
+            raise ValueError(
+                "wire_dtype bfloat16: what is rounded off waits for the next step, which must have the same loss scale "
+                "and be taken: a fixed scale, and no drop_overflow"
+            )
         self.scale = Scale(settings)
         self.drop = settings.drop_overflow
         self.clip_norm = clip_norm

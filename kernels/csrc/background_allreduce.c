@@ -34,7 +34,7 @@ static void *work(void *unused) {
     pthread_mutex_unlock(&lock);
     int64_t begin = clock_begin(), starts[2] = {0, job.count};
     row_t row = {&job.from, &job.to, starts, 1};
-    int failed = shared_sum(job.group, &row, 1);
+    int failed = shared_sum(job.group, &row, 1, EXACT);
     clock_end_node(begin, CLOCK_ALLREDUCE, job.count);
     pthread_mutex_lock(&lock);
     if (failed) code = failed;

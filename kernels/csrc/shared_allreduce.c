@@ -34,8 +34,10 @@ typedef struct {
   int channels;
   int64_t rows, pieces[CHANNELS];
   hosts_t *hosts; /* 0: this host is the only one */
-  float *owned;   /* several hosts: the sums that this rank owns, of the blocks under way */
+  float *owned;   /* several hosts: the sums that this rank owns, of the blocks under way; then what they carry */
   int64_t room;
+  float *carried; /* what bfloat16 has rounded off on this host, in memory that its ranks share; 0: never */
+  int64_t carried_length;
   pthread_mutex_t lock;
   _Atomic int64_t moved[4]; /* bytes so far: tensors read, sums written, shared memory read, shared memory written */
 } group_t;
@@ -72,6 +74,15 @@ EXPORT int cellwright_shared_join(void *memory, int rank, int ranks, int channel
   group->hosts = hosts < 0 ? 0 : hosts_of(hosts);
   pthread_mutex_init(&group->lock, 0);
   return groups_count++;
+}
+
+/* Lets sums of a group travel between hosts as bfloat16: `carried`, of so many numbers, zero at first, keeps what that rounds off. The
+ * ranks of a host have it in common, and each touches what it owns. Returns whether it can. */
+EXPORT int cellwright_shared_carry(int number, float *carried, int64_t length) {
+  group_t *group = &groups[number];
+  if (!group->hosts || !hosts_carry(group->hosts)) return 0;
+  group->carried = carried, group->carried_length = length;
+  return 1;
 }
 
 /* Bytes that this rank has moved for a group so far: tensors read, sums written, shared memory read, shared memory written. */
@@ -136,6 +147,20 @@ static int begin_row(group_t *group, int64_t total) {
   return code;
 }
 
+/* What this rank owns of a block's carried numbers: into `owned`, where they lie like its sums, or back. */
+static void move_carried(group_t *group, const round_t *round, float *carried, int back) {
+  const ring_t *ring = &group->ring;
+  float *owned = round->owned;
+  for (int channel = 0; channel < round->channels; channel++) {
+    int64_t begin = cut(round->length, channel, round->channels);
+    int64_t stretch = cut(round->length, channel + 1, round->channels) - begin;
+    int64_t first = cut(stretch, ring->rank, ring->owners), count = cut(stretch, ring->rank + 1, ring->owners) - first;
+    float *kept = carried + round->begin + begin + first;
+    memcpy(back ? kept : owned, back ? owned : kept, count * sizeof(float));
+    owned += count;
+  }
+}
+
 static int make_room(group_t *group, int64_t room) {
   if (room <= group->room) return 1;
   free(group->owned);
@@ -144,8 +169,9 @@ static int make_room(group_t *group, int64_t room) {
   return !!group->owned;
 }
 
-/* Block after block is added up here, put on the wire, and AHEAD blocks later handed out. */
-static int sum_between_hosts(group_t *group, const row_t *row, int64_t total, int channels) {
+/* Block after block is added up here, put on the wire, and AHEAD blocks later handed out. What was rounded off is back in its place
+ * before the sums are handed out, so a rank that has them may look at all of its host. */
+static int sum_between_hosts(group_t *group, const row_t *row, int64_t total, int channels, int64_t carried) {
   const ring_t *ring = &group->ring;
   int64_t block = total < BLOCK ? total : BLOCK, blocks = total ? (total + block - 1) / block : 0;
   int64_t last = total - (blocks - 1) * block;
@@ -153,8 +179,10 @@ static int sum_between_hosts(group_t *group, const row_t *row, int64_t total, in
   wire_t wire = {.hosts = group->hosts, .blocks = blocks, .slots = AHEAD + 1};
   wire.count = owned_before(ring, block, channels, channels), wire.last = owned_before(ring, last, channels, channels);
   wire.room = hosts_room(group->hosts, wire.count);
-  if (owner && !make_room(group, wire.room * (wire.slots < blocks ? wire.slots : blocks))) return 75;
-  wire.numbers = group->owned;
+  int64_t room = wire.room * (wire.slots < blocks ? wire.slots : blocks);
+  if (owner && !make_room(group, carried == EXACT ? room : 2 * room)) return 75;
+  wire.numbers = group->owned, wire.carried = carried == EXACT ? 0 : group->owned + room;
+  float *kept = group->carried + (carried == EXACT ? 0 : carried);
   round_t round = {.group = group, .row = row, .channels = channels};
   for (int64_t turn = 0; turn < blocks + AHEAD; turn++) {
     int64_t ready = turn < blocks ? turn + 1 : blocks, back = turn - AHEAD;
@@ -162,10 +190,18 @@ static int sum_between_hosts(group_t *group, const row_t *row, int64_t total, in
       round.begin = turn * block, round.length = turn == blocks - 1 ? last : block, round.way = scatter;
       round.owned = owner ? wire.numbers + turn % wire.slots * wire.room : 0;
       walk_all(round);
+      if (owner && wire.carried) {
+        round.owned = wire.carried + turn % wire.slots * wire.room;
+        move_carried(group, &round, kept, 0);
+      }
     }
     if (owner && !code) code = hosts_sum(&wire, ready, back + 1 > 0 ? back + 1 : 0);
     if (back >= 0 && back < blocks) {
       round.begin = back * block, round.length = back == blocks - 1 ? last : block, round.way = gather;
+      if (owner && wire.carried) {
+        round.owned = wire.carried + back % wire.slots * wire.room;
+        move_carried(group, &round, kept, 1);
+      }
       round.owned = owner ? wire.numbers + back % wire.slots * wire.room : 0;
       walk_all(round);
     }
@@ -173,14 +209,15 @@ static int sum_between_hosts(group_t *group, const row_t *row, int64_t total, in
   return code;
 }
 
-int shared_sum(int64_t number, const row_t *row, int alone) {
+int shared_sum(int64_t number, const row_t *row, int alone, int64_t carried) {
   if (number < 0 || number >= groups_count) return 76;
   group_t *group = &groups[number];
   int64_t total = row->starts[row->tensors];
+  if (carried != EXACT && (carried < 0 || !group->carried || carried + total > group->carried_length)) return 78;
   pthread_mutex_lock(&group->lock);
   int code = begin_row(group, total), channels = alone || total < FEW ? 1 : group->channels;
   if (!code && group->hosts)
-    code = sum_between_hosts(group, row, total, channels);
+    code = sum_between_hosts(group, row, total, channels, carried);
   else if (!code)
     walk_all((round_t){group, row, channels, 0, total, 0, sum_here});
   pthread_mutex_unlock(&group->lock);
@@ -188,12 +225,13 @@ int shared_sum(int64_t number, const row_t *row, int alone) {
 }
 
 /* Sums tensors of these many numbers; the same as the node, for those who have no graph. */
-EXPORT int cellwright_shared_sum(int number, int tensors, float *const *from, float **to, const int64_t *starts) {
+EXPORT int cellwright_shared_sum(int number, int tensors, float *const *from, float **to, const int64_t *starts,
+                                 int64_t carried) {
   row_t row = {from, to, starts, tensors};
-  return shared_sum(number, &row, 0);
+  return shared_sum(number, &row, 0, carried);
 }
 
-/* The node: the number of the group, then any number of tensors, then as many results. */
+/* The node: the number of the group and, if it carries, from which place on; then any number of tensors, then as many results. */
 EXPORT int cellwright_shared_allreduce(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes,
                                        void *stream, void *extra) {
   (void)stream, (void)extra;
@@ -211,11 +249,12 @@ EXPORT int cellwright_shared_allreduce(int nparam, void **params, int *ndims, in
   }
   if (!code) {
     row_t row = {(float **)params + 1, (float **)params + 1 + count, starts, count};
+    const int64_t *group = params[0];
     int64_t begin = clock_begin();
     if (atomic_load(&silent))
       for (int64_t k = 0; k < count; k++) memcpy(row.to[k], row.from[k], (starts[k + 1] - starts[k]) * sizeof(float));
     else
-      code = shared_sum(*(int64_t *)params[0], &row, 0);
+      code = shared_sum(group[0], &row, 0, ndims[0] && shapes[0][0] > 1 ? group[1] : EXACT);
     clock_end_node(begin, CLOCK_ALLREDUCE, starts[count]);
   }
   free(starts);

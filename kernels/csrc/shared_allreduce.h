@@ -6,8 +6,10 @@
 
 #include "shared_row.h"
 
-/* Sums a row over all ranks of a group; returns 0 or a code. alone: on the calling thread, else by all threads of the pool. */
-int shared_sum(int64_t number, const row_t *row, int alone);
+/* Sums a row over all ranks of a group; returns 0 or a code. alone: on the calling thread, else by all threads of the pool.
+ * carried: numbers travel between hosts as bfloat16, and what that rounds off is kept from this place on; EXACT: as they are. */
+int shared_sum(int64_t number, const row_t *row, int alone, int64_t carried);
+#define EXACT (-1)
 
 typedef struct hosts hosts_t;
 
@@ -15,6 +17,7 @@ typedef struct hosts hosts_t;
 typedef struct {
   hosts_t *hosts;
   float *numbers;        /* [slot][room]: block b lies in slot b % slots, and its sums come there */
+  float *carried;        /* likewise what bfloat16 rounds off; 0: float32 travels */
   int64_t blocks, slots; /* of the row; in `numbers` */
   int64_t room;          /* numbers of a slot */
   int64_t count, last;   /* numbers of a block, and of the last one */
@@ -25,6 +28,8 @@ typedef struct {
 int hosts_sum(wire_t *wire, int64_t ready, int64_t wanted);
 /* Numbers for which the caller has to leave room in a slot, at least count. */
 int64_t hosts_room(const hosts_t *hosts, int64_t count);
+/* Makes room for numbers in bfloat16; returns whether there is. */
+int hosts_carry(hosts_t *hosts);
 hosts_t *hosts_of(int number);
 
 #endif

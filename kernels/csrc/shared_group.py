@@ -5,7 +5,7 @@ import functools
 import mmap
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -39,22 +39,44 @@ class SharedGroup:
     """A group as the C side knows it.
 
     number: its number there. hosts: how many there are. owners: ranks of each host that add up a part. channels:
-    threads of each rank that take part.
+    threads of each rank that take part. host: the number of this rank's host. first: whether this rank is its first.
+    comm: the communicator of its ranks.
     """
 
     number: int
     hosts: int
     owners: int
     channels: int
+    host: int
+    first: bool
+    comm: object = field(repr=False, compare=False)
 
-    def sum(self, arrays):
-        """Returns the sums over ranks of float32 arrays. Collective; RuntimeError where the ranks' shapes differ."""
+    def carry(self, numbers):
+        """Lets sums travel between hosts as bfloat16 and returns what that rounds off, a float32 array of so many
+        numbers, all zero, in memory that the ranks of a host share; None where it can't be had. Collective.
+        """
+        from mpi4py import MPI
+
+        memory = _shared_memory(self.comm, max(4, 4 * numbers)) if self.hosts > 1 else None
+        can = memory is not None
+        if can:
+            carried, carry = np.frombuffer(memory, np.float32, numbers), shim()[1].cellwright_shared_carry
+            carry.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int64]
+            can = bool(carry(self.number, carried.ctypes.data, numbers))
+            _kept.append(memory)
+        return carried if self.comm.allreduce(int(can), MPI.MIN) else None
+
+    def sum(self, arrays, carried=-1):
+        """Returns the sums over ranks of float32 arrays. Collective; RuntimeError where the ranks' shapes differ.
+
+        carried: from which place on what was rounded off is kept, see `carry`; -1: sums travel as float32.
+        """
         given = [np.asarray(array, np.float32, order="C") for array in arrays]
         sums = [np.empty_like(array) for array in given]
         starts = np.cumsum([0, *(array.size for array in given)], dtype=np.int64)
         pointers = [(ctypes.c_void_p * len(given))(*(array.ctypes.data for array in some)) for some in (given, sums)]
         code = shim()[1].cellwright_shared_sum(
-            self.number, len(given), *pointers, starts.ctypes.data_as(ctypes.c_void_p)
+            self.number, len(given), *pointers, starts.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(carried)
         )
         if code:
             raise RuntimeError(f"sum over ranks: code {code}" + ", the ranks' tensors differ" * (code == 77))
@@ -82,6 +104,7 @@ def share(comm, host=None):
     rank, ranks = host.Get_rank(), host.Get_size()
     owners = comm.allreduce(ranks, MPI.MIN)
     hosts = comm.allreduce(int(rank == 0))
+    first_ranks = comm.allgather(host.bcast(comm.Get_rank()))
     channels = library.cellwright_shared_channels(comm.allreduce(set_threads(0), MPI.MIN))
     library.cellwright_shared_bytes.restype = ctypes.c_int64
     memory = _shared_memory(host, library.cellwright_shared_bytes(ranks, channels))
@@ -93,7 +116,10 @@ def share(comm, host=None):
         if hosts == 1 or between >= 0:
             number = library.cellwright_shared_join(address, rank, ranks, channels, owners, between)
         _kept.append((memory, host))
-    return SharedGroup(number, hosts, owners, channels) if comm.allreduce(number, MPI.MIN) >= 0 else None
+    if comm.allreduce(number, MPI.MIN) < 0:
+        return None
+    own = sorted(set(first_ranks)).index(first_ranks[comm.Get_rank()])  # hosts are in the order of their first ranks
+    return SharedGroup(number, hosts, owners, channels, own, rank == 0, host)
 
 
 def _between_hosts(comm, rank, owners, hosts):

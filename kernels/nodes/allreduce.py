@@ -85,14 +85,27 @@ class MpiAllreduce(Allreduce):
     nothing. overlap: where ranks are on several hosts and MPI may be called by several threads, `overlaps` is True:
     `start(tensor)` then returns a tensor that will hold the sum, while the graph goes on, and `wait(sums, tensors)`
     returns the sums when all are there.
+
+    wire_dtype: "bfloat16": `carries` is True, see Allreduce, and carried sums travel between hosts in half as many
+    bytes: each host rounds what it sends and the sums that it answers for, and adds what that leaves to the next (error
+    feedback: Seide et al., 2014, "1-bit stochastic gradient descent"). All ranks get the same bits; with another number
+    of threads other ones. ValueError where ranks are on one host, where memory cannot be shared, and with overlap.
     """
 
-    def __init__(self, comm, shared=True, overlap=False, host=None):
+    def __init__(self, comm, shared=True, overlap=False, host=None, wire_dtype="float32"):
         super().__init__(comm.Get_size(), comm.Get_rank())
+        self.comm, self.carries = comm, wire_dtype == "bfloat16"
         self.group = share(comm, host) if shared and shim_available() else None
         self.shared = self.group is not None
         self.overlaps = overlap and self.shared and self.group.hosts > 1 and self._start_thread(comm, host)
         self.several = self.shared
+        if wire_dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"wire_dtype = {wire_dtype!r}: must be float32 or bfloat16")
+        if self.carries and overlap:
+            raise ValueError("wire_dtype = 'bfloat16': sums that overlap with the backward travel as float32")
+        if self.carries and not (self.shared and self.group.hosts > 1):
+            why = "ranks cannot share memory" if not self.shared else "all ranks are on one host"
+            raise ValueError(f"wire_dtype = 'bfloat16': nothing travels between hosts so, {why}")
         if self.shared:
             self.number = mindspore.Tensor([self.group.number], mindspore.int64)
             self.allreduce = _node("cellwright_shared_allreduce", _same_after_first, _float32_after_first)
@@ -114,6 +127,29 @@ class MpiAllreduce(Allreduce):
 
     def construct(self, *tensors):
         return self.allreduce(self.number, *tensors) if self.shared else self.allreduce(*tensors)
+
+    @property
+    def hosts(self):
+        return self.group.hosts
+
+    @property
+    def host(self):
+        return self.group.host
+
+    @property
+    def first(self):
+        return self.group.first
+
+    def carry(self, sizes):
+        """Makes room for what buckets of so many numbers round off. Collective; MemoryError where there is none."""
+        self.carried = self.group.carry(sum(sizes))
+        if not self.comm.allreduce(int(self.carried is not None)) == self.size:
+            raise MemoryError(f"wire_dtype = 'bfloat16': no {4 * sum(sizes)} bytes of memory that ranks can share")
+        places = [sum(sizes[:bucket]) for bucket in range(len(sizes))]
+        self.places = tuple(mindspore.Tensor([self.group.number, place], mindspore.int64) for place in places)
+
+    def carried_sum(self, bucket, *tensors):
+        return self.allreduce(self.places[bucket], *tensors)
 
     def _start_thread(self, comm, host):
         from mpi4py import MPI

@@ -63,10 +63,12 @@ class Job:
             if backend in ("mccl", "nccl", "hccl"):
                 self._cluster = Cluster(world, table_for(world, settings.rank_table) if backend == "hccl" else None)
 
-    def graph_allreduce(self, overlap=False):
+    def graph_allreduce(self, overlap=False, wire_dtype="float32"):
         """Returns the cell that sums a tensor over ranks inside the graph, or None for a single rank. Collective."""
         if self._cluster is None:
-            return self.world.graph_allreduce(overlap)
+            return self.world.graph_allreduce(overlap, wire_dtype)
+        if wire_dtype != "float32":
+            raise ValueError(f"--wire_dtype {wire_dtype} belongs to --backend mpi, and this one is {self.backend}")
         from cellwright.launch.host.collective_cell import CollectiveAllreduce
 
         return CollectiveAllreduce(self.world.size)

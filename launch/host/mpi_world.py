@@ -83,13 +83,13 @@ class World:
         if self.comm:
             self.comm.Barrier()
 
-    def graph_allreduce(self, overlap=False):
+    def graph_allreduce(self, overlap=False, wire_dtype="float32"):
         """Returns the cell that sums a tensor over ranks inside the graph (MpiAllreduce), or None for a single rank."""
         if self.size == 1:
             return None
         from cellwright.kernels.nodes import MpiAllreduce
 
-        return MpiAllreduce(self.comm, overlap=overlap)
+        return MpiAllreduce(self.comm, overlap=overlap, wire_dtype=wire_dtype)
 
 
 def host_address():

@@ -133,11 +133,15 @@ def _cropped(how):
     return _beside(("crop",), lambda crop: crop == how, f"it belongs to --crop {how}")
 
 
+def _own_sums(resolved):
+    return resolved.run.backend in ("auto", "mpi") and resolved.run.device_target == "CPU"
+
+
 def _overlap(resolved):
-    run, step = resolved.run, resolved.step
+    step = resolved.step
     if step.overlap == "False":
         return None
-    if run.backend not in ("auto", "mpi") or run.device_target != "CPU":
+    if not _own_sums(resolved):
         return "it belongs to --backend mpi"
     if step.accumulate > 1:
         return "gradients leave after the last of several batches (--accumulate)"
@@ -182,5 +186,6 @@ _RULES = {
     "nesterov": _of_sgd,
     "log_interval": _where("log_format", "plain", "--log_format zoo has one line an epoch"),
     "overlap": _overlap,
+    "wire_dtype": lambda r: None if _own_sums(r) or r.step.wire_dtype == "float32" else "it belongs to --backend mpi",
     "sort_classes": lambda r: "the embedded images have named classes" if r.run.data_path is None else None,
 }

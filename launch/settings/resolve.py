@@ -117,6 +117,11 @@ def resolve(given, typed=frozenset(), images=None):
     step = StepSettings(**_part(given, names_of(StepSettings)))
     if step.amp_level == "O2" and "keep_batchnorm_fp32" in typed and not recipe.keep_batchnorm_fp32:
         step = dataclasses.replace(step, amp_level="O3")
+    if step.wire_dtype != "float32" and recipe.dynamic_loss_scale:
+        raise ValueError(
+            "--wire_dtype bfloat16 with --dynamic_loss_scale: what is rounded off waits in units of "
+            "a loss scale that moves"
+        )
     if step.sync_batch_norm and (run.net == "genet" or of_mindcv(run.net)):
         can = "may normalise" if of_mindcv(run.net) else "normalises"
         raise ValueError(

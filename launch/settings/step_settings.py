@@ -36,11 +36,17 @@ class StepSettings:
         "auto: if that is measured to be quicker",
         ("True", "False", "auto"),
     )
+    wire_dtype: str = setting(
+        "float32",
+        "several hosts, back end mpi: as what gradients travel between hosts; bfloat16: half the bytes, what it rounds "
+        "off is added to the next step's",
+        ("float32", "bfloat16"),
+    )
     bucket_mb: float = setting(25.0, "megabytes of gradients that travel in one allreduce")
 
     def __post_init__(self):
         object.__setattr__(self, "overlap", str(self.overlap))  # files, and runs from before auto, have True and False
-        for name in ("amp_level", "amp_dtype", "overlap"):
+        for name in ("amp_level", "amp_dtype", "overlap", "wire_dtype"):
             choices, value = self.__dataclass_fields__[name].metadata["choices"], getattr(self, name)
             if value is not None and value not in choices:
                 raise ValueError(f"--{name} {value!r}: allowed are {', '.join(choices)}")
@@ -54,6 +60,14 @@ class StepSettings:
             raise ValueError(f"--lr_depth_factor {self.lr_depth_factor}: must be a share, 0 to 1")
         if self.freeze_batch_norm and self.sync_batch_norm:
             raise ValueError("--sync_batch_norm with --freeze_batch_norm: frozen statistics are the same on all ranks")
+        if self.wire_dtype != "float32" and self.overlap != "False":
+            raise ValueError(
+                "--wire_dtype bfloat16 with --overlap: sums that overlap with the backward travel as float32"
+            )
+        if self.wire_dtype != "float32" and self.drop_overflow:
+            raise ValueError(
+                "--wire_dtype bfloat16 with --drop_overflow: what was rounded off of a step that is dropped stays"
+            )
         if not self.bucket_mb > 0:
             raise ValueError(f"--bucket_mb {self.bucket_mb}: must be more than 0")
 

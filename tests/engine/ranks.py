@@ -2,12 +2,14 @@
 
 import json
 import sys
+import zlib
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import ops
 from mpi4py import MPI
+from safetensors.numpy import load_file
 from small_net import NORMALISE, ConvNet, SmallNet, batches, images_and_labels
 
 from cellwright.engine import (
@@ -31,8 +33,6 @@ LOSS = SoftmaxCrossEntropy(10, 0.1)
 
 def digest(step):
     """A number for all weights and optimizer state, different if a bit is."""
-    import zlib
-
     held = [*step.network.get_parameters(), *step.state_parameters()]
     return zlib.crc32(b"".join(p.asnumpy().tobytes() for p in held))
 
@@ -78,8 +78,6 @@ def overflow_on_one(world, folder):
         )
         reports.append([report.finite, report.loss_scale, unmoved])
     weights = [p.asnumpy().tobytes() for p in step.network.trainable_params()]
-    import zlib
-
     return {
         "reports": reports,
         "scale": float(step.update.scale.value.asnumpy()),
@@ -223,6 +221,49 @@ def overlap(world, folder):
     found["resumed"] = train(after, "000", first=3)
     alike = [len(set(world.comm.allgather(one.asnumpy().tobytes()))) for one in turns.network.trainable_params()]
     return {"found": found, "weights": alike}
+
+
+def wire(world, folder):
+    """Six steps whose gradients travel as bfloat16 between pretended hosts: straight, resumed, and resumed with what
+    was rounded off lost; then what is kept on other hosts than it was made on.
+    """
+    checkpoints = Checkpoints(folder / "checkpoints", recipe={}, world=world)
+
+    def make(host):
+        net = SmallNet()
+        allreduce = MpiAllreduce(world.comm, host=world.comm.Split(host, world.rank), wire_dtype="bfloat16")
+        optimizer = Momentum(net.trainable_params(), 0.9)
+        return TrainOneStep(net, LOSS, optimizer, normalise=NORMALISE, allreduce=allreduce, bucket_bytes=500)
+
+    def train(step, numbers):
+        for number in numbers:
+            report = step(*images_and_labels(8, seed=10 * number + world.rank), lr=0.1, vote=257)
+            if number == 2:
+                checkpoints.save(step, Position(0, 3))
+        world.barrier()
+        carried = zlib.crc32(step.update.reduce.allreduce.carried.tobytes())
+        return [digest(step), carried, report.votes]
+
+    host = world.rank // 2 if world.size > 2 else world.rank
+    straight, other = make(host), make(host)
+    found = {"straight": train(straight, range(6))}
+    for name in ("resumed", "forgetful"):
+        checkpoints.restore(other)
+        if name == "forgetful" and other.update.reduce.allreduce.first:
+            other.update.reduce.allreduce.carried[:] = 0
+        world.barrier()
+        found[name] = train(other, range(3, 6))
+    alike = [len(set(world.comm.allgather(one.asnumpy().tobytes()))) for one in straight.network.trainable_params()]
+    return {"found": found, "weights": alike, "others": _on_other_hosts(world, checkpoints, make(world.rank))}
+
+
+def _on_other_hosts(world, checkpoints, alone):
+    """Whether what is kept comes back in a step where each rank is a host: its own, or of fewer hosts the sum."""
+    checkpoints.restore(alone)
+    allreduce = alone.update.reduce.allreduce
+    rows = load_file(checkpoints.latest() / "state.safetensors")["carried_per_host"]
+    own = len(rows) != world.size or np.array_equal(rows[allreduce.host], allreduce.carried)
+    return bool(own and rows.any() and np.array_equal(world.allreduce(allreduce.carried), rows.sum(0)))
 
 
 def main():
