@@ -102,3 +102,18 @@ def test_a_host_that_is_cut_off_ends_the_job_by_name(hosts, tmp_path):
         subprocess.run(["ip", "-n", gone, "link", "set", f"v{gone}", "up"], check=True)
     assert code != 0
     assert "no step for 12 s (--timeout)" in errors and f"host {gone} (10.77.0.2) is gone" in errors
+
+
+def test_gradients_that_travel_as_bfloat16_train_and_resume_to_the_bit(hosts, tmp_path):
+    flags = ("--wire_dtype", "bfloat16")
+    for name, steps in (("straight", 6), ("stopped", 3), ("float32", 6)):
+        process = start(hosts, tmp_path / name, "--max_steps", steps, *flags * (name != "float32"))
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    program = (sys.executable, "-m", "launch.train", "--resume", tmp_path / "stopped", "--max_steps", 6)
+    process = start_program(hosts, tmp_path, *program)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    losses = {name: [row["loss"] for row in metrics(tmp_path / name)] for name in ("straight", "stopped", "float32")}
+    assert losses["straight"] == losses["stopped"] != losses["float32"]
+    assert losses["straight"] == pytest.approx(losses["float32"], rel=0.02)
