@@ -3,9 +3,9 @@
     python -m launch.speedrun fashion-mnist [--data_path DIR]
 
 All is in the time of a run: the start of the process, the files' decoding, graphs that an earlier run compiled,
-training, and one evaluation of all test images. Every run is a process of its own with a seed of its own. Where an
-interpreter has PyTorch, the same network is trained there by the same recipe, in the quickest of its variants, which a
-few steps of each decide.
+training, and one evaluation of all test images. Every run is a process of its own with a seed of its own. --torch
+names a Python interpreter that has PyTorch: the same network is trained there by the same recipe, in the quickest of
+its variants, which a few steps of each decide.
 """
 
 import dataclasses

@@ -28,16 +28,19 @@ class Recipe:
     widths: tuple[int, ...] = _flag((16, 48, 96, 192), "channels after the first convolution and of each stage")
 
     def __post_init__(self):
-        for name, least in (("epochs", 1), ("batch_size", 1), ("padding", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
-        for name in ("warmup", "momentum", "smooth"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be between 0 and 1")
-        if not (self.lr > 0 and self.weight_decay >= 0):
-            raise ValueError(f"--lr {self.lr}, --weight_decay {self.weight_decay}: must be more than 0, and not less")
-        if len(self.widths) < 2 or min(self.widths) < 1:
-            raise ValueError(f"--widths {self.widths}: must be two and more numbers of channels")
+        for name, holds, allowed in (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("lr", self.lr > 0, "more than 0"),
+            ("warmup", 0 < self.warmup < 1, "between 0 and 1"),
+            ("momentum", 0 < self.momentum < 1, "between 0 and 1"),
+            ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("smooth", 0 <= self.smooth < 1, "0 or more, and less than 1"),
+            ("padding", 0 <= self.padding < 28, "0 to 27"),
+            ("widths", len(self.widths) > 1 and min(self.widths) > 0, "two and more numbers of channels"),
+        ):
+            if not holds:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be {allowed}")
 
     def rate(self, step, steps):
         """Returns the learning rate of a step, counted from 0."""
