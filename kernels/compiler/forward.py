@@ -29,6 +29,10 @@ class Forward(Operands):
         self.stages.finish()
         return self.stages
 
+    def folded(self, stored):
+        """Returns the View whose values are stored in place of the tensor's own, or None."""
+        return None
+
     def begin(self, chunk_size):
         """To be called before a convolution: chunks of another size begin another stage."""
         sizes = self.stages.chunk_sizes
@@ -56,7 +60,7 @@ class Evaluation(Forward):
 
     def __init__(self, tensors, images, threads, parameters, **settings):
         super().__init__(tensors, images, threads, parameters, keeps=True, **settings)
-        self._places = {}
+        self._places, self._folded = {}, {}
         readers = [view.stored for stored in tensors.stored for view in stored.sources] + [tensors.output.stored]
         self._readers = [stored.root()[0] for stored in readers]  # one entry for each use that is still to come
 
@@ -67,6 +71,19 @@ class Evaluation(Forward):
         if root not in self._places:
             self._places[root] = self.stages.take_scratch(self.floats(root))
         return self.part(self._places[root], stored, channel)
+
+    def folded(self, stored):
+        if stored not in self._folded:
+            self._folded[stored] = stored.kind.folded(stored)
+        return self._folded[stored]
+
+    def arrays(self, view):
+        return super().arrays(self.tensors.view(view.stored) if self.folded(view.stored) is view else view)
+
+    def value(self, view, dense=False, form=STORED):
+        if self.folded(view.stored) is view:
+            return self.place(view.stored)
+        return super().value(view, dense, form)
 
     def begin(self, chunk_size):
         pass

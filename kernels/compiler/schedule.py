@@ -70,7 +70,7 @@ class Stages:
         self.work = MemoryPlanner()
         self.closed, self.work_floats, self.scratch_floats, self.kept_floats = [], 0, 0, 0
         self.cuts = []  # stages with which another node begins
-        self._weights, self._pending = [], []
+        self._weights, self._pending, self._made = [], [], {}
         self.layer = ""  # of what is added from now on
         self._begin([])
 
@@ -140,11 +140,25 @@ class Stages:
         """A job before the first stage: what depends on the parameters alone."""
         entry = Entry("job", kind, arguments, layer or self.layer, handle)
         source = arguments.get("source", NONE)
-        if self.keeps and source.base >= 0:
+        if source in self._made:
+            self._weights += self._made.pop(source)
+            entry.continues = True
+        elif self.keeps and source.base >= 0:
             seen = {"source": source, "seen": self.take_lasting(SEEN)}
             self._weights.append(Entry("job", "unchanged", seen, entry.layer))
             entry.continues = True
         self._weights.append(entry)
+
+    def weights_before(self, floats, seen, jobs):
+        """Returns memory that the next `weights_job` may have as its source: before it, jobs write there what depends
+        on more than one parameter, in an evaluation that finds one of these changed.
+
+        seen: the parameters, by the names of `unchanged`. jobs: called with the memory, returns kinds and arguments.
+        """
+        target = Ref(native.BASE_WORK, self.work.take(floats, from_the_beginning=True))
+        entries = [("unchanged", {**seen, "seen": self.take_lasting(SEEN)}), *jobs(target)]
+        self._made[target] = [Entry("job", *entry, self.layer, continues=k > 0) for k, entry in enumerate(entries)]
+        return target
 
     def gradient_job(self, kind, layer=None, handle=None, **arguments):
         """A job that adds up what the threads have in `sum`, and writes it out; several are done at a time."""

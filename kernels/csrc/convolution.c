@@ -62,7 +62,7 @@ static int plan(handle_t *desc, const convolution_run_t *conv, const handle_t *d
   if (code) return code;
   code = dnnl.convolution_forward_primitive_desc_create(&hint, dnnl_engine, FORWARD_TRAINING, DIRECT, d[0],
                                                         forward ? d[1] : any, forward ? d[2] : 0, d[3], strides, dilates,
-                                                        before, after, dnnl_attributes);
+                                                        before, after, s->relu ? dnnl_relu_attributes : dnnl_attributes);
   dnnl.memory_desc_destroy(any);
   if (code || forward) {
     *desc = hint;

@@ -159,8 +159,18 @@ static int gather_gradient(const op_t *job, const context_t *c, const operation_
   return as_operation(&op, c, operations);
 }
 
-/* Done with the chain if `source` holds what it held when `seen` was written. Of each of 32 rows of the numbers a digest of 64 bits:
- * one number that changes in a row always changes it, several leave it as it was once in 2^64 times. */
+/* A norm by moving statistics goes into the convolution before it: each filter times its scale, and what the bias becomes. */
+static void fold(const op_t *job, const context_t *c) {
+  ARGUMENTS(fold) POINTER(source) POINTER(bias) POINTER(mean) POINTER(scale) POINTER(shift) POINTER(target)
+  POINTER(target_bias)
+  for (int64_t k = 0; k < a->filters; k++) {
+    for (int64_t j = k * a->row; j < (k + 1) * a->row; j++) target[j] = source[j] * scale[k];
+    target_bias[k] = (float)(shift[k] + ((bias ? bias[k] : 0) - (double)mean[k]) * scale[k]);
+  }
+}
+
+/* Done with the chain if its tensors hold what they held when `seen` was written. Of each of 32 rows of a tensor's numbers a digest
+ * of 64 bits: one number that changes in a row always changes it, several leave it as it was once in 2^64 times. */
 typedef uint64_t digest_t __attribute__((vector_size(64)));
 #define DIGESTS 4
 #if defined(__x86_64__)
@@ -169,12 +179,9 @@ typedef uint64_t digest_t __attribute__((vector_size(64)));
 #define WIDE
 #endif
 
-WIDE static int unchanged(const op_t *job, const context_t *c) {
-  ARGUMENTS(unchanged)
-  const char *source = (const char *)place(c, &a->source);
-  int64_t bytes = c->sizes[a->source.base] * (int64_t)sizeof(float), row = 0;
-  digest_t found[DIGESTS], now, *seen = (digest_t *)place(c, &a->seen);
-  for (int k = 0; k < DIGESTS; k++) found[k] = (digest_t){} + 0x9e3779b97f4a7c15ull;
+WIDE static void add_digest(const char *source, int64_t bytes, digest_t *found) {
+  int64_t row = 0;
+  digest_t now;
   for (; row + (int64_t)sizeof found <= bytes; row += sizeof found)
     for (int k = 0; k < DIGESTS; k++) {
       memcpy(&now, source + row + k * sizeof now, sizeof now);
@@ -185,6 +192,16 @@ WIDE static int unchanged(const op_t *job, const context_t *c) {
     memcpy(&now, source + row, bytes - row < (int64_t)sizeof now ? bytes - row : (int64_t)sizeof now);
     found[k] = (found[k] ^ now) * 0x2545f4914f6cdd1dull;
   }
+}
+
+static int unchanged(const op_t *job, const context_t *c) {
+  ARGUMENTS(unchanged)
+  const operand_t *tensors[] = {&a->source, &a->bias, &a->gamma, &a->beta, &a->moving_mean, &a->moving_variance};
+  digest_t found[DIGESTS], *seen = (digest_t *)place(c, &a->seen);
+  for (int k = 0; k < DIGESTS; k++) found[k] = (digest_t){} + 0x9e3779b97f4a7c15ull;
+  for (int k = 0; k < 6; k++)
+    if (tensors[k]->base >= 0)
+      add_digest((const char *)place(c, tensors[k]), c->sizes[tensors[k]->base] * (int64_t)sizeof(float), found);
   if (!memcmp(seen, found, sizeof found)) return CHAIN_DONE;
   memcpy(seen, found, sizeof found);
   return 0;
@@ -193,6 +210,7 @@ WIDE static int unchanged(const op_t *job, const context_t *c) {
 int run_job(const op_t *job, const context_t *c, const operation_t *operations) {
   switch (job->kind) {
     case JOB_UNCHANGED: return unchanged(job, c);
+    case JOB_FOLD: fold(job, c); return 0;
     case JOB_REORDER: return reorder(job, c, operations);
     case JOB_STATISTICS: statistics(job, c); return 0;
     case JOB_NORM: norm(job, c); return 0;

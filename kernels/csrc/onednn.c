@@ -10,7 +10,7 @@
 #include "thread_pool.h"
 
 struct dnnl dnnl;
-handle_t dnnl_engine, dnnl_attributes;
+handle_t dnnl_engine, dnnl_attributes, dnnl_relu_attributes;
 static handle_t streams[MAX_THREADS];
 static void *scratchpads[MAX_THREADS];
 static size_t scratchpad_bytes[MAX_THREADS], scratchpad_needed;
@@ -18,6 +18,16 @@ static pthread_mutex_t planning = PTHREAD_MUTEX_INITIALIZER;
 
 #define LOAD(type, name, arguments) \
   if (!(*(void **)(&dnnl.name) = dlsym(library, "dnnl_" #name))) return -2;
+
+static int make_attributes(handle_t *attributes, int relu) {
+  handle_t after = 0;
+  int code = dnnl.primitive_attr_create(attributes);
+  code = code ? code : dnnl.primitive_attr_set_scratchpad_mode(*attributes, SCRATCHPAD_USER);
+  if (code || !relu) return code;
+  code = dnnl.post_ops_create(&after);
+  code = code ? code : dnnl.post_ops_append_eltwise(after, ELTWISE_RELU, 0, 0);
+  return code ? code : dnnl.primitive_attr_set_post_ops(*attributes, after);
+}
 
 /* Opens the library; 0, or -1 if it is not there, -2 if a symbol lacks, -3 if it is not a version 3, -4 if it has no CPU.
  * own: it is a copy, which finds its own symbols before the framework's, and may use all instructions. */
@@ -30,8 +40,7 @@ EXPORT int cellwright_onednn_open(const char *path, int own) {
   if (!version || version()[0] != 3) return -3;
   EACH_DNNL(LOAD)
   if (own) dnnl.set_max_cpu_isa(0);
-  if (dnnl.primitive_attr_create(&dnnl_attributes)) return -4;
-  dnnl.primitive_attr_set_scratchpad_mode(dnnl_attributes, SCRATCHPAD_USER);
+  if (make_attributes(&dnnl_attributes, 0) || make_attributes(&dnnl_relu_attributes, 1)) return -4;
   return dnnl.engine_create(&dnnl_engine, CPU, 0) ? -4 : 0;
 }
 

@@ -15,7 +15,7 @@ typedef struct {
 } argument_t;
 
 enum { BF16 = 2, F32 = 3, TAG_ANY = 1, TAG_A = 2, TAG_ABCD = 5, TAG_ABCDE = 6, TAG_NCHW16C = 78, TAG_NCHW8C = 102 };
-enum { FORWARD_TRAINING = 64, DIRECT = 1, SCRATCHPAD_USER = 1, CPU = 1 };
+enum { FORWARD_TRAINING = 64, DIRECT = 1, ELTWISE_RELU = 0x20, SCRATCHPAD_USER = 1, CPU = 1 };
 enum { QUERY_IMPL = 8, QUERY_SRC = 129, QUERY_DIFF_SRC, QUERY_WEIGHTS, QUERY_DIFF_WEIGHTS, QUERY_DST, QUERY_DIFF_DST,
        QUERY_SCRATCHPAD = 136 };
 enum { ARG_SRC = 1, ARG_DST = 17, ARG_WEIGHTS = 33, ARG_BIAS = 41, ARG_SCRATCHPAD = 80, ARG_DIFF_SRC = 129,
@@ -51,6 +51,9 @@ enum { ARG_SRC = 1, ARG_DST = 17, ARG_WEIGHTS = 33, ARG_BIAS = 41, ARG_SCRATCHPA
   X(int, primitive_execute, (handle_t, handle_t, int, const argument_t *))                                             \
   X(int, primitive_attr_create, (handle_t *))                                                                          \
   X(int, primitive_attr_set_scratchpad_mode, (handle_t, int))                                                          \
+  X(int, primitive_attr_set_post_ops, (handle_t, handle_t))                                                            \
+  X(int, post_ops_create, (handle_t *))                                                                                \
+  X(int, post_ops_append_eltwise, (handle_t, int, float, float))                                                       \
   X(int, threadpool_interop_set_max_concurrency, (int))                                                                \
   X(int, threadpool_interop_get_max_concurrency, (int *))                                                              \
   X(int, set_max_cpu_isa, (int))                                                                                       \
@@ -60,7 +63,7 @@ enum { ARG_SRC = 1, ARG_DST = 17, ARG_WEIGHTS = 33, ARG_BIAS = 41, ARG_SCRATCHPA
 extern struct dnnl {
   EACH_DNNL(DNNL_MEMBER)
 } dnnl;
-extern handle_t dnnl_engine, dnnl_attributes;
+extern handle_t dnnl_engine, dnnl_attributes, dnnl_relu_attributes; /* the latter: with a ReLU behind the primitive */
 
 /* Between these two, primitives are planned for one thread: the planner reads a thread-local number. One caller at a time. */
 int onednn_begin_planning(void);

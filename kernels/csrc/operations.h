@@ -34,7 +34,7 @@ enum {
 };
 
 typedef struct {
-  int64_t channels, height, width, filters, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width, top, left, groups, bias, plain_source, bfloat16, rows;
+  int64_t channels, height, width, filters, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width, top, left, groups, bias, plain_source, bfloat16, rows, relu;
 } convolution_t;
 
 typedef struct {
@@ -252,8 +252,12 @@ enum {
 };
 
 typedef struct {
-  operand_t source, seen;
+  operand_t source, bias, gamma, beta, moving_mean, moving_variance, seen;
 } job_unchanged_t;
+typedef struct {
+  operand_t source, bias, mean, scale, shift, target, target_bias;
+  int64_t filters, row;
+} job_fold_t;
 typedef struct {
   operand_t source, target;
   int64_t floats, round;
@@ -307,19 +311,20 @@ typedef struct {
 } job_draw_t;
 enum {
   JOB_UNCHANGED = 100,
-  JOB_REORDER = 101,
-  JOB_STATISTICS = 102,
-  JOB_NORM = 103,
-  JOB_NORM_FIXED = 104,
-  JOB_NORM_GRADIENT = 105,
-  JOB_WEIGHT_GRADIENT = 106,
-  JOB_GROUPED_REORDER = 107,
-  JOB_GROUPED_WEIGHT_GRADIENT = 108,
-  JOB_BIAS_GRADIENT = 109,
-  JOB_IMPORT = 110,
-  JOB_GATHER_GRADIENT = 111,
-  JOB_DRAW = 112,
-  JOB_KINDS = 13
+  JOB_FOLD = 101,
+  JOB_REORDER = 102,
+  JOB_STATISTICS = 103,
+  JOB_NORM = 104,
+  JOB_NORM_FIXED = 105,
+  JOB_NORM_GRADIENT = 106,
+  JOB_WEIGHT_GRADIENT = 107,
+  JOB_GROUPED_REORDER = 108,
+  JOB_GROUPED_WEIGHT_GRADIENT = 109,
+  JOB_BIAS_GRADIENT = 110,
+  JOB_IMPORT = 111,
+  JOB_GATHER_GRADIENT = 112,
+  JOB_DRAW = 113,
+  JOB_KINDS = 14
 };
 
 /* continues: a job that the thread of the job before it goes on with. */
@@ -368,6 +373,7 @@ typedef struct {
     op_multiply_t op_multiply;
     op_pointwise_gradient_t op_pointwise_gradient;
     job_unchanged_t job_unchanged;
+    job_fold_t job_fold;
     job_reorder_t job_reorder;
     job_statistics_t job_statistics;
     job_norm_t job_norm;
@@ -386,6 +392,6 @@ typedef struct {
 #define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(RESIZE, resize) X(RESIZE_GRADIENT, resize_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE, depthwise) X(DEPTHWISE_INPUT_GRADIENT, depthwise_input_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(CHANNELS, channels) X(CHANNELS_GRADIENT, channels_gradient) X(POINTWISE, pointwise) X(HALF, half) X(PRELU, prelu) X(PRELU_GRADIENT, prelu_gradient) X(LAYER_NORM, layer_norm) X(LAYER_NORM_GRADIENT, layer_norm_gradient) X(GROUP_NORM, group_norm) X(GROUP_NORM_GRADIENT, group_norm_gradient) X(SCALE, scale) X(DROPOUT, dropout) X(MULTIPLY, multiply) X(POINTWISE_GRADIENT, pointwise_gradient)
 #define EACH_BFLOAT16_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(RESIZE, resize) X(RESIZE_GRADIENT, resize_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE, depthwise) X(DEPTHWISE_INPUT_GRADIENT, depthwise_input_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(HALF, half) X(PRELU, prelu) X(PRELU_GRADIENT, prelu_gradient) X(DROPOUT, dropout) X(POINTWISE_GRADIENT, pointwise_gradient)
 
-#define TABLE_DIGEST 9468343618810377ll
+#define TABLE_DIGEST 33218851718765593ll
 
 #endif

@@ -100,7 +100,8 @@ OPERATIONS = (
 )
 
 JOBS = (
-    _kind("unchanged", "source seen"),
+    _kind("unchanged", "source bias gamma beta moving_mean moving_variance seen"),
+    _kind("fold", "source bias mean scale shift target target_bias", "filters row"),
     _kind("reorder", "source target", "floats round"),
     _kind("statistics", "partial mean variance", "channels pixels"),
     _kind(
@@ -140,7 +141,7 @@ FORMS = ("STORED", "WIDE", "ROWS")
 CONVOLUTION = (
     "channels", "height", "width", "filters", "out_height", "out_width", "kernel_height", "kernel_width",
     "stride_height", "stride_width", "dilation_height", "dilation_width", "top", "left", "groups", "bias",
-    "plain_source", "bfloat16", "rows",
+    "plain_source", "bfloat16", "rows", "relu",
 )  # fmt: skip
 
 # Where an operand lies, if not in the tensor of the node with that number.

@@ -5,6 +5,7 @@ import functools
 from mindspore import nn
 
 from cellwright.kernels.compiler.layers import depthwise, loops
+from cellwright.kernels.compiler.layers.folding import fold, folded_shape, folded_view
 from cellwright.kernels.compiler.layers.groups import bring_gradient, bring_weights
 from cellwright.kernels.compiler.layers.kind import Kind
 from cellwright.kernels.compiler.layers.loops import choose_form, expansion, shape
@@ -67,6 +68,11 @@ class Convolution(Kind):
         place, image = plan.place(stored), plan.floats(stored, form)
         in_place = form == STORED and place.stride == image
         target = place if in_place else plan.stages.take_scratch(image)
+        folded = plan.folded(stored)
+        if folded is not None:
+            prepare, bias = self._prepare_folded(plan, stored, folded)
+            plan.operation("conv", prepare=prepare, source=source, bias=bias, target=target)
+            return
         bias = plan.parameter(stored.parameters["bias"]) if "bias" in stored.parameters else NONE
         if loops.own_loops(native.FORWARD, shape(stored, bias is not NONE, form)):
             depthwise.plan_forward(plan, stored, source, bias, target, form)
@@ -122,6 +128,17 @@ class Convolution(Kind):
             return
         prepare = self._prepare(plan, stored, native.INPUT_GRADIENT)
         plan.operation("conv", prepare=prepare, source=target, target=gradient)
+
+    def folded(self, stored):
+        """Returns the View that takes the place of the result in an evaluation, or None."""
+        return folded_view(stored)
+
+    def _prepare_folded(self, plan, stored, view):
+        weights, bias = fold(plan, stored, view)
+        numbers = folded_shape(stored, view)
+        return functools.partial(
+            _prepare_with_weights, native.FORWARD, numbers, expansion(stored), weights, False
+        ), bias
 
     def _chunk_size(self, plan, stored):
         form = choose_form(stored)

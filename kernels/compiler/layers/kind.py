@@ -35,6 +35,10 @@ class Kind:
         """Returns the result of a traced layer: a View or a Deferred; values: those of its inputs."""
         raise NotImplementedError
 
+    def folded(self, stored):
+        """Returns the View that a stored tensor of this kind holds in an evaluation in place of its own, or None."""
+        return None
+
     def forward(self, plan, stored):
         """Adds the operations that write a stored tensor of this kind."""
         raise NotImplementedError

@@ -36,6 +36,7 @@ def _shape(stored, bias, form):
         "plain_source": int(source.layout == PLAIN and form != ROWS),
         "bfloat16": int(stored.dtype == BFLOAT16 and form != WIDE),
         "rows": int(form == ROWS),
+        "relu": 0,
     }
 
 
@@ -74,14 +75,14 @@ def _all_compiled(numbers):
     directions = [native.FORWARD]
     if not numbers["plain_source"]:
         directions.append(native.INPUT_GRADIENT)
-    return all(_compiled(direction, numbers) for direction in directions) and (
-        own_loops(native.WEIGHT_GRADIENT, numbers) or _compiled(native.WEIGHT_GRADIENT, framed(numbers)[0])
+    return all(compiled(direction, numbers) for direction in directions) and (
+        own_loops(native.WEIGHT_GRADIENT, numbers) or compiled(native.WEIGHT_GRADIENT, framed(numbers)[0])
     )
 
 
 def own_loops(direction, numbers):
     """True if a direction of a convolution is our own operation's, and not oneDNN's."""
-    return is_depthwise(numbers) and not _compiled(direction, numbers)
+    return is_depthwise(numbers) and not compiled(direction, numbers)
 
 
 def framed(numbers):
@@ -92,7 +93,7 @@ def framed(numbers):
     pixels, 256 channels, batch 32, took 8 s in a step of GENet. Zeros round the image make it as large.
     """
     plain = numbers["plain_source"] or numbers["bfloat16"]
-    if plain or _compiled(native.WEIGHT_GRADIENT, numbers):
+    if plain or compiled(native.WEIGHT_GRADIENT, numbers):
         return numbers, {}
     extents = {
         axis: (numbers[f"out_{axis}"] - 1) * numbers[f"stride_{axis}"]
@@ -101,13 +102,14 @@ def framed(numbers):
         for axis in ("height", "width")
     }
     larger = {**numbers, **extents, "top": 0, "left": 0}
-    if not _compiled(native.WEIGHT_GRADIENT, larger):
+    if not compiled(native.WEIGHT_GRADIENT, larger):
         return numbers, {}
     frame = {name: numbers[name] for name in ("height", "width", "top", "left")}
     return larger, {**frame, **{f"framed_{axis}": extent for axis, extent in extents.items()}}
 
 
-def _compiled(direction, numbers):
+def compiled(direction, numbers):
+    """True if oneDNN has compiled loops for a direction of a convolution."""
     return _named_compiled(direction, tuple(numbers.items()))
 
 

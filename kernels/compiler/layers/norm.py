@@ -64,7 +64,7 @@ class Norm(Kind):
                 layer=view.name,
                 momentum=numbers["momentum"],
                 count=plan.stages.images * view.stored.pixels,
-                **self._job(plan, view, places),
+                **self.job(plan, view, places),
             )
         return places
 
@@ -72,10 +72,11 @@ class Norm(Kind):
         if view not in plan.normed:
             padded = plan.padded(view.stored)
             plan.normed[view] = places or [plan.stages.take_lasting(padded) for _ in range(4)]
-            plan.stages.weights_job("norm_fixed", layer=view.name, **self._job(plan, view, plan.normed[view]))
+            plan.stages.weights_job("norm_fixed", layer=view.name, **self.job(plan, view, plan.normed[view]))
         return plan.normed[view]
 
-    def _job(self, plan, view, places):
+    def job(self, plan, view, places):
+        """Returns the arguments of the jobs that make mean, variance, scale and shift of a view, at four places."""
         roles = ("gamma", "beta", *STATISTICS)
         return {
             **dict(zip(("mean", "variance", "scale", "shift"), places)),
