@@ -182,7 +182,7 @@ typedef uint64_t digest_t __attribute__((vector_size(64)));
 WIDE static void add_digest(const char *source, int64_t bytes, digest_t *found) {
   int64_t row = 0;
   digest_t now;
-  for (; row + (int64_t)sizeof found <= bytes; row += sizeof found)
+  for (; row + DIGESTS * (int64_t)sizeof now <= bytes; row += DIGESTS * sizeof now)
     for (int k = 0; k < DIGESTS; k++) {
       memcpy(&now, source + row + k * sizeof now, sizeof now);
       found[k] = (found[k] ^ now) * 0x2545f4914f6cdd1dull;
