@@ -18,7 +18,10 @@ train: $(STAMP)
 	mpirun -n 2 python -m launch.train --net genet
 
 test: $(STAMP)
-	python -m pytest
+	@failed=0; \
+	python -m pytest -n 2 --dist loadfile -m 'not slow and not alone' || failed=1; \
+	python -m pytest -m 'alone and not slow' || failed=1; \
+	exit $$failed
 
 # mypy looks for `cellwright.engine` below a folder `cellwright`, as a wheel has it; a checkout has it beside.
 PUBLIC := cellwright $(foreach room,kernels.compiler kernels.csrc kernels.nodes dataloader nets engine engine.profiling,cellwright.$(room))

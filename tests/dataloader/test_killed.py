@@ -15,6 +15,8 @@ from loader_cases import digest
 from cellwright.dataloader import ImageFolder, Loader, TrainTransform
 from cellwright.dataloader.workers.forkserver import worker_environment
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = TrainTransform(24)
 

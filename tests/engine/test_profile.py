@@ -15,6 +15,8 @@ from cellwright.kernels.compiler import accelerate
 from cellwright.kernels.csrc import shim_available
 from cellwright.kernels.nodes.clock import Clock
 
+pytestmark = pytest.mark.alone
+
 SIDE, BATCH, STEPS = 8, 8, 4
 needs_shim = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 

@@ -4,6 +4,8 @@ import pytest
 
 from cellwright.launch.bench import allreduce, hosts
 
+pytestmark = pytest.mark.alone
+
 
 def test_what_a_rank_moves_through_main_memory_does_not_grow_with_the_ranks():
     for ranks in (2, 3):

@@ -8,6 +8,8 @@ from cellwright.launch.bench import __main__ as bench
 from cellwright.launch.bench import eval as bench_eval
 from cellwright.launch.bench import start_up as bench_start_up
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.slow
 def test_eval_meets_its_peers():

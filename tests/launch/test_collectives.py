@@ -13,6 +13,8 @@ from runs import command, metrics
 from cellwright.launch.host.collectives import choose_backend, scheduler_environment
 from cellwright.launch.settings.resolve import read_settings
 
+pytestmark = pytest.mark.alone
+
 TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
 
 

@@ -9,6 +9,8 @@ import pytest
 from job_process import LIMIT_S, ends, processes_of, ranks_of, start, unused_shared_memory, wait_for_steps
 from runs import ROOT, command
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def shm():

@@ -16,7 +16,10 @@ MPIEXEC = Path(os.environ.get("MPICH_MPIEXEC") or Path(sys.prefix) / "mpich" / "
 TESTS = f"{ROOT}:{Path(__file__).parent}"
 TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
 
-pytestmark = pytest.mark.skipif(not MPIEXEC.exists(), reason=f"no MPICH at {MPIEXEC}: make test installs it")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not MPIEXEC.exists(), reason=f"no MPICH at {MPIEXEC}: make test installs it"),
+]
 
 
 @pytest.fixture(scope="module")

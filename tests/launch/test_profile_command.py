@@ -12,6 +12,8 @@ from cellwright.kernels.csrc import shim_available
 from cellwright.launch.host.clock_offsets import offset_of
 from cellwright.launch.profile import Endless, ProfileSettings, compare
 
+pytestmark = pytest.mark.alone
+
 HERE = ROOT / "tests"
 
 

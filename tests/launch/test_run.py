@@ -20,6 +20,8 @@ from runs import ENVIRONMENT, ROOT
 from cellwright.launch import run as launcher
 from cellwright.launch.host.launcher_text import LauncherText
 
+pytestmark = pytest.mark.alone
+
 TINY = ("--net", "tinydarknet", "--batch_size", 8, "--epochs", 50, "--eval_interval", 0)
 RULE = b"-" * 74 + b"\n"
 

@@ -9,7 +9,10 @@ import pytest
 
 from cellwright.kernels.csrc import shim_available
 
-pytestmark = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not shim_available(), reason="the shim was not built"),
+]
 HERE = Path(__file__).parent
 ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
