@@ -18,7 +18,6 @@ from pathlib import Path
 
 from cellwright.launch.bench import own_process
 from cellwright.launch.host.machine import machine, versions
-from cellwright.launch.host.runtime import instruction_set
 from cellwright.launch.settings.flag_parser import Parser, add_flags, setting
 from cellwright.launch.speedrun.images import read_records
 from cellwright.launch.speedrun.recipe import TARGET, Recipe
@@ -64,10 +63,8 @@ def measure(settings, recipe):
     job = {"data_path": str(Path(settings.data_path).resolve()), "tune": settings.tune, "warm": False}
     job |= {"recipe": dataclasses.asdict(recipe)}
     ours = [sys.executable, "-m", "cellwright.launch.speedrun.ours"]
-    fast = any(name in instruction_set()[0].split() for name in ("avx512_bf16", "amx_bf16"))
-    own = {**job, "amp_level": "O2" if fast else "O0"}
-    _run(ours, {**own, "warm": True}, "ours", 1)  # compiles
-    sides = {"ours": runs_of(ours, own, f"ours {TYPES[fast]}", settings.runs)}
+    compiled = _run(ours, {**job, "warm": True}, "ours", 1) or {}
+    sides = {"ours": runs_of(ours, job, f"ours {compiled.get('dtype', '')}".strip(), settings.runs)}
     if settings.torch:
         peer = [settings.torch, Path(__file__).with_name("torch_peer.py")]
         steps = quickest_steps(peer, job)

@@ -18,19 +18,19 @@ PIXELS = (MEAN,) * 3, (STD,) * 3
 
 def train(job, recipe):
     """Trains and evaluates; returns (top-1 in percent, seconds from the process's start to the first step, to the end
-    of training, to the end of evaluation).
+    of training, to the end of evaluation, what it computed in).
     """
     from cellwright.dataloader import EvalTransform, Loader, TrainTransform, start_forkserver
 
     start_forkserver()
-    _start_mindspore(job)
+    amp_level = _start_mindspore(job)
     drawn = TrainTransform(32, crop="pad", crop_padding=recipe.padding)
     training, held_back = (Records(job["data_path"], split, job["tune"]) for split in ("train", "test"))
     with (
         Loader(training, recipe.batch_size, drawn, seed=job["seed"], workers=1) as loader,
         Loader(held_back, recipe.batch_size, EvalTransform(32, resize="direct"), workers=1) as batches,
     ):
-        step, evaluate = _build(recipe, job["amp_level"])
+        step, evaluate = _build(recipe, amp_level)
         marks, steps, done = [process_seconds()], recipe.epochs * len(loader), 0
         for epoch in range(recipe.epochs):
             for batch in loader.epoch(epoch):
@@ -43,18 +43,23 @@ def train(job, recipe):
                 break
         marks.append(process_seconds())
         top1 = 100 * evaluate(batches.epoch(0)).top1
-        return top1, [*marks, process_seconds()]
+        return top1, [*marks, process_seconds()], step.settings["amp_dtype"]
 
 
 def _start_mindspore(job):
+    """Returns the AMP level: O2 where a trial finds that this machine convolves bfloat16 faster than float32."""
     threads = len(os.sched_getaffinity(0))
     runtime.quiet_environment(threads)
     runtime.allow_all_instructions()
     runtime.start_mindspore("CPU", 0, threads, job["seed"])
+    from cellwright.kernels.compiler import forms
+
+    amp_level = "O2" if forms.advantage() > 1 else "O0"
     # The seed is left out, so that the first run compiles for all: nothing that is drawn from it is in the graphs.
     network = Path(__file__).with_name("network.py").read_text(encoding="utf-8")
-    setup = network, threads, job["recipe"], job["amp_level"]
+    setup = network, threads, job["recipe"], amp_level
     runtime.use_compile_cache(runtime.graph_cache_folder(0, 1, setup))
+    return amp_level
 
 
 def _build(recipe, amp_level):
@@ -73,8 +78,8 @@ def _build(recipe, amp_level):
 
 def main():
     job = json.loads(sys.argv[1])
-    top1, marks = train(job, Recipe(**job["recipe"]))
-    print(json.dumps({"top1": top1, "marks_s": marks, "seconds": process_seconds()}))
+    top1, marks, dtype = train(job, Recipe(**job["recipe"]))
+    print(json.dumps({"top1": top1, "marks_s": marks, "dtype": dtype, "seconds": process_seconds()}))
     return 0
 
 
