@@ -229,9 +229,9 @@ def wire(world, folder):
     """
     checkpoints = Checkpoints(folder / "checkpoints", recipe={}, world=world)
 
-    def make(host):
+    def make(host, dtype="bfloat16"):
         net = SmallNet()
-        allreduce = MpiAllreduce(world.comm, host=world.comm.Split(host, world.rank), wire_dtype="bfloat16")
+        allreduce = MpiAllreduce(world.comm, host=world.comm.Split(host, world.rank), wire_dtype=dtype)
         optimizer = Momentum(net.trainable_params(), 0.9)
         return TrainOneStep(net, LOSS, optimizer, normalise=NORMALISE, allreduce=allreduce, bucket_bytes=500)
 
@@ -241,12 +241,17 @@ def wire(world, folder):
             if number == 2:
                 checkpoints.save(step, Position(0, 3))
         world.barrier()
-        carried = zlib.crc32(step.update.reduce.allreduce.carried.tobytes())
-        return [digest(step), carried, report.votes]
+        carried = step.update.reduce.allreduce.carried
+        return [digest(step), zlib.crc32(carried.tobytes()) if carried is not None else 0, report.votes]
+
+    def weights(step):
+        return np.concatenate([one.asnumpy().ravel() for one in step.network.trainable_params()])
 
     host = world.rank // 2 if world.size > 2 else world.rank
-    straight, other = make(host), make(host)
-    found = {"straight": train(straight, range(6))}
+    exact, straight, other = make(host, "float32"), make(host), make(host)
+    began = weights(exact)
+    found = {"float32": train(exact, range(6)), "straight": train(straight, range(6))}
+    error = float(np.abs(weights(straight) - weights(exact)).max() / np.abs(weights(exact) - began).max())
     for name in ("resumed", "forgetful"):
         checkpoints.restore(other)
         if name == "forgetful" and other.update.reduce.allreduce.first:
@@ -254,7 +259,12 @@ def wire(world, folder):
         world.barrier()
         found[name] = train(other, range(3, 6))
     alike = [len(set(world.comm.allgather(one.asnumpy().tobytes()))) for one in straight.network.trainable_params()]
-    return {"found": found, "weights": alike, "others": _on_other_hosts(world, checkpoints, make(world.rank))}
+    return {
+        "found": found,
+        "error": error,
+        "weights": alike,
+        "others": _on_other_hosts(world, checkpoints, make(world.rank)),
+    }
 
 
 def _on_other_hosts(world, checkpoints, alone):

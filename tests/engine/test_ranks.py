@@ -111,6 +111,7 @@ def test_what_bfloat16_rounds_off_on_the_wire_is_state_that_resumes_to_the_bit(r
     for result in run("wire", 3):
         found = result["found"]
         assert found["straight"] == found["resumed"]
-        assert found["straight"][0] != found["forgetful"][0]
+        assert found["straight"][0] not in (found["forgetful"][0], found["float32"][0])
+        assert result["error"] < 0.004, "of the way in float32: two roundings of one in 512"
         assert {votes for _, _, votes in found.values()} == {257 * 3}, "numbers beside the gradients are not rounded"
         assert set(result["weights"]) == {1} and result["others"]

