@@ -76,7 +76,8 @@ def _check_hosts(world, resolved):
         _check_overlap(False, world, resolved)
         if resolved.step.wire_dtype != "float32":
             raise ValueError(
-                f"--wire_dtype {resolved.step.wire_dtype} would do nothing: all ranks are on one host, where none is"
+                f"--wire_dtype {resolved.step.wire_dtype} would do nothing: all ranks are on one host; "
+                "a run that had several goes on with --wire_dtype float32"
             )
 
 
