@@ -20,7 +20,7 @@ _CONVOLUTION = dict.fromkeys(("stride_height", "stride_width", "dilation_height"
     **dict.fromkeys(("channels", "filters"), 64),
     **dict.fromkeys(("height", "width", "out_height", "out_width"), 28),
     **dict.fromkeys(("kernel_height", "kernel_width"), 3),
-    **{"top": 1, "left": 1, "groups": 1, "bias": 0, "plain_source": 0},
+    **{"top": 1, "left": 1, "groups": 1, "bias": 0, "plain_source": 0, "relu": 0},
 }
 
 
