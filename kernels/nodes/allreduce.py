@@ -104,8 +104,8 @@ class MpiAllreduce(Allreduce):
         if self.carries and overlap:
             raise ValueError("wire_dtype = 'bfloat16': sums that overlap with the backward travel as float32")
         if self.carries and not (self.shared and self.group.hosts > 1):
-            why = "ranks cannot share memory" if not self.shared else "all ranks are on one host"
-            raise ValueError(f"wire_dtype = 'bfloat16': nothing travels between hosts so, {why}")
+            why = "all ranks are on one host" if self.shared else "it needs the C shim, and memory that ranks share"
+            raise ValueError(f"wire_dtype = 'bfloat16': {why}")
         if self.shared:
             self.number = mindspore.Tensor([self.group.number], mindspore.int64)
             self.allreduce = _node("cellwright_shared_allreduce", _same_after_first, _float32_after_first)
