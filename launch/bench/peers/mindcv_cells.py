@@ -1,4 +1,4 @@
-"""The step that is measured, in a file of its own: MindSpore compiles cells from their source."""
+"""The steps that are looked at and measured, in a file of their own: MindSpore compiles cells from their source."""
 
 from mindspore import ParameterTuple, nn, ops
 
@@ -22,3 +22,19 @@ class Step(nn.Cell):
 
     def construct(self, x):
         return self.gradient(x)
+
+
+class TimedStep(nn.Cell):
+    """Returns the loss alone of a Step, whose gradients stay within the graph, as those of a training step do.
+
+    As results of a graph they cost the framework time that grows with the square of their number where one node gives
+    them all: 0.2 to 0.4 s with 800 parameters.
+    """
+
+    def __init__(self, step):
+        super().__init__(auto_prefix=False)
+        self.step, self.depend = step, ops.Depend()
+
+    def construct(self, x):
+        (loss, _), gradients = self.step(x)
+        return self.depend(loss, gradients)

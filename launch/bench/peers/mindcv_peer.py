@@ -87,22 +87,14 @@ def _evaluation(network, images, steps):
 
 
 def _training(network, images, weights, steps):
-    from cellwright.launch.bench.peers.mindcv_cells import Step
+    from cellwright.launch.bench.peers.mindcv_cells import Step, TimedStep
 
     network.set_train(True)
-    parameters = network.trainable_params()
-    step = Step(network, weights, parameters)
-
-    def run():
-        (_, result), gradients = step(images)
-        return {"training": _array(result), **{f"gradient{k}": _sampled(g) for k, g in enumerate(gradients)}}
-
-    def timed():
-        (_, result), _ = step(images)
-        return result.asnumpy()
-
-    found = run()
-    _, seconds = _timed(timed, steps)
+    step = Step(network, weights, network.trainable_params())
+    (_, result), gradients = step(images)
+    found = {"training": _array(result), **{f"gradient{k}": _sampled(g) for k, g in enumerate(gradients)}}
+    timed = TimedStep(step)
+    _, seconds = _timed(lambda: timed(images).asnumpy(), steps)
     return found, seconds
 
 
