@@ -94,6 +94,7 @@ def test_a_full_disk_is_told_and_leaves_the_older_ones_whole(tmp_path):
     assert checkpoints.restore(step) == Position(1, 0)
 
 
+@pytest.mark.alone
 def test_fifty_kills_at_random_moments_leave_the_last_good_one(tmp_path):
     done = subprocess.run(
         [sys.executable, str(HERE / "saver.py"), str(tmp_path), "50", "7"],

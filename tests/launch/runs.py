@@ -31,7 +31,7 @@ def command(module, *flags, ranks=None, timeout=600, check=True, cwd=ROOT, mpiru
 
 def complaints(done):
     """The lines that a process wrote to stderr, but for the word on a start that takes long."""
-    return [line for line in done.stderr.splitlines() if not line.startswith("dataloader: compiling")]
+    return [line for line in done.stderr.splitlines() if not line.startswith("dataloader: compil")]
 
 
 def metrics(folder):
