@@ -87,7 +87,9 @@ def test_rows_convolve_chunks_of_any_size():
         **dict.fromkeys(("stride_height", "stride_width", "dilation_height", "dilation_width", "top", "left"), 1),
         **dict.fromkeys(("channels", "filters"), 32),
         **dict.fromkeys(("height", "width", "out_height", "out_width"), 14),
-        **{"kernel_height": 3, "kernel_width": 3, "groups": 1, "bias": 0, "plain_source": 0, "bfloat16": 1, "rows": 1},
+        **dict.fromkeys(("groups", "bfloat16", "rows"), 1),
+        **dict.fromkeys(("bias", "plain_source", "relu"), 0),
+        **dict.fromkeys(("kernel_height", "kernel_width"), 3),
     }
     try:
         handle, floats = native.convolution(native.FORWARD, numbers, [3, 1, 2])
