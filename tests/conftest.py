@@ -1,5 +1,9 @@
 import os
 import signal
+import sys
+
+import numpy as np
+import pytest
 
 # Before MindSpore is loaded, as launch/runtime.py does it: see there.
 os.environ.setdefault("GLOG_v", "3")
@@ -7,3 +11,20 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 # A shell that starts the suite in the background has it ignore Ctrl-C, and so would every process that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _seed():
+    """What a test draws without a generator of its own does not depend on the tests before it, or on their order."""
+    np.random.seed(1)
+    if "mindspore" in sys.modules:
+        sys.modules["mindspore"].set_seed(1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def seed_of_the_file():
+    _seed()
+
+
+@pytest.fixture(autouse=True)
+def seed_of_the_test(seed_of_the_file):
+    _seed()
