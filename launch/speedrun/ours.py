@@ -57,7 +57,7 @@ def _start_mindspore(job):
     amp_level = "O2" if forms.advantage() > 1 else "O0"
     # The seed is left out, so that the first run compiles for all: nothing that is drawn from it is in the graphs.
     network = Path(__file__).with_name("network.py").read_text(encoding="utf-8")
-    setup = network, threads, job["recipe"], amp_level
+    setup = network, threads, job["recipe"], amp_level, forms.fastest()  # programs are named by their form
     runtime.use_compile_cache(runtime.graph_cache_folder(0, 1, setup))
     return amp_level
 
