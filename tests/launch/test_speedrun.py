@@ -92,6 +92,7 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         images.read_records(tmp_path, "train")
 
 
+@pytest.mark.alone
 def test_a_run_learns_and_says_what_it_reached(folder, tmp_path):
     line = ["fashion-mnist", "--data_path", folder, "--runs", 1, "--epochs", 1, "--batch_size", 16, "--lr", 0.1]
     done = command("launch.speedrun", *line, "--widths", "8,8,16", "--json", tmp_path / "report.json", check=False)
