@@ -64,11 +64,9 @@ def why_not(world, settings):
     """Returns in words why the sums of a step with StepSettings can't overlap with its computation."""
     if world.local_size == world.size:
         return "all ranks are on one host, where sums keep the cores busy"
-    if settings.accumulate > 1:
-        return "gradients leave after the last of several batches (--accumulate)"
-    if settings.sync_batch_norm:
-        return "with --sync_batch_norm no sum starts before all gradients are there"
-    return "it needs --backend mpi, memory that ranks share, and an MPI that several threads may call"
+    return settings.why_no_overlap or (
+        "it needs --backend mpi, memory that ranks share, and an MPI that several threads may call"
+    )
 
 
 def exchange_seconds(allreduce, gradient_bytes):

@@ -138,14 +138,9 @@ def _own_sums(resolved):
 
 
 def _overlap(resolved):
-    step = resolved.step
-    if step.overlap == "False":
+    if resolved.step.overlap == "False":
         return None
-    if not _own_sums(resolved):
-        return "it belongs to --backend mpi"
-    if step.accumulate > 1:
-        return "gradients leave after the last of several batches (--accumulate)"
-    return "with --sync_batch_norm no sum starts before all gradients are there" if step.sync_batch_norm else None
+    return resolved.step.why_no_overlap if _own_sums(resolved) else "it belongs to --backend mpi"
 
 
 _RAND_AUGMENT = _beside(("policy",), lambda policy: policy == "rand", "it belongs to --policy rand")

@@ -44,6 +44,13 @@ class StepSettings:
     )
     bucket_mb: float = setting(25.0, "megabytes of gradients that travel in one allreduce")
 
+    @property
+    def why_no_overlap(self):
+        """Why sums can't overlap with the computation of such a step, in words; None where they can."""
+        if self.accumulate > 1:
+            return "gradients leave after the last of several batches (--accumulate)"
+        return "with --sync_batch_norm no sum starts before all gradients are there" if self.sync_batch_norm else None
+
     def __post_init__(self):
         object.__setattr__(self, "overlap", str(self.overlap))  # files, and runs from before auto, have True and False
         for name in ("amp_level", "amp_dtype", "overlap", "wire_dtype"):
