@@ -45,7 +45,7 @@ class WorkerPool:
         self._tasks = {}  # number -> (owner, worker, packet)
         self._load = [0] * workers
         self._number = 0
-        self._deaths, self._made = {}, 0
+        self._deaths, self._made = {}, 0  # deaths by task; -1 outside of any sample
 
     @property
     def pids(self):
@@ -101,8 +101,10 @@ class WorkerPool:
         return []
 
     def _done(self, packet):
-        owner, worker, _ = self._tasks.pop(TASK.unpack_from(packet)[-1])
+        number = TASK.unpack_from(packet)[-1]
+        owner, worker, _ = self._tasks.pop(number)
         self._load[worker] -= 1
+        self._deaths.pop(number, None)  # whatever killed its workers, it was none of its samples
         told = packet[TASK.size :]
         return owner, *(pickle.loads(told) if told else ((), ""))
 
@@ -149,8 +151,10 @@ class WorkerPool:
         if made != self._made:
             self._made = made
             self._deaths.pop(-1, None)  # only deaths without any work between them point to a worker that cannot start
-        self._deaths[sample] = self._deaths.get(sample, 0) + 1
-        if self._deaths[sample] >= MAX_DEATHS:
+        begun = (number for number, (_, worker, _) in self._tasks.items() if worker == index)
+        task = next(begun, -1) if sample >= 0 else -1
+        self._deaths[task] = self._deaths.get(task, 0) + 1
+        if self._deaths[task] >= MAX_DEATHS:
             how = f"signal {-status}" if status < 0 else f"status {status}"
             where = f"on sample {sample}, {self._name(sample)}" if sample >= 0 else "outside any sample"
             raise RuntimeError(f"loader workers died {MAX_DEATHS} times {where} (last: pid {pid}, {how})")

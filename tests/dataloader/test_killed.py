@@ -81,6 +81,21 @@ def test_three_deaths_on_a_sample_name_the_file(folder, tmp_path):
             list(batches)
 
 
+def test_deaths_on_a_sample_that_was_made_after_all_are_forgotten(folder, tmp_path):
+    whole, stuck = stuck_folder(folder, tmp_path)
+    with Loader(stuck, 8, TRAIN, seed=3, tail="wrap", workers=2) as loader:
+        for epoch in (0, 2, 4):
+            batches = loader.epoch(epoch)  # nothing is under way now
+            Path(stuck.path(5)).unlink()
+            os.mkfifo(stuck.path(5))
+            loader._send_out()
+            pid = wait_until_stuck(loader)
+            Path(stuck.path(5)).unlink()
+            Path(stuck.path(5)).write_bytes(Path(whole.path(5)).read_bytes())
+            os.kill(pid, signal.SIGKILL)
+            assert len([digest(batch) for batch in batches]) == len(loader)
+
+
 def test_idle_workers_may_be_killed_at_any_time(folder):
     with Loader(ImageFolder(folder), 8, TRAIN, seed=3, workers=2) as loader:
         want = [digest(batch) for batch in loader.epoch(0)]
