@@ -43,7 +43,6 @@ def build_training(job, resolved, program, **loader_options):
         agree(world, data={"classes": list(training.classes), **split_record(training)})
     resolved = for_training_images(resolved, training)
     settings, recipe, step_settings = resolved.run, resolved.recipe, resolved.step
-    job.use_compile_cache(settings, program, recipe, step_settings)
     loader = train_loader(training, recipe, settings, world, **job.loader_options, **loader_options)
     begins_with = None if settings.resume else settings.pretrained  # a run that goes on has weights of its own
     network, loss = build_network(recipe, begins_with, settings.weights), build_loss(recipe)
@@ -64,6 +63,7 @@ def build_training(job, resolved, program, **loader_options):
         kernels=job.step_kernels(settings),
         groups=groups,
     )
+    job.use_compile_cache(resolved, program, network)
     _check_overlap(step.can_overlap, world, resolved)
     step.set_overlap(step_settings.overlap == "True" and step.can_overlap)
     global_batch = recipe.batch_size * world.size * step_settings.accumulate

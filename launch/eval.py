@@ -34,10 +34,10 @@ def evaluate(job, resolved, weights, output):
             check_classes(weights.data["classes"], source.classes, weights.given, here)
         resolved = resolved.for_images(len(source.classes), len(source), here)
         recipe = resolved.recipe
-        job.use_compile_cache(settings, PROGRAM, recipe)
         network, loss = build_network(recipe), build_loss(recipe)
         weights.load(network, whole=True)  # a head drawn at random is not to be judged
         network = in_precision(job.accelerate(network, settings), resolved)
+        job.use_compile_cache(resolved, PROGRAM, network)
         evaluator, batches = build_evaluation(job, network, loss, source, resolved)
         named = world.on_rank_0(lambda: _place(weights, source, output))
     with batches:

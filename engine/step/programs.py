@@ -17,6 +17,12 @@ def cut_backward(network, parts):
         compiler.cut_backward(network, parts)
 
 
+def program_keys(network):
+    """Returns what names the programs of the network; a graph on disk is of use where all of them are the same."""
+    compiler = loaded_compiler()
+    return () if compiler is None else compiler.program_keys(network)
+
+
 def make_programs(network):
     """Makes the programs of the network as it is now: a graph from the compile cache is not read again, and its nodes
     find programs by their keys alone.

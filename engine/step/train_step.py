@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import logging
-import time
 
 import mindspore as ms
 import numpy as np
@@ -12,6 +10,7 @@ from mindspore import Tensor, nn
 from cellwright.engine.step.batch_weight import Shares
 from cellwright.engine.step.before_forward import Begin
 from cellwright.engine.step.bucket import DEFAULT_BUCKET_BYTES
+from cellwright.engine.step.compilations import CompilationWatch
 from cellwright.engine.step.dropout import make_dropout_resumable
 from cellwright.engine.step.ema import MovingAverage
 from cellwright.engine.step.forward import FunctionForward, ImageForward, network_of
@@ -30,14 +29,12 @@ from cellwright.engine.step.loss_scale import LossScale
 from cellwright.engine.step.nested_batch import as_input, as_tensor, describe, map_leaves
 from cellwright.engine.step.precision import apply_precision
 from cellwright.engine.step.programs import BACKWARD_PARTS, cut_backward, make_programs
-from cellwright.engine.step.report import Compilation, StepReport, difference
+from cellwright.engine.step.report import StepReport
 from cellwright.engine.step.statistics import statistics_of
 from cellwright.engine.step.step_graphs import Flush, WholeStep
 from cellwright.engine.step.stock_optimizer import as_optimizer
 from cellwright.engine.step.training_modes import TrainingModes
 from cellwright.engine.step.update import Update
-
-_log = logging.getLogger("cellwright")
 
 
 class TrainOneStep:
@@ -141,11 +138,8 @@ class TrainOneStep:
         self._modes, self._known_modes = TrainingModes(self.graph, self.network), {}
         self.pending = 0  # micro-batches added since the last update
         self.aux = ()
-        self.compilations: list = []
+        self._watch = CompilationWatch()
         self._compiling = contextlib.nullcontext
-        self._told = 0
-        self._signature = None
-        self._signatures: set = set()
         self._ones: dict = {}
         self._inspection = None
 
@@ -241,24 +235,16 @@ class TrainOneStep:
 
     def _run(self, batch, *scalars):
         signature = (*describe(batch, self.forward.names), self._layers())
-        if signature in self._signatures:
-            self._signature = signature
+        if self._watch.knows(signature):
             out, aux = self.graph(as_input(batch), *scalars)
             return out.asnumpy(), aux
         make_programs(self.network)
-        if not self._signatures:
+        if not self.compilations:
             self._find_unused(batch)
-        began = time.perf_counter()
-        with self._compiling(), in_one_line(batch, self.forward.names):
-            out, aux = self.graph(as_input(batch), *scalars)
-        out = out.asnumpy()
-        changed = difference(self._signature, signature)
-        self._signatures.add(signature)
-        self._signature = signature
-        self.compilations.append(Compilation(time.perf_counter() - began, changed))
-        if len(self.compilations) > 1 and not changed.startswith("overlap"):
-            _log.warning("the train step was compiled again in %.1f s: %s", *self.compilations[-1])
-        return out, aux
+        with self._watch.compiling(signature):
+            with self._compiling(), in_one_line(batch, self.forward.names):
+                out, aux = self.graph(as_input(batch), *scalars)
+            return out.asnumpy(), aux
 
     def _layers(self):
         """(number for each way in which layers were frozen, whether sums overlap): by these MindSpore keeps its
@@ -287,22 +273,21 @@ class TrainOneStep:
                         "(requires_grad = False)"
                     )
 
+    @property
+    def compilations(self) -> list:
+        """The Compilations so far: calls that had to compile."""
+        return self._watch.found
+
     def new_compilations(self) -> list:
         """Returns the Compilations since the last call of this method."""
-        new = self.compilations[self._told :]
-        self._told = len(self.compilations)
-        return new
+        return self._watch.new()
 
     def state_parameters(self) -> list:
         """Returns the parameters that a resume needs beside the network's: of the optimizer, scale, counters,
         average.
         """
-        state = [
-            *self.optimizer.state(),
-            self.update.scale.value,
-            self.update.scale.good_steps,
-            self.begin.steps,
-        ]
+        scale = self.update.scale
+        state = [*self.optimizer.state(), scale.value, scale.good_steps, self.begin.steps]
         return state + ([*self.ema.average, self.ema.updates] if self.ema is not None else [])
 
     def state_was_set(self) -> None:

@@ -6,8 +6,18 @@ from cellwright.kernels.compiler.accelerate import (
     cut_backward,
     explain,
     make_programs,
+    program_keys,
     restore,
     store_in,
 )
 
-__all__ = ["accelerate", "accelerated", "cut_backward", "explain", "make_programs", "restore", "store_in"]
+__all__ = [
+    "accelerate",
+    "accelerated",
+    "cut_backward",
+    "explain",
+    "make_programs",
+    "program_keys",
+    "restore",
+    "store_in",
+]

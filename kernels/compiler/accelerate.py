@@ -153,6 +153,15 @@ def make_programs(network):
         cell.__dict__["_replacement"].choice(cell)
 
 
+def program_keys(network):
+    """Returns what names the programs that were made for the accelerated cells inside a network, in order.
+
+    A graph from the framework's compile cache finds its programs by them: one that was compiled with others, as in
+    another dtype or for another number of threads, fails.
+    """
+    return tuple(key for cell in accelerated(network) for key in cell.__dict__["_replacement"].keys())
+
+
 def restore(network):
     """Returns the network with the cells that programs ran as they were, for exporting it."""
     for cell in accelerated(network):

@@ -261,8 +261,11 @@ def _free(key, shape):
 @native.Builder
 def build(key, *shape):
     """Called by a node that finds no program, on a thread of the runtime; 0 if there is one now."""
+    found = next(iter(_sets.get(key, ())), None)
+    if found is None:
+        logger.error("a graph that was kept on disk names a program of another network or setting: delete such graphs")
+        return 1
     try:
-        found = next(iter(_sets[key]))
         found.build(found.keys.index(key), shape)
         return 0
     except Exception:  # nothing may pass through the C code that called

@@ -118,6 +118,10 @@ class Replacement:
     def _programs(self, trace, cell, dtype):
         return ProgramSet(trace, self.parts if cell.training else 1, cell.training, self.together, dtype)
 
+    def keys(self):
+        """Returns the keys of all programs that were made, the oldest choice's first."""
+        return [key for choice in self._choices.values() if choice.runs for key in choice.programs.keys]
+
     def attribute(self, cell, name):
         """Returns what the accelerated cell's `construct` asks for."""
         if name == "program_stock":

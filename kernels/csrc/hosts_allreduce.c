@@ -15,13 +15,9 @@
 #include "export.h"
 #include "shared_allreduce.h"
 #include "shared_ring.h"
+#include "wide.h"
 #include "wire_bfloat16.h"
 
-#if defined(__x86_64__)
-#define WIDE __attribute__((target_clones("avx2", "default")))
-#else
-#define WIDE
-#endif
 #define CHUNK (15 * 1024) /* numbers that one host sends another at a time: 60 KiB, which Open MPI's TCP sends unasked */
 #define FLIGHTS 16        /* rounds under way, of parts and of sums */
 #define MOST 64

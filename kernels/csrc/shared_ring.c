@@ -10,11 +10,8 @@
 #include <string.h>
 #include <time.h>
 
-#if defined(__x86_64__)
-#define WIDE __attribute__((target_clones("avx2", "default")))
-#else
-#define WIDE
-#endif
+#include "wide.h"
+
 #define SPINS 4000
 #define YIELDS 200
 #define STREAMED (4 << 20) /* from so many numbers on the results would not stay in the cache */

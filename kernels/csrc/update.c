@@ -9,12 +9,8 @@
 #include "clock.h"
 #include "export.h"
 #include "thread_pool.h"
+#include "wide.h"
 
-#if defined(__x86_64__)
-#define WIDE __attribute__((target_clones("avx2", "default")))
-#else
-#define WIDE
-#endif
 #define PIECE (32 * 1024) /* numbers that a thread takes at a time */
 
 static int64_t numbers_of(int ndims, const int64_t *shape) {

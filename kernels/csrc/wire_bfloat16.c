@@ -3,11 +3,8 @@
 
 #include <string.h>
 
-#if defined(__x86_64__)
-#define WIDE __attribute__((target_clones("avx2", "default")))
-#else
-#define WIDE
-#endif
+#include "wide.h"
+
 #define EXPONENT 0x7f800000u
 
 static inline uint32_t bits_of(float number) {

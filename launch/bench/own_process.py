@@ -31,7 +31,7 @@ def report(line, what):
     return found
 
 
-def start(variant):
+def start(variant, seed=1):
     """Starts MindSpore in this process as `launch.train` does, on all its cores; all but "ours" run stock kernels."""
     from cellwright.launch.host.runtime import allow_all_instructions, quiet_environment, start_mindspore
 
@@ -39,4 +39,4 @@ def start(variant):
     quiet_environment(threads)
     if variant == "ours":
         allow_all_instructions()
-    start_mindspore("CPU", 0, threads, seed=1)
+    start_mindspore("CPU", 0, threads, seed)

@@ -79,14 +79,17 @@ class Job:
             self._cluster.close(crashed)
             self._cluster = None
 
-    def use_compile_cache(self, settings, program, *recipe):
-        """Keeps the graphs of this very job on disk, for its next start. recipe: all else that shapes them.
+    def use_compile_cache(self, resolved, program, network):
+        """Keeps the graphs of this very job on disk, for its next start: those of a command (program) with Resolved
+        settings, and a network as it is when they are compiled.
 
         Not where sums go through Python for want of the shim: such a graph names a function of the process that is
         gone, and the next start would fail on it.
         """
+        from cellwright.engine.step.programs import program_keys
         from cellwright.kernels.csrc import shim_available
 
+        settings = resolved.run
         if settings.compile_cache and (self.backend != "mpi" or shim_available()):
             setup = (
                 program,
@@ -95,7 +98,10 @@ class Job:
                 self.cores.threads,
                 self.backend,
                 settings.seed,
-                recipe,
+                resolved.recipe,
+                resolved.step,
+                resolved.amp_level,
+                program_keys(network),
             )
             use_compile_cache(graph_cache_folder(self.world.rank, self.world.size, setup))
 

@@ -4,10 +4,10 @@ python -m cellwright.launch.speedrun.ours JOB, where JOB is JSON.
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
+from cellwright.launch.bench import own_process
 from cellwright.launch.host import runtime
 from cellwright.launch.speedrun.recipe import MEAN, STD, Recipe, process_seconds
 from cellwright.launch.speedrun.records import Records
@@ -23,14 +23,14 @@ def train(job, recipe):
     from cellwright.dataloader import EvalTransform, Loader, TrainTransform, start_forkserver
 
     start_forkserver()
-    amp_level = _start_mindspore(job)
+    own_process.start("ours", job["seed"])
     drawn = TrainTransform(32, crop="pad", crop_padding=recipe.padding)
     training, held_back = (Records(job["data_path"], split, job["tune"]) for split in ("train", "test"))
     with (
         Loader(training, recipe.batch_size, drawn, seed=job["seed"], workers=1) as loader,
         Loader(held_back, recipe.batch_size, EvalTransform(32, resize="direct"), workers=1) as batches,
     ):
-        step, evaluate = _build(recipe, amp_level)
+        step, evaluate = _build(recipe)
         marks, steps, done = [process_seconds()], recipe.epochs * len(loader), 0
         for epoch in range(recipe.epochs):
             for batch in loader.epoch(epoch):
@@ -46,25 +46,12 @@ def train(job, recipe):
         return top1, [*marks, process_seconds()], step.settings["amp_dtype"]
 
 
-def _start_mindspore(job):
-    """Returns the AMP level: O2 where a trial finds that this machine convolves bfloat16 faster than float32."""
-    threads = len(os.sched_getaffinity(0))
-    runtime.quiet_environment(threads)
-    runtime.allow_all_instructions()
-    runtime.start_mindspore("CPU", 0, threads, job["seed"])
-    from cellwright.kernels.compiler import forms
-
-    amp_level = "O2" if forms.advantage() > 1 else "O0"
-    # The seed is left out, so that the first run compiles for all: nothing that is drawn from it is in the graphs.
-    network = Path(__file__).with_name("network.py").read_text(encoding="utf-8")
-    setup = network, threads, job["recipe"], amp_level, forms.fastest()  # programs are named by their form
-    runtime.use_compile_cache(runtime.graph_cache_folder(0, 1, setup))
-    return amp_level
-
-
-def _build(recipe, amp_level):
+def _build(recipe):
+    """Returns (the train step, the Evaluator), in bfloat16 where a trial finds that this machine convolves it faster
+    than float32.
+    """
     from cellwright.engine import Evaluator, Momentum, SoftmaxCrossEntropy, TrainOneStep
-    from cellwright.kernels.compiler import accelerate
+    from cellwright.kernels.compiler import accelerate, forms, program_keys
     from cellwright.kernels.nodes import AllFinite, MomentumStep
     from cellwright.launch.speedrun.network import Mirrored, SpeedrunNet
 
@@ -72,7 +59,11 @@ def _build(recipe, amp_level):
     loss = SoftmaxCrossEntropy(10, 0.9 * recipe.smooth)  # PyTorch gives the true class its tenth of the share too
     decay = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay, "nesterov": True}
     optimizer = Momentum(network.trainable_params(), **decay, kernel=MomentumStep)
+    amp_level = "O2" if forms.advantage() > 1 else "O0"
     step = TrainOneStep(network, loss, optimizer, normalise=PIXELS, amp_level=amp_level, finite_kernel=AllFinite())
+    # The seed is left out, so that the first run compiles for all: nothing that is drawn from it is in the graphs.
+    source = Path(__file__).with_name("network.py").read_text(encoding="utf-8")
+    runtime.use_compile_cache(runtime.graph_cache_folder(0, 1, (source, recipe, program_keys(network))))
     return step, Evaluator(Mirrored(network), loss, normalise=PIXELS)
 
 

@@ -52,13 +52,18 @@ def test_a_run_leaves_what_it_promises(cache, tmp_path, ranks):
 
 
 @pytest.mark.alone  # the form of bfloat16 is found by a trial
-def test_a_second_start_in_bfloat16_finds_the_programs_of_graphs_that_the_first_one_compiled(cache, tmp_path):
-    flags = ("--net", "tinydarknet", "--max_steps", 2, "--batch_size", 16, "--eval_interval", 0, "--amp_level", "O2")
-    losses = []
-    for start in ("first", "second"):
-        train(cache, tmp_path / start, *flags)
-        losses.append([record["loss"] for record in metrics(tmp_path / start)])
-    assert losses[0] == losses[1]
+def test_a_start_finds_the_programs_of_graphs_that_another_compiled_in_its_own_dtype(cache, tmp_path):
+    flags = ("--net", "tinydarknet", "--max_steps", 2, "--batch_size", 16, "--eval_interval", 0)
+    flags += ("--loss_scale", 1, "--amp_level")  # the very same recipe
+    losses = {}
+    for start in ("O2", "O2 again", "O0"):
+        train(cache, tmp_path / start, *flags, start[:2])
+        losses[start] = [record["loss"] for record in metrics(tmp_path / start)]
+    assert losses["O2"] == losses["O2 again"]
+    assert losses["O0"] == pytest.approx(losses["O2"], rel=0.02)
+    counted = {start: counts(cache, tmp_path / start, None, tmp_path)["loss"] for start in losses}
+    assert counted["O2"] == counted["O2 again"]
+    assert counted["O0"] == pytest.approx(counted["O2"], rel=0.02) and counted["O0"] != counted["O2"]
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from mindspore import nn
 
 from cellwright.kernels.compiler.layers import cost, window
 from cellwright.kernels.compiler.layers.kind import Kind
-from cellwright.kernels.compiler.layers.window import Padding, ZeroPadded, pair
+from cellwright.kernels.compiler.layers.window import Padding, Windowed, ZeroPadded, pair
 from cellwright.kernels.compiler.symbols import Untraceable
 
 
-class AvgPool(Kind):
+class AvgPool(Windowed):
     """numbers: kernel, stride (height, width), padding, ceil, count_padding, divisor (0: the pixels of the window)."""
 
     name = "avg_pool"
@@ -25,17 +25,6 @@ class AvgPool(Kind):
         )
         found.update(count_padding=count_padding, divisor=numbers["divisor"])
         return tensors.store(self, (view.stored.channels, *extents), (view,), numbers=found)
-
-    def forward(self, plan, stored):
-        source, target = plan.value(stored.sources[0]), plan.place(stored)
-        plan.operation("avg_pool", source=source, target=target, **stored.numbers, **window.plane(plan, stored))
-
-    def backward(self, plan, stored):
-        view = stored.sources[0]
-        if plan.needs(view):
-            gradient, sums = plan.ready(stored), window.sums(plan, view.stored)
-            numbers = stored.numbers | window.plane(plan, stored)
-            plan.give(view, "avg_pool_gradient", gradient=gradient, sums=sums, **numbers)
 
 
 AVG_POOL = AvgPool()

@@ -4,7 +4,7 @@ from mindspore import nn, ops
 
 from cellwright.kernels.compiler.layers import cost, window
 from cellwright.kernels.compiler.layers.kind import Kind
-from cellwright.kernels.compiler.layers.window import Padding, ZeroPadded, pair
+from cellwright.kernels.compiler.layers.window import Padding, Windowed, ZeroPadded, pair
 from cellwright.kernels.compiler.symbols import Untraceable
 
 
@@ -17,7 +17,7 @@ class Pad(Kind):
         return ZeroPadded(tensors.image(value), layer.numbers["sides"])
 
 
-class MaxPool(Kind):
+class MaxPool(Windowed):
     """numbers: kernel, stride (height, width), padding, ceil. Outside of the image is minus infinity, or zero behind a
     Pad.
     """
@@ -39,10 +39,6 @@ class MaxPool(Kind):
         return tensors.store(
             self, (view.stored.channels, *extents), (view,), numbers={**found, "zero_padded": int(zeros)}
         )
-
-    def forward(self, plan, stored):
-        source, target = plan.value(stored.sources[0]), plan.place(stored)
-        plan.operation("max_pool", source=source, target=target, **stored.numbers, **window.plane(plan, stored))
 
     def backward(self, plan, stored):
         view = stored.sources[0]

@@ -5,14 +5,13 @@ import math
 from mindspore import nn, ops
 
 from cellwright.kernels.compiler.extent import Extent
-from cellwright.kernels.compiler.layers import window
-from cellwright.kernels.compiler.layers.kind import Kind
+from cellwright.kernels.compiler.layers.window import Windowed
 from cellwright.kernels.compiler.symbols import Untraceable
 
 _METHODS = ("linear", "corners", "centres")
 
 
-class Resize(Kind):
+class Resize(Windowed):
     """numbers: size (height, width), factors by which it is multiplied, and 0 or 1 each: linear (the nearest two pixels
     and not one), corners (those of both images lie on each other), centres (pixels lie at their centres).
     """
@@ -24,17 +23,6 @@ class Resize(Kind):
         size = (math.floor(tensors.extent(one) * factor) for one, factor in zip(numbers["size"], numbers["factors"]))
         methods = {name: numbers[name] for name in _METHODS}
         return tensors.store(self, (view.stored.channels, *size), (view,), numbers=methods)
-
-    def forward(self, plan, stored):
-        source, target = plan.value(stored.sources[0]), plan.place(stored)
-        plan.operation("resize", source=source, target=target, **stored.numbers, **window.plane(plan, stored))
-
-    def backward(self, plan, stored):
-        view = stored.sources[0]
-        if plan.needs(view):
-            gradient, sums = plan.ready(stored), window.sums(plan, view.stored)
-            numbers = stored.numbers | window.plane(plan, stored)
-            plan.give(view, "resize_gradient", gradient=gradient, sums=sums, **numbers)
 
 
 RESIZE = Resize()

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from cellwright.kernels.compiler.layers.kind import Kind
 from cellwright.kernels.compiler.schedule import NONE
 from cellwright.kernels.compiler.symbols import Untraceable
 from cellwright.kernels.compiler.tensors import Deferred
@@ -99,3 +100,17 @@ def sums(plan, stored):
     memory = plan.stages.take_per_thread(plan.lanes * stored.pixels)
     plan.stages.work.release(memory.offset)  # with the end of this stage
     return memory
+
+
+class Windowed(Kind):
+    """A layer whose operation and that of its gradient are called as the layer is, and take its numbers and `plane`."""
+
+    def forward(self, plan, stored):
+        source, target = plan.value(stored.sources[0]), plan.place(stored)
+        plan.operation(self.name, source=source, target=target, **stored.numbers, **plane(plan, stored))
+
+    def backward(self, plan, stored):
+        view = stored.sources[0]
+        if plan.needs(view):
+            gradient, numbers = plan.ready(stored), stored.numbers | plane(plan, stored)
+            plan.give(view, f"{self.name}_gradient", gradient=gradient, sums=sums(plan, view.stored), **numbers)

@@ -108,7 +108,7 @@ def distances(expected, found):
 
 def neighbours(values):
     """Yields ROUNDINGS Values that differ from these in the last bit."""
-    draw = np.random.default_rng(ROUNDINGS)
+    draw = np.random.default_rng(1)
     for _ in range(ROUNDINGS):
         arrays = {
             name: array * (1 + draw.uniform(-1, 1, array.shape) * np.finfo(np.float32).eps).astype(np.float32)
