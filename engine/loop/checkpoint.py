@@ -94,6 +94,7 @@ class Checkpoints:
         state = {p.name: p.asnumpy() for p in step.state_parameters()}
         state["statistics_per_rank"] = rows
         state |= {NAME: carried} if carried is not None else {}
+        self._forget()  # what a kill between writing and forgetting has left
         with whole_folder(path) as folder:
             ms.save_checkpoint(weights, str(folder / "weights.ckpt"))
             save_file(state, folder / "state.safetensors")

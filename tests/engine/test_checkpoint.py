@@ -1,3 +1,4 @@
+import contextlib
 import os
 import resource
 import subprocess
@@ -10,6 +11,8 @@ import pytest
 from small_net import NORMALISE, SmallNet, images_and_labels
 
 from cellwright.engine import Checkpoints, Momentum, Position, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.engine.loop import checkpoint
+from cellwright.engine.storage.atomic_folder import whole_folder
 
 HERE = Path(__file__).parent
 
@@ -92,6 +95,25 @@ def test_a_full_disk_is_told_and_leaves_the_older_ones_whole(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert os.listdir(tmp_path) == ["e0001_b000000"]
     assert checkpoints.restore(step) == Position(1, 0)
+
+
+def test_kills_between_writing_and_forgetting_do_not_pile_up(tmp_path, monkeypatch):
+    step = make_step()
+
+    @contextlib.contextmanager
+    def written_and_killed(path):
+        with whole_folder(path) as folder:
+            yield folder
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "whole_folder", written_and_killed)
+    for epoch in range(1, 9):
+        checkpoints = Checkpoints(tmp_path, keep=2)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save(step, Position(epoch, 0))
+        assert [checkpoint.read_meta(path)["epoch"] for path in checkpoints.paths()] == list(
+            range(max(1, epoch - 2), epoch + 1)
+        )
 
 
 @pytest.mark.alone
