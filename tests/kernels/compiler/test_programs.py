@@ -35,6 +35,18 @@ def test_a_program_agrees_with_the_stock_operators(name):
     assert distance < TOLERANCE, where
 
 
+@pytest.mark.parametrize("frozen", (("weight", "gamma"), ("bias", "beta")))
+@pytest.mark.parametrize("name", ("norm, leaky", "gate over the mean"))
+def test_half_of_a_layer_may_be_frozen(name, frozen):
+    stock, fast = SMALL[name](), SMALL[name]()
+    for parameter in (*stock.trainable_params(), *fast.trainable_params()):
+        parameter.requires_grad = not parameter.name.endswith(frozen)
+    x = images(SMALL[name]())
+    assert accelerated(accelerate(fast)) == [fast]
+    distance, where = difference(outcome(stock, x), outcome(fast, x))
+    assert distance < TOLERANCE, where
+
+
 def test_a_gradient_that_cancels_leaves_less_than_the_stock_operators_leave():
     """A mean over all pixels of one image takes what a norm's input does out of the loss: its gradients are zero."""
     stock, fast = (
