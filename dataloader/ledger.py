@@ -27,7 +27,7 @@ def read_ledger(pattern):
     if not files:
         raise ValueError(f"{pattern}: no ledger there")
     for path in files:
-        with open(path) as lines:
+        with open(path, encoding="utf-8", errors="replace") as lines:
             for number, line in enumerate(lines, 1):
                 if line == HEADER:
                     continue

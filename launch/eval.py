@@ -11,6 +11,7 @@ from cellwright.launch.build import build_evaluation, build_loss, build_network
 from cellwright.launch.data import open_sources
 from cellwright.launch.data_record import check_classes, split_record
 from cellwright.launch.host.job import checking, run
+from cellwright.launch.settings.output_file import check_output
 from cellwright.launch.settings.resolve import read_eval_settings
 
 PROGRAM = "python -m launch.eval"
@@ -65,7 +66,7 @@ def _place(weights, source, output):
     """(the file for the result or None, what is to be said of the images).
 
     Without --json it is in the run's folder: eval.json, or where the images are not those that the run held back,
-    eval-<their digest>.json; of averaged weights eval_averaged.json.
+    eval-<their digest>.json; of averaged weights eval_averaged.json. ValueError for a file that cannot be written.
     """
     here, data = split_record(source), weights.data
     same = not data or (data["held_back"] or {}).get("digest") == here["digest"]
@@ -74,10 +75,11 @@ def _place(weights, source, output):
         note = " (the very images that it was trained on)"
     elif not same:
         note = " (not the images that the run held back)"
-    if output or not weights.run:
-        return output, note
-    stem = "eval_averaged" if weights.average_in else "eval"
-    return weights.run / (f"{stem}.json" if same else f"{stem}-{here['digest'][:8]}.json"), note
+    if not output and weights.run:
+        stem = "eval_averaged" if weights.average_in else "eval"
+        output = weights.run / (f"{stem}.json" if same else f"{stem}-{here['digest'][:8]}.json")
+    check_output("--json", output)
+    return output, note
 
 
 def _say(result, weights, images, here, output, note):

@@ -128,8 +128,8 @@ def profile(job, resolved, own):
 
 
 def _folder(own, settings):
-    folder = Path(own.out) if own.out else new_run_folder("runs", f"profile-{settings.net}")
-    return prepare(folder)
+    folder = Path(own.out) if own.out else new_run_folder("runs", f"profile-{settings.net}", "--out")
+    return prepare(folder, "--out")
 
 
 def _silence(step):

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from cellwright.launch.host.rank_table import HCCN_CONF, build_table, check_table, gather_members
+from cellwright.launch.settings.output_file import check_output
 
 
 def main(arguments=None):
@@ -23,6 +24,7 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     world = open_world()
     try:
+        world.on_rank_0(lambda: check_output("--output", given.output))
         members = gather_members(world, given.hccn_conf)
         complaints, table = [], None
         if given.rank_table:

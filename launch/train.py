@@ -25,6 +25,7 @@ from cellwright.launch.host.signals import INTERRUPTED_EXIT_CODE, STOPPED_EXIT_C
 from cellwright.launch.host.watchdog import Watchdog
 from cellwright.launch.overlap import overlap_callbacks
 from cellwright.launch.serving.model_card import write_model_card
+from cellwright.launch.settings.output_file import check_output
 from cellwright.launch.settings.resolve import read_settings, to_file
 from cellwright.launch.settings.run_folder import new_run_folder, prepare, read_config, write_config
 from cellwright.launch.settings.tracker import find_tracker
@@ -208,6 +209,7 @@ def _ledger(settings, world):
     if not settings.ledger and not settings.verify_ledger:
         return None
     write = f"{settings.ledger}{_of_rank(world, '.')}" if settings.ledger else None
+    world.on_rank_0(lambda: check_output("--ledger", write))
     return Ledger(write, settings.verify_ledger, world.rank, world.size)
 
 

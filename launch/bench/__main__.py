@@ -17,6 +17,7 @@ from pathlib import Path
 from cellwright.launch import bench
 from cellwright.launch.host.machine import machine, versions
 from cellwright.launch.settings.flag_parser import Parser, add_flags
+from cellwright.launch.settings.output_file import check_output
 
 
 def members():
@@ -63,6 +64,7 @@ def main(arguments=None):
     given = vars(parser.parse_args(arguments))
     name, file = given.pop("member"), given.pop("json")
     try:
+        check_output("--json", file)
         settings = modules[name].Settings(**given)
     except ValueError as error:
         parser.error(f"{name}: {error}")

@@ -114,6 +114,26 @@ def converter(annotation):
     return {int: int, float: float, str: str, bool: boolean, tuple: numbers}.get(annotation)
 
 
+def value_of_file(annotation, value):
+    """Returns a value of a YAML file as a field of this type holds it; ValueError, in words, for what it cannot hold.
+
+    What YAML does not take for a value of the type is read as the flag's text is: `1e-3` without a point is text to it.
+    """
+    kind = _bare(annotation)
+    kind, read = typing.get_origin(kind) or kind, converter(annotation)
+    if kind is tuple and isinstance(value, list):
+        value = ",".join(map(str, value))
+    if value is None and type(None) in typing.get_args(annotation):
+        return None
+    if type(value) is kind or (kind is float and type(value) is int):
+        return value
+    try:
+        return read("" if value is None else str(value))
+    except (TypeError, ValueError, argparse.ArgumentTypeError):
+        words = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list of numbers"}
+        raise ValueError(f"{value!r} is not {words.get(kind, 'a mapping')}") from None
+
+
 def value_format(annotation):
     """How a value of this type is written, for a help text: N, X, True|False, TEXT, or X,X."""
     annotation = _bare(annotation)

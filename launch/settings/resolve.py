@@ -2,9 +2,12 @@
 
 import dataclasses
 import sys
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellwright.dataloader import TrainTransform
+from cellwright.launch.settings.flag_parser import add_flags, value_of_file
 from cellwright.launch.settings.idle_flags import refuse_idle_flags
 from cellwright.launch.settings.run_folder import settings_in
 from cellwright.launch.settings.run_settings import RunSettings, of_mindcv
@@ -54,8 +57,6 @@ def read_settings(arguments, program, *more, acts_on=TRAIN):
     RUN, or of a run that --auto_resume goes on with), flags. acts_on: the names of the flags that the command has.
     ValueError with one line for a bad value.
     """
-    from cellwright.launch.settings.flag_parser import add_flags
-
     parser = command_parser(program, acts_on)
     parser.section("run").add_argument(
         "--config", metavar="FILE", help="settings from a YAML file such as a run's config.yaml; flags win over it"
@@ -87,7 +88,7 @@ def read_eval_settings(arguments, program):
     weights, output = find_weights(typed.pop("ckpt"), typed.get("weights")), typed.pop("json")
     if "net" in typed and weights.net not in (None, typed["net"]):
         raise ValueError(f"--net {typed['net']}: {weights.given} was trained as {weights.net}")
-    given = _merged(_known_from_file(weights.settings), typed)
+    given = _merged(_known_from_file(weights.settings, weights.given), typed)
     if given.get("data_path"):
         given.setdefault("recipe", "published")  # the form of a network that nobody tells of
     return resolve({"ckpt": weights.given, **given}, frozenset(typed)), weights, output
@@ -193,15 +194,23 @@ def _from_file(file):
         for name in sections[section]:
             if name not in names:
                 raise ValueError(f"{file}: unknown setting {name!r} in section {section!r}")
-    return _known_from_file(sections)
+    return _known_from_file(sections, file)
 
 
-def _known_from_file(sections):
-    values = {}
+def _known_from_file(sections, file):
+    """The values of sections by name, each as its field holds it; ValueError for what a field cannot hold."""
+    from cellwright.nets import Recipe
+
+    types, values = {}, {}
+    for kind in (TrainTransform, Recipe, StepSettings, RunSettings):
+        types |= typing.get_type_hints(kind)
     for name, value in ((n, v) for part in ("recipe", "step", "run") for n, v in sections.get(part, {}).items()):
-        values[name] = tuple(value) if isinstance(value, list) else value
-    for name in _NOT_REPEATED:
-        values.pop(name, None)
+        if name in _NOT_REPEATED:
+            continue
+        try:
+            values[name] = value_of_file(types[name], value) if name in types else value
+        except ValueError as error:
+            raise ValueError(f"{file}: {name}: {error}") from None
     return values
 
 

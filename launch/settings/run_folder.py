@@ -7,8 +7,11 @@ from pathlib import Path
 import yaml
 
 
-def new_run_folder(parent, net):
-    """Returns a new folder PARENT/NET-DATE-TIME, with a number behind it where that one exists."""
+def new_run_folder(parent, net, flag="--run_dir"):
+    """Returns a new folder PARENT/NET-DATE-TIME, with a number behind it where that one exists.
+
+    ValueError where none can be made; flag: what names another place.
+    """
     stem = f"{net.replace(':', '-')}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     for number in range(1000):
         folder = Path(parent) / (f"{stem}-{number}" if number else stem)
@@ -17,18 +20,18 @@ def new_run_folder(parent, net):
         except FileExistsError:
             continue
         except OSError as error:
-            raise ValueError(f"{folder} cannot be made ({error.strerror}): name another place by --run_dir") from None
+            raise ValueError(f"{folder} cannot be made ({error.strerror}): name another place by {flag}") from None
         return folder
     raise ValueError(f"{parent} already holds 1000 runs named {stem}")
 
 
-def prepare(folder):
-    """Makes the sub-folders; raises ValueError with one line where it cannot be written."""
+def prepare(folder, flag="--run_dir"):
+    """Makes the sub-folders of a run folder, which `flag` names; ValueError where it cannot be written."""
     try:
         for name in ("checkpoints", "logs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"--run_dir {folder} cannot be written: {error.strerror}") from None
+        raise ValueError(f"{flag} {folder} cannot be written: {error.strerror}") from None
     return folder
 
 
@@ -55,6 +58,8 @@ def read_config(path):
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not a text file") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{file} is not YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(config, dict):
@@ -68,6 +73,11 @@ def settings_in(path):
     path: a run folder or a file, see `read_config`. There are always run, step and recipe.
     """
     config = read_config(path)
+    for name in ("run", "step", "recipe"):
+        if not isinstance(config.get(name) or {}, dict):
+            raise ValueError(
+                f"{path}: section {name!r} is {config[name]!r}, and must hold settings, NAME: VALUE a line"
+            )
     sections = {**config, **{name: dict(config.get(name) or {}) for name in ("run", "step", "recipe")}}
     run, recipe = sections["run"], sections["recipe"]
     if "versions" in config and "recipe" not in run:  # a run from before there was a choice

@@ -19,6 +19,7 @@ from pathlib import Path
 from cellwright.launch.bench import own_process
 from cellwright.launch.host.machine import machine, versions
 from cellwright.launch.settings.flag_parser import Parser, add_flags, setting
+from cellwright.launch.settings.output_file import check_output
 from cellwright.launch.speedrun.images import read_records
 from cellwright.launch.speedrun.recipe import TARGET, Recipe
 
@@ -40,6 +41,7 @@ class Settings:
     def __post_init__(self):
         if self.runs < 1:
             raise ValueError(f"--runs {self.runs}: must be at least 1")
+        check_output("--json", self.json)
 
 
 def read(arguments):
