@@ -53,6 +53,10 @@ class ExportSettings:
     def __post_init__(self):
         if not self.path:
             raise ValueError("--ckpt is missing: a run folder, a checkpoint folder, or a file of weights")
+        if self.ckpt and self.ckpt_file:
+            raise ValueError(f"--ckpt_file {self.ckpt_file} beside --ckpt {self.ckpt}: both name the weights")
+        if self.file_name is not None and (not self.file_name or self.file_name.endswith("/")):
+            raise ValueError(f"--file_name {self.file_name}: must be the name of a file, not of a folder")
         if self.net:
             check_net(self.net)
         if self.batch_size is not None and self.batch_size < 1:
@@ -203,6 +207,7 @@ def main(arguments=None):
         name = settings.file_name or trained.recipe.net.replace(":", "-") + ("-int8" if settings.int8 else "")
         ending = _ENDINGS.get(format, f".{format.lower()}")
         path = Path(name if name.endswith(ending) else name + ending)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if format == "ONNX":
             told = _write_onnx(trained, settings, path)
         elif format in _ENDINGS:

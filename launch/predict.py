@@ -80,9 +80,7 @@ def classifier(given, flags, batch_size):
 def predict(given, flags):
     """Prints the classes and returns the exit code: 1 where a file could not be read."""
     files = named_files(given.images)
-    single = len(files) == 1
-    if given.cam and not single and Path(given.cam).suffix:
-        raise ValueError(f"--cam {given.cam}: for {len(files)} pictures it is a folder")
+    drawn = map_places(given.cam, files) if given.cam else {}
     model, trained = classifier(given, flags, min(given.batch_size, len(files)))
     refused, found = [], []
 
@@ -93,7 +91,7 @@ def predict(given, flags):
     for paths, views in batches(files, model.batch_size, model.cut, refuse):
         chances = probabilities(model.logits(views))
         if given.cam:
-            _draw(given.cam, single, paths, trained.transform, model.maps(views, chances.argmax(axis=1)))
+            _draw(drawn, paths, trained.transform, model.maps(views, chances.argmax(axis=1)))
         for path, row in zip(paths, chances):
             order = np.argsort(-row, kind="stable")[: given.top]
             best = [{"class": model.classes[k], "label": int(k), "probability": float(row[k])} for k in order]
@@ -106,13 +104,39 @@ def predict(given, flags):
     return 1 if refused else 0
 
 
-def _draw(target, single, paths, transform, heats):
+def map_places(cam, files):
+    """Returns {file: path of the picture to draw for it}; ValueError for a name under which none can be written.
+
+    One file: `cam` itself, unless that is a folder. Several: `cam`/NAME.png, and NAME-2.png for the second of a name.
+    """
+    import cv2
+
+    target = Path(cam)
+    if len(files) == 1 and not target.is_dir():
+        if not cv2.haveImageWriter(cam):
+            raise ValueError(f"--cam {cam}: the ending must be that of a picture, such as .png")
+        return {files[0]: target}
+    if target.suffix and not target.is_dir():
+        raise ValueError(f"--cam {cam}: for {len(files)} pictures it is a folder")
+    places, taken = {}, set()
+    for file in files:
+        name = stem = Path(file).stem
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name)
+        places[file] = target / f"{name}.png"
+    return places
+
+
+def _draw(places, paths, transform, heats):
     import cv2
 
     from cellwright.launch.serving.activation_map import overlay
 
     for path, heat in zip(paths, heats):
-        out = Path(target) if single else Path(target) / f"{Path(path).stem}.png"
+        out = places[path]
         out.parent.mkdir(parents=True, exist_ok=True)
         picture = overlay(read_pixels(path), transform, heat)
         if not cv2.imwrite(str(out), picture[..., ::-1]):

@@ -131,8 +131,8 @@ class Checkpoints:
         found = []
         for entry in self.folder.iterdir() if self.folder.exists() else ():
             match = _NAME.match(entry.name)
-            if match and (entry / "meta.json").exists():
-                samples = int(match[2]) * (json.loads((entry / "meta.json").read_text()).get("global_batch") or 1)
+            samples = _samples(entry, int(match[2])) if match else None
+            if samples is not None:
                 found.append((int(match[1]), samples, entry))
         return [entry for _, _, entry in sorted(found)]
 
@@ -215,6 +215,16 @@ class Checkpoints:
                 raise ValueError(
                     f"{key} = {ours!r}: {path} was trained with {theirs!r}; start a new run folder instead"
                 )
+
+
+def _samples(folder, batches):
+    """How many samples of its epoch a checkpoint after so many batches has behind it; None where its meta.json is
+    missing or damaged.
+    """
+    try:
+        return batches * (json.loads((folder / "meta.json").read_text(encoding="utf-8")).get("global_batch") or 1)
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def read_meta(path):

@@ -50,7 +50,10 @@ class OnnxClassifier:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        try:
+            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no base of their own
+            raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
         about, inputs = self.session.get_modelmeta().custom_metadata_map, self.session.get_inputs()
         if "classes" not in about or inputs[0].name != "images":
             raise ValueError(

@@ -22,7 +22,10 @@ def named_files(names):
         if path.is_dir():
             found += sorted(str(file) for file in path.rglob("*") if is_image(file.name))
         elif path.suffix == ".txt" and path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
+            try:
+                lines = path.read_text(encoding="utf-8").splitlines()
+            except UnicodeDecodeError:
+                raise ValueError(f"{name}: no text, and a .txt file must hold a name a line") from None
             found += [os.path.join(path.parent, line.strip()) for line in lines if line.strip()]
         elif path.is_file():
             found.append(str(path))

@@ -64,11 +64,6 @@ def find_weights(path, which=None):
     return Weights(str(path), file, average, run if run == path else None, settings, data)
 
 
-def weights_file(path, which=None):
-    """Returns the file of the trained weights that `path` stands for; see `find_weights`."""
-    return find_weights(path, which).file
-
-
 def _checkpoint_in(path, which):
     if (path / "weights.ckpt").is_file():
         if which in ("best", "last"):
@@ -92,7 +87,10 @@ def _about(folder, run):
     """(settings by section, record of the images) of a checkpoint: from its run, else from its own meta.json."""
     meta = {}
     if folder is not None and (folder / "meta.json").is_file():
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        try:
+            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        except ValueError:
+            raise ValueError(f"{folder / 'meta.json'} is damaged: it is not JSON") from None
     if run is not None:
         settings = settings_in(run)
         return settings, meta.get("data") or settings.get("data")

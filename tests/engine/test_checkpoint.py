@@ -63,6 +63,17 @@ def test_a_changed_byte_is_noticed(tmp_path):
         Checkpoints(tmp_path).restore(step)
 
 
+@pytest.mark.parametrize("left", [b"", b'{"format": 1, "ep', b"\xff\xfe", b"[]"])
+def test_a_damaged_description_costs_that_checkpoint_and_no_other(tmp_path, left):
+    step, checkpoints = make_step(), Checkpoints(tmp_path)
+    whole = checkpoints.save(step, Position(1, 0), metric=0.5)
+    damaged = checkpoints.save(step, Position(2, 0), metric=0.9)
+    (damaged / "meta.json").write_bytes(left)
+    assert checkpoints.latest_whole() == checkpoints.latest() == checkpoints.best() == whole
+    assert checkpoints.restore(step) == Position(1, 0)
+    checkpoints.save(step, Position(3, 0))
+
+
 def test_another_network_is_refused_by_the_name_of_the_parameter(tmp_path):
     Checkpoints(tmp_path).save(make_step(), Position(1, 0))
     with pytest.raises(ValueError, match=r"conv.weight has shape \(7, 3, 3, 3\), but \(6, 3, 3, 3\) in"):

@@ -117,8 +117,9 @@ def test_files_have_the_rights_of_any_new_file(tmp_path, weights):
 
 def test_a_safetensors_file_comes_back_as_the_same_network(tmp_path, weights):
     file, network = weights
-    assert main(flags_of(file, "--file_format", "safetensors", "--file_name", str(tmp_path / "out"))) == 0
-    arrays = load_file(tmp_path / "out.safetensors")
+    out = tmp_path / "a new folder" / "out"
+    assert main(flags_of(file, "--file_format", "safetensors", "--file_name", str(out))) == 0
+    arrays = load_file(f"{out}.safetensors")
     assert "conv1.bn.running_mean" in arrays
     for parameter in network.get_parameters():
         if parameter.name.endswith("conv.weight"):
@@ -158,6 +159,8 @@ def test_a_run_folder_brings_its_settings(tmp_path, capsys):
             "nowhere.ckpt: neither a file of weights nor a folder with a checkpoint",
         ),
         (["--ckpt_file", "w.ckpt", "--batch_size", "0"], "--batch_size 0: must be at least 1"),
+        (["--ckpt", "w.ckpt", "--ckpt_file", "v.ckpt"], "--ckpt_file v.ckpt beside --ckpt w.ckpt: both name"),
+        (["--ckpt", "w.ckpt", "--file_name", "out/"], "--file_name out/: must be the name of a file"),
     ],
 )
 def test_what_cannot_work_is_said_in_one_line(capsys, flags, message):
@@ -170,3 +173,11 @@ def test_a_head_of_other_classes_is_refused(tmp_path, capsys):
     ms.save_checkpoint(create_network("tinydarknet", 9, 32), str(tmp_path / "nine.ckpt"))
     assert main(["--net", "tinydarknet", "--ckpt_file", str(tmp_path / "nine.ckpt"), "--num_classes", "7"]) == 2
     assert "conv16.conv.weight (9, 128, 1, 1) for (7, 128, 1, 1)" in capsys.readouterr().err
+
+
+def test_a_damaged_description_of_a_checkpoint_is_one_line(tmp_path, capsys):
+    (tmp_path / "weights.ckpt").touch()
+    (tmp_path / "meta.json").write_text('{"format": 1, "ep')
+    assert main(["--ckpt", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/meta.json is damaged" in error and error.count("\n") == 1

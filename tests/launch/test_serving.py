@@ -2,6 +2,8 @@
 
 import json
 import logging
+import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ from runs import command
 from cellwright.dataloader import EvalTransform
 from cellwright.dataloader.apply_transform import ApplyTransform
 from cellwright.dataloader.decode.picture import Pixels
+from cellwright.launch.predict import main, map_places
 from cellwright.launch.serving import onnx_int8
 from cellwright.launch.settings.embedded_images import embedded_dataset
 
@@ -90,7 +93,7 @@ def test_the_preprocessing_of_the_file_is_that_of_the_loader_to_the_bit(resize):
 
     from cellwright.launch.serving.onnx_preprocessing import with_preprocessing
 
-    random = np.random.default_rng(abs(hash(resize)) % 1000)
+    random = np.random.default_rng(zlib.crc32(resize.encode()))
     for _ in range(12):
         side = int(random.integers(2, 80))
         transform = EvalTransform(side, resize, 0 if resize == "direct" else side + int(random.integers(0, 30)))
@@ -145,6 +148,32 @@ def test_what_is_no_picture_is_named_and_the_rest_goes_on(run, held_back, cache,
     ):
         done = command("launch.predict", *words, check=False, XDG_CACHE_HOME=cache)
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_each_picture_has_a_map_of_its_own(tmp_path):
+    files = ["cat/1.jpg", "dog/1.jpg", "dog/1-2.jpg", "dog/2.jpg"]
+    names = {file: place.name for file, place in map_places(str(tmp_path / "maps"), files).items()}
+    assert names == dict(zip(files, ("1.png", "1-2.png", "1-2-2.png", "2.png")))
+    assert map_places("map.png", ["cat/1.jpg"]) == {"cat/1.jpg": Path("map.png")}
+    assert map_places(str(tmp_path), ["cat/1.jpg"]) == {"cat/1.jpg": tmp_path / "1.png"}  # a folder that is there
+    with pytest.raises(ValueError, match="--cam map.txt: the ending must be that of a picture"):
+        map_places("map.txt", ["cat/1.jpg"])
+
+
+@pytest.mark.parametrize(
+    "name, ckpt, message",
+    [
+        ("one.png", "text.onnx", "text.onnx: [ONNXRuntimeError] "),
+        ("bytes.txt", "run", "bytes.txt: no text, and a .txt file must hold a name a line"),
+    ],
+)
+def test_a_file_that_is_not_what_its_ending_says_is_one_line(tmp_path, capsys, monkeypatch, name, ckpt, message):
+    monkeypatch.chdir(tmp_path)
+    for file in (name, ckpt):
+        Path(file).write_bytes(b"\xff\xfe\n")
+    assert main([name, "--ckpt", ckpt]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"python -m launch.predict: {message}") and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
