@@ -140,12 +140,13 @@ def check_port():
 
 
 def check_disk(folder="."):
-    """Whether the run folder's disk has room, and can be written."""
+    """Whether the run folder's disk has room, and can be written; a folder that is not there yet would be made."""
+    folder = next(place for place in (Path(folder).absolute(), *Path(folder).absolute().parents) if place.exists())
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        return [Finding("FAIL", f"{os.path.abspath(folder)} cannot be written: {error.strerror}", "another --run_dir")]
+        return [Finding("FAIL", f"{folder} cannot be written: {error.strerror}", "another --run_dir")]
     free = shutil.disk_usage(folder).free / 1e9
     if free < NEEDED_DISK_GB:
         return [
@@ -183,14 +184,14 @@ def check_data(world, data_path, val_data_path=None):
         return []
     from cellwright.launch.data import open_sources
     from cellwright.launch.data_findings import check_images
+    from cellwright.launch.settings.resolve import dataset_at
     from cellwright.launch.settings.run_settings import RunSettings
 
     try:
-        form = "cifar10" if (Path(data_path) / "cifar-10-batches-bin").is_dir() else "imagenet2012"
-        settings = RunSettings(data_path=data_path, val_data_path=val_data_path, dataset=form)
+        settings = RunSettings(data_path=data_path, val_data_path=val_data_path, dataset=dataset_at(data_path))
         training, held_back = open_sources(settings)
     except (ValueError, OSError) as error:
-        return [Finding("FAIL", f"--data_path: {error}", "a folder of class folders, or one with train/ and val/")]
+        return [Finding("FAIL", str(error), "a folder of class folders, or one with train/ and val/")]
     splits = {"training": training} | ({"held back": held_back} if held_back else {})
     return check_images(splits)
 
@@ -218,8 +219,8 @@ def examine(world, given):
 def main(arguments=None):
     from cellwright.launch.host.runtime import quiet_environment
 
-    parser = Parser(prog="python -m launch.doctor", description=__doc__.splitlines()[0])
-    parser.add_argument("--device_target", choices=("CPU", "GPU", "Ascend"), default="CPU")
+    parser = Parser(prog="python -m launch.doctor", description=__doc__.partition(":  ")[0])
+    parser.add_argument("--device_target", choices=("CPU", "GPU", "Ascend"), default="CPU", help="where to run")
     parser.add_argument("--run_dir", default=".", help="where runs are to be written")
     parser.add_argument("--data_path", help="look at each of these images too")
     parser.add_argument("--val_data_path", help="the held-back split, where it is not beside the training split")
@@ -229,6 +230,11 @@ def main(arguments=None):
     parser.add_argument("--image_size", type=int, default=224, help="in pixels, for the loader's memory")
     parser.add_argument("--workers", type=int, help="loader processes of each rank; none: from its cores")
     given = parser.parse_args(arguments)
+    for name in ("batch_size", "image_size", "workers"):
+        if getattr(given, name) is not None and getattr(given, name) < 1:
+            parser.error(f"--{name} {getattr(given, name)}: must be at least 1")
+    if given.val_data_path and not given.data_path:
+        parser.error(f"--val_data_path {given.val_data_path}: it is looked at beside --data_path")
     launched = under_mpi()
     try:
         world = open_world()

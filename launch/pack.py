@@ -5,7 +5,6 @@ By default every file keeps its bytes, so that the batches are those of the fold
 checksum.
 """
 
-import argparse
 import multiprocessing
 import os
 import signal
@@ -20,7 +19,11 @@ from cellwright.dataloader import BadImage, ImageFolder, Pack, PackWriter
 from cellwright.dataloader.decode.jpeg_cut import pack_notes
 from cellwright.dataloader.decode.picture import Encoded
 from cellwright.dataloader.sources.pack import ENCODED, RAW
+from cellwright.launch.settings.flag_parser import Parser
+from cellwright.launch.settings.output_file import check_output
 
+PROGRAM = "python -m launch.pack"
+_QUALITY = 90
 _work = {}
 
 
@@ -116,22 +119,28 @@ class Progress:
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(
-        prog="python -m launch.pack", description=__doc__.split("\n", 1)[0], allow_abbrev=False
-    )
+    parser = Parser(prog=PROGRAM, description=__doc__.partition(":  ")[0])
     parser.add_argument("--data_path", metavar="DIR", help="folder with one folder a class")
     parser.add_argument("--out", metavar="FILE", help="the pack to write")
     parser.add_argument("--short_side", type=int, default=0, metavar="N", help="shrink the shorter side to N pixels")
     parser.add_argument("--max_side", type=int, default=0, metavar="N", help="shrink the longer side to N pixels")
     parser.add_argument("--format", choices=("jpeg", "raw"), default="jpeg", help="raw keeps decoded pixels")
-    parser.add_argument("--quality", type=int, default=90, metavar="Q", help="of files that are shrunk (default 90)")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
+    parser.add_argument("--quality", type=int, metavar="Q", help=f"of JPEGs that are shrunk (default: {_QUALITY})")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--workers", type=int, default=cores, metavar="N", help="processes (default: as many as cores)")
     parser.add_argument("--verify", metavar="FILE", help="check a pack and write nothing")
     settings = parser.parse_args(arguments)
+    if settings.verify and (settings.data_path or settings.out):
+        parser.error("--verify checks a pack and writes none: without --data_path and --out")
     if not settings.verify and not (settings.data_path and settings.out):
         parser.error("--data_path and --out are needed, or --verify")
     if settings.short_side and settings.max_side:
         parser.error("--short_side and --max_side exclude each other")
+    shrunk = settings.short_side or settings.max_side
+    if settings.quality is not None and (settings.format == "raw" or not shrunk):
+        parser.error(f"--quality {settings.quality}: it is of JPEGs that --short_side or --max_side makes smaller")
+    if settings.quality is None:
+        settings.quality = _QUALITY
     if not 1 <= settings.quality <= 100 or settings.short_side < 0 or settings.max_side < 0 or settings.workers < 1:
         parser.error("--quality is 1 to 100, sides are 0 and more, --workers at least 1")
     return settings
@@ -146,12 +155,13 @@ def main(arguments=None):
             for path in bad:
                 print(f"damaged: {path}", file=sys.stderr)
             return 1 if bad else 0
+        check_output("--out", settings.out)
         write_pack(ImageFolder(settings.data_path), settings.out, settings, Progress("packed"))
     except (ValueError, OSError) as error:
-        print(f"launch.pack: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nlaunch.pack: interrupted, nothing was written", file=sys.stderr)
+        print(f"\n{PROGRAM}: interrupted, nothing was written", file=sys.stderr)
         return 130
     return 0
 

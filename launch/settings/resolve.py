@@ -103,9 +103,11 @@ def resolve(given, typed=frozenset(), images=None):
     from cellwright.nets import Recipe, recipe_for
 
     run = RunSettings(**_part(given, names_of(RunSettings)))
-    dataset = run.dataset or _dataset_of(run.net, run.data_path)
+    embedded = run.data_path is None
+    of_embedded = "cifar10" if run.net == "vgg16" else "imagenet2012"
+    dataset = run.dataset or (of_embedded if embedded else dataset_at(run.data_path))
     recipe = recipe_for(run.net, dataset, extra=run.extra, mlp=run.mlp)
-    name, embedded = run.recipe or ("small" if run.data_path is None else None), run.data_path is None
+    name = run.recipe or ("small" if embedded else None)
     if embedded:
         recipe = dataclasses.replace(recipe, num_classes=10, image_size=32)
     if name == "small":
@@ -142,10 +144,8 @@ def to_file(settings):
     return {"run": dataclasses.asdict(settings.run), "step": dataclasses.asdict(settings.step), "recipe": recipe}
 
 
-def _dataset_of(net, data_path):
-    """The form of the data at a path: CIFAR-10 where its binary files are."""
-    if data_path is None:
-        return "cifar10" if net == "vgg16" else "imagenet2012"
+def dataset_at(data_path):
+    """Returns the form of the data at a path: cifar10 where its binary files are, else imagenet2012."""
     from cellwright.dataloader.sources.cifar import EVAL_FOLDER, TRAIN_FOLDER
 
     root = Path(data_path)

@@ -124,8 +124,26 @@ def test_what_is_no_whole_pack_is_refused(packed, tmp_path, capsys):
         with pytest.raises(ValueError, match=message):
             Pack(tmp_path / name)
     assert main(["--verify", str(tmp_path / "a")]) == 2
-    with pytest.raises(SystemExit):
-        main(["--data_path", "x"])
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("--data_path x", "--data_path and --out are needed"),
+        ("--verify x --out y", "--verify checks a pack and writes none"),
+        ("--data_path x --out y --quality 50", "--quality 50: it is of JPEGs that --short_side or --max_side"),
+        ("--data_path x --out y --short_side 9 --quality 0", "--quality is 1 to 100"),
+        ("--data_path x --out /none/y", "--out /none/y: there is no folder /none"),
+        ("--data_path /none --out y", "/none: no such folder"),
+    ],
+)
+def test_a_line_that_cannot_work_is_one_line(line, message, capsys):
+    try:
+        code = main(line.split())
+    except SystemExit as end:
+        code = end.code
+    error = capsys.readouterr().err
+    assert code == 2 and error.startswith(f"python -m launch.pack: {message}") and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("how", (signal.SIGINT, signal.SIGKILL))

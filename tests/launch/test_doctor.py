@@ -31,8 +31,23 @@ def test_a_missing_device_is_a_failure_with_a_fix():
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
-    (found,) = doctor.check_disk(tmp_path / "missing")
-    assert found.level == "FAIL" and "--run_dir" in found.fix
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        (found,) = doctor.check_disk(folder)
+        assert found.level == "FAIL" and "--run_dir" in found.fix and f"{tmp_path}/file cannot" in found.what
+
+
+def test_a_folder_that_a_run_would_make_is_none_that_cannot_be_written(tmp_path):
+    (found,) = doctor.check_disk(tmp_path / "new" / "run")
+    assert found.level == "OK" and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("line", ["--batch_size 0", "--image_size -1", "--workers 0", "--val_data_path val"])
+def test_what_cannot_be_looked_at_is_one_line(capsys, line):
+    with pytest.raises(SystemExit) as end:
+        doctor.main(line.split())
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and error.startswith(f"python -m launch.doctor: {line}: ") and error.count("\n") == 1
 
 
 def test_a_full_disk(monkeypatch, tmp_path):
@@ -151,4 +166,4 @@ def test_images_that_are_unusable_skipped_or_mislabelled_are_counted(photos):
 
 def test_a_path_without_images_is_a_failure(tmp_path):
     (found,) = doctor.check_data(World(), str(tmp_path / "nothing"))
-    assert found.level == "FAIL" and "--data_path" in found.what and "no such" in found.what
+    assert found.level == "FAIL" and found.what == f"--data_path {tmp_path}/nothing: no such file or folder"

@@ -166,6 +166,9 @@ def test_what_nohup_ignores_stays_ignored(tmp_path):
         (["-n", "2", "pack"], "'pack' is no command that uses several ranks: train, eval, profile, doctor"),
         (["-n", "0"], "-n 0: must be at least 1"),
         (["--hostfile", "hosts"], "--hostfile and --mpi_flags want several ranks"),
+        (["-n", "2", "--hostfile", "nowhere"], "--hostfile nowhere: no such file"),
+        (["-n", "two"], "invalid int value: 'two'"),
+        (["-n", "2", "--mpi_flags", "'"], "No closing quotation"),
     ],
 )
 def test_what_cannot_work_is_one_line(capsys, words, message):
