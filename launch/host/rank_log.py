@@ -1,7 +1,14 @@
 """Where each rank writes: rank 0 to the console and its log, the others to their logs alone."""
 
+import array
+import fcntl
 import os
+import stat
 import sys
+import termios
+import time
+
+_READ_WITHIN_S = 2.0
 
 
 class RankLog:
@@ -46,9 +53,20 @@ class RankLog:
             except FileExistsError:
                 pass
         self._console.flush()
+        _wait_until_read(self._console.fileno())
 
     def _first_failure(self):
         return self.path.with_name(".first_failure")
+
+
+def _wait_until_read(descriptor):
+    """Waits until a launcher has read what was written to its pipe: MPICH's throws away the rest when a
+    rank aborts, as was seen on a busy machine.
+    """
+    until, unread = time.monotonic() + _READ_WITHIN_S, array.array("i", [1])
+    while stat.S_ISFIFO(os.fstat(descriptor).st_mode) and unread[0] and time.monotonic() < until:
+        fcntl.ioctl(descriptor, termios.FIONREAD, unread)
+        time.sleep(0.01)
 
 
 class Tee:
