@@ -29,15 +29,17 @@ _OF_THE_NETWORK = ("weights", "net", "dataset", "extra", "mlp", "num_classes", "
 class ExportSettings:
     """What to write. A run folder brings the settings of its network along."""
 
-    ckpt: str | None = _flag(None, "a run folder, a checkpoint folder, or a file of weights")
-    ckpt_file: str | None = _flag(None, "the zoo's name for --ckpt")
+    ckpt: str | None = _flag(None, "a run, a checkpoint folder, or a file of weights", value="RUN|DIR|FILE")
+    ckpt_file: str | None = _flag(None, "the zoo's name for --ckpt", value="RUN|DIR|FILE")
     weights: str | None = _flag(None, "which of a run's weights; none: the best, else the last", WEIGHTS)
-    file_name: str | None = _flag(None, "file to write, the suffix may be left off; none: the net's name")
+    file_name: str | None = _flag(None, "file to write, the suffix may be left off; none: the net's name", value="FILE")
     file_format: str = _flag("MINDIR", "in upper or lower case; AIR needs an Ascend", FORMATS)
     input: str = _flag("images", "ONNX: images, uint8 of any size, or tensor, float32 normalised", ("images", "tensor"))
     int8: bool = _flag(False, "ONNX: in 8 bits, calibrated with training images")
     calibration_images: int = _flag(512, "training images that --int8 looks at")
-    data_path: str | None = _flag(None, "where the training images for --int8 lie; none: where the run had them")
+    data_path: str | None = _flag(
+        None, "where the training images for --int8 lie; none: where the run had them", value="DIR|FILE"
+    )
     net: str | None = _flag(None, "the network, where the file does not tell", value=ANY_NET)
     dataset: str | None = _flag(
         None, "form of the network; cifar10 for vgg16, else imagenet2012", ("imagenet2012", "cifar10")

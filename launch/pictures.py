@@ -7,10 +7,10 @@ scale: the figures are beside the bars, what can be compared is within a group.
 import html
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from cellwright.launch.settings.flag_parser import Parser, add_flags
+from cellwright.launch.settings.flag_parser import Parser, add_flags, setting
 
 # member -> (title, the unit of what is drawn, whether more is better)
 MEMBERS = {
@@ -44,8 +44,8 @@ _STYLE = (
 class Settings:
     """The folders"""
 
-    bench: str = field(default="docs/bench", metadata={"help": "folder with the reports, JSON files of launch.bench"})
-    out: str = field(default="docs/pictures", metadata={"help": "folder for the pictures"})
+    bench: str = setting("docs/bench", "folder with the reports, JSON files of launch.bench")
+    out: str = setting("docs/pictures", "folder for the pictures")
 
 
 def groups_of(report):
@@ -114,7 +114,7 @@ def _machine(report):
 
 
 def main(arguments=None):
-    parser = Parser(prog="python -m launch.pictures", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m launch.pictures", description=__doc__.partition(":  ")[0])
     add_flags(parser, Settings, "settings")
     settings = Settings(**vars(parser.parse_args(arguments)))
     out, drawn = Path(settings.out), {}

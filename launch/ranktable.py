@@ -1,7 +1,7 @@
-"""The rank table that HCCL wants, from the MPI world:  mpirun -n 8 python -m launch.ranktable [--output FILE]
+"""Prints the rank table that HCCL wants, from the MPI world:  mpirun -n 8 python -m launch.ranktable [--output FILE]
 
-Prints the table, or writes it. With --rank_table FILE a table that exists is checked against the world instead. Not run
-on hardware: tried with simulated hosts and hccn.conf files.
+With --output it is written to a file. With --rank_table FILE a table that exists is checked against the world instead.
+Not run on hardware: tried with simulated hosts and hccn.conf files.
 """
 
 import json
@@ -17,7 +17,7 @@ def main(arguments=None):
     from cellwright.launch.host.mpi_world import open_world
     from cellwright.launch.settings.flag_parser import Parser
 
-    parser = Parser(prog="python -m launch.ranktable", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m launch.ranktable", description=__doc__.partition(":  ")[0])
     parser.add_argument("--output", help="write the table to this file")
     parser.add_argument("--rank_table", default=os.environ.get("RANK_TABLE_FILE"), help="check this table instead")
     parser.add_argument("--hccn_conf", default=HCCN_CONF, help="where each server keeps its devices' addresses")

@@ -59,7 +59,7 @@ def replay_dump(folder, device_target="CPU", threads=1):
 
 
 def main(arguments=None):
-    parser = Parser(prog=PROGRAM, description=__doc__.splitlines()[0])
+    parser = Parser(prog=PROGRAM, description=__doc__.partition(":  ")[0])
     parser.add_argument("dump", help="the crash dump's folder")
     parser.add_argument("--device_target", default="CPU", choices=("CPU", "GPU", "Ascend"), help="where to run it")
     parser.add_argument("--threads", type=int, default=2, help="threads of the graph, on CPU (default: 2)")

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-# Before MindSpore is loaded, as launch/runtime.py does it: see there.
+# Before MindSpore is loaded, as launch/host/runtime.py does it: see there.
 os.environ.setdefault("GLOG_v", "3")
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 

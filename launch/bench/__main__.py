@@ -59,7 +59,7 @@ def main(arguments=None):
             choices.add_parser(name, help=ast.get_docstring(_parsed(name)).splitlines()[0])
             continue
         member = choices.add_parser(name, help=modules[name].__doc__.splitlines()[0])
-        member.add_argument("--json", help="write the report to this file")
+        member.add_argument("--json", metavar="FILE", help="write the report to this file")
         add_flags(member, modules[name].Settings, "settings")
     given = vars(parser.parse_args(arguments))
     name, file = given.pop("member"), given.pop("json")

@@ -13,8 +13,10 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+from cellwright.launch.settings.flag_parser import setting
 
 BARE, IN_PLACE, MPI_NODE, SHARED_NODE, MCCL = "bare MPI", "bare MPI in place", "MPI node", "shared memory node", "mccl"
 
@@ -23,10 +25,10 @@ BARE, IN_PLACE, MPI_NODE, SHARED_NODE, MCCL = "bare MPI", "bare MPI in place", "
 class Settings:
     """What is measured. The default sizes are the gradients of DenseNet-121, GENet theta plus and VGG-16."""
 
-    megabytes: tuple = field(default=(32, 134, 553), metadata={"help": "sizes of the tensor, in 10^6 bytes"})
-    ranks: int = field(default=2, metadata={"help": "processes on this host"})
-    repeats: int = field(default=5, metadata={"help": "turns of each candidate"})
-    mccl: bool = field(default=True, metadata={"help": "also MindSpore's collective on CPU"})
+    megabytes: tuple[int, ...] = setting((32, 134, 553), "sizes of the tensor, in 10^6 bytes")
+    ranks: int = setting(2, "processes on this host")
+    repeats: int = setting(5, "turns of each candidate")
+    mccl: bool = setting(True, "also MindSpore's collective on CPU")
 
     def __post_init__(self):
         for name, least in (("ranks", 2), ("repeats", 1)):

@@ -27,6 +27,7 @@ from cellwright.kernels.image.jpeg_vectors import LANES
 from cellwright.kernels.image.layout import normalise_chw, scale_and_shift
 from cellwright.launch.bench.pictures.corpus import write_pictures
 from cellwright.launch.bench.pictures.photographs import photographs
+from cellwright.launch.settings.flag_parser import setting
 
 SIDE = 224
 
@@ -35,10 +36,10 @@ SIDE = 224
 class Settings:
     """What is measured, and how often."""
 
-    pictures: int = 64
-    kilobytes: int = 95
-    rounds: int = 7
-    photographs: bool = False
+    pictures: int = setting(64, "files")
+    kilobytes: int = setting(95, "size of a synthetic picture's file")
+    rounds: int = setting(7, "turns of each stage, the best of which counts")
+    photographs: bool = setting(False, "cut the pictures from photographs, and do not draw them")
 
     def __post_init__(self):
         for name in ("pictures", "kilobytes", "rounds"):

@@ -11,21 +11,22 @@ import json
 import statistics
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cellwright.launch.bench import own_process
 from cellwright.launch.bench.step import CLASSES, NETS, OURS, SIZE, chosen
+from cellwright.launch.settings.flag_parser import setting
 
 
 @dataclass(frozen=True)
 class Settings:
     """What is measured."""
 
-    nets: str = field(default="all", metadata={"help": f"comma-separated, of {', '.join(NETS)}"})
-    rounds: int = field(default=2, metadata={"help": "processes of each variant, in turn"})
-    batches: int = field(default=4, metadata={"help": "batches of a pass"})
-    passes: int = field(default=2, metadata={"help": "timed passes of a process, after one that is not"})
-    size: int = field(default=SIZE, metadata={"help": "pixels along each side of the images"})
+    nets: str = setting("all", f"comma-separated, of {', '.join(NETS)}")
+    rounds: int = setting(2, "processes of each variant, in turn")
+    batches: int = setting(4, "batches of a pass")
+    passes: int = setting(2, "timed passes of a process, after one that is not")
+    size: int = setting(SIZE, "pixels along each side of the images")
 
     def __post_init__(self):
         for name in chosen(self.nets, NETS):

@@ -12,11 +12,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from cellwright.launch.bench.allreduce import slowest_rank
+from cellwright.launch.settings.flag_parser import setting
 
 FLAT, OURS, HALF = "flat MPI_Allreduce", "by host", "by host, bfloat16 on the wire"
 MODELLED_HOSTS = (8, 64)
@@ -28,11 +29,11 @@ BLOCK_BYTES, COPY_BYTES_PER_S = 4 << 20, 5e9  # the first block is added up, and
 class Settings:
     """What is measured, and over what link."""
 
-    megabytes: tuple = field(default=(32, 134, 553), metadata={"help": "sizes of the tensor, in 10^6 bytes"})
-    ranks: int = field(default=2, metadata={"help": "processes of each of the two hosts"})
-    gbit: float = field(default=1.0, metadata={"help": "Gbit/s of the link, each way"})
-    delay_us: int = field(default=0, metadata={"help": "delay one way, microseconds; needs the kernel's netem"})
-    repeats: int = field(default=2, metadata={"help": "turns of each candidate, after one that does not count"})
+    megabytes: tuple[int, ...] = setting((32, 134, 553), "sizes of the tensor, in 10^6 bytes")
+    ranks: int = setting(2, "processes of each of the two hosts")
+    gbit: float = setting(1.0, "Gbit/s of the link, each way")
+    delay_us: int = setting(0, "delay one way, microseconds; needs the kernel's netem")
+    repeats: int = setting(2, "turns of each candidate, after one that does not count")
 
     def __post_init__(self):
         for name, least in (("ranks", 1), ("repeats", 1), ("delay_us", 0)):

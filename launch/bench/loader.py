@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from cellwright.launch.bench.pictures.corpus import write_pictures
 from cellwright.launch.bench.pictures.photographs import photographs
 from cellwright.launch.bench.step import chosen
 from cellwright.launch.pack import main as pack
+from cellwright.launch.settings.flag_parser import setting
 
 OUTPUTS = ("float32", "uint8")
 JITTER = (0.4, 0.4, 0.4, 0.0)
@@ -32,19 +33,17 @@ JITTER = (0.4, 0.4, 0.4, 0.0)
 class Settings:
     """What is measured, how often and how long."""
 
-    workers: int = 2
-    pictures: int = 400
-    kilobytes: int = 95
-    batch_size: int = 64
-    seconds: float = 1.5
-    rounds: int = 3
-    peers: str = field(default="mindspore", metadata={"help": f"all, none, or comma-separated of {', '.join(PEERS)}"})
-    peer_python: str = field(
-        default="", metadata={"help": "Python interpreter that has them, but for mindspore; default: this one"}
-    )
-    output: str = field(default="all", metadata={"help": f"all, or comma-separated of {', '.join(OUTPUTS)}"})
-    photographs: bool = False
-    augmentations: bool = False
+    workers: int = setting(2, "processes of each loader")
+    pictures: int = setting(400, "files of the data set")
+    kilobytes: int = setting(95, "size of a synthetic picture's file")
+    batch_size: int = setting(64, "images of a batch")
+    seconds: float = setting(1.5, "how long a turn lasts at least")
+    rounds: int = setting(3, "turns of each case")
+    peers: str = setting("mindspore", f"all, none, or comma-separated of {', '.join(PEERS)}")
+    peer_python: str = setting("", "Python interpreter that has them, but for mindspore; default: this one")
+    output: str = setting("all", f"all, or comma-separated of {', '.join(OUTPUTS)}")
+    photographs: bool = setting(False, "cut the pictures from photographs, and do not draw them")
+    augmentations: bool = setting(False, "measure each augmentation of ours too")
 
     def __post_init__(self):
         for name in ("workers", "pictures", "kilobytes", "batch_size", "seconds", "rounds"):

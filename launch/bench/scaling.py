@@ -12,10 +12,11 @@ import os
 import statistics
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cellwright.launch.bench.allreduce import under_mpirun
 from cellwright.launch.bench.step import CLASSES, NETS, SIZE, WARM_UP, chosen
+from cellwright.launch.settings.flag_parser import setting
 
 SIMULATED_RANKS = (8, 64)
 BUCKETS_MB = (1, 4, 16, 25, 64, 128, 1024)
@@ -25,11 +26,11 @@ BUCKETS_MB = (1, 4, 16, 25, 64, 128, 1024)
 class Settings:
     """What is measured, and the link of the simulated cluster."""
 
-    nets: str = field(default="all", metadata={"help": f"comma-separated, of {', '.join(NETS)}"})
-    rounds: int = field(default=2, metadata={"help": "processes of each arrangement, in turn"})
-    steps: int = field(default=5, metadata={"help": "timed steps of a process, after two that are not"})
-    link_gbit: float = field(default=25.0, metadata={"help": "bandwidth of the simulated link, Gbit/s each way"})
-    link_latency_us: float = field(default=20.0, metadata={"help": "latency of a message on it, microseconds"})
+    nets: str = setting("all", f"comma-separated, of {', '.join(NETS)}")
+    rounds: int = setting(2, "processes of each arrangement, in turn")
+    steps: int = setting(5, "timed steps of a process, after two that are not")
+    link_gbit: float = setting(25.0, "bandwidth of the simulated link, Gbit/s each way")
+    link_latency_us: float = setting(20.0, "latency of a message on it, microseconds")
 
     def __post_init__(self):
         for name in chosen(self.nets, NETS):

@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cellwright.launch.bench import own_process
 from cellwright.launch.bench.step import CLASSES, NETS, SIZE, chosen
+from cellwright.launch.settings.flag_parser import setting
 
 VARIANTS = ("ours", "mindspore")
 
@@ -26,9 +27,9 @@ VARIANTS = ("ours", "mindspore")
 class Settings:
     """What is measured."""
 
-    nets: str = field(default="tinydarknet,densenet121", metadata={"help": f"comma-separated, of {', '.join(NETS)}"})
-    rounds: int = field(default=2, metadata={"help": "cold and warm starts of each variant, in turn"})
-    size: int = field(default=SIZE, metadata={"help": "pixels along each side of the images"})
+    nets: str = setting("tinydarknet,densenet121", f"comma-separated, of {', '.join(NETS)}")
+    rounds: int = setting(2, "cold and warm starts of each variant, in turn")
+    size: int = setting(SIZE, "pixels along each side of the images")
 
     def __post_init__(self):
         for name in chosen(self.nets, NETS):

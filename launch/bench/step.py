@@ -15,10 +15,11 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cellwright.launch.bench import own_process
+from cellwright.launch.settings.flag_parser import setting
 
 # name -> (network, its settings, images a step)
 NETS = {
@@ -39,14 +40,12 @@ SIZE, CLASSES, WARM_UP = 224, 1000, 2
 class Settings:
     """What is measured."""
 
-    nets: str = field(default="all", metadata={"help": f"comma-separated, of {', '.join(NETS)}"})
-    variants: str = field(default="all", metadata={"help": f"comma-separated, of {', '.join(OURS + TORCH)}"})
-    amp_level: str = field(default="O0", metadata={"help": "O0: float32; O2: bfloat16"})
-    rounds: int = field(default=2, metadata={"help": "processes of each variant"})
-    steps: int = field(default=5, metadata={"help": "timed steps of a process, after two that are not"})
-    torch: str = field(
-        default="", metadata={"help": "Python interpreter that has PyTorch; default: this one, if it has"}
-    )
+    nets: str = setting("all", f"comma-separated, of {', '.join(NETS)}")
+    variants: str = setting("all", f"comma-separated, of {', '.join(OURS + TORCH)}")
+    amp_level: str = setting("O0", "O0: float32; O2: bfloat16")
+    rounds: int = setting(2, "processes of each variant")
+    steps: int = setting(5, "timed steps of a process, after two that are not")
+    torch: str = setting("", "Python interpreter that has PyTorch; default: this one, if it has")
 
     def __post_init__(self):
         for name, known in (("nets", NETS), ("variants", OURS + TORCH)):

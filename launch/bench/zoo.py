@@ -13,13 +13,14 @@ import os
 import statistics
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cellwright.launch.bench import own_process
 from cellwright.launch.bench.step import chosen
+from cellwright.launch.settings.flag_parser import setting
 
 # MindCV's name -> the name of the same network in timm, or (after a colon) in torchvision
 NETS = {
@@ -63,14 +64,14 @@ _PEERS = Path(__file__).with_name("peers")
 class Settings:
     """What is measured."""
 
-    nets: str = field(default="all", metadata={"help": "comma-separated names of MindCV"})
-    variants: str = field(default="all", metadata={"help": f"comma-separated, of {', '.join(VARIANTS)}"})
-    rounds: int = field(default=2, metadata={"help": "processes of each variant, in turn"})
-    steps: int = field(default=5, metadata={"help": "timed steps of a process, after two that are not"})
-    batch: int = field(default=4, metadata={"help": "images of a step"})
-    size: int = field(default=96, metadata={"help": "pixels along each side of the images"})
-    dropout: bool = field(default=False, metadata={"help": "leave it on, and compare no numbers"})
-    torch: str = field(default="", metadata={"help": "Python interpreter with torch, and timm or torchvision"})
+    nets: str = setting("all", "comma-separated names of MindCV")
+    variants: str = setting("all", f"comma-separated, of {', '.join(VARIANTS)}")
+    rounds: int = setting(2, "processes of each variant, in turn")
+    steps: int = setting(5, "timed steps of a process, after two that are not")
+    batch: int = setting(4, "images of a step")
+    size: int = setting(96, "pixels along each side of the images")
+    dropout: bool = setting(False, "leave it on, and compare no numbers")
+    torch: str = setting("", "Python interpreter with torch, and timm or torchvision")
 
     def __post_init__(self):
         for name, known in (("nets", NETS), ("variants", VARIANTS)):

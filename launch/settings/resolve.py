@@ -77,6 +77,9 @@ def read_eval_settings(arguments, program):
     With --ckpt RUN the run's own settings come before the flags.
     """
     parser = command_parser(program, EVAL)
+    parser.description = (
+        "Counts top-1 and top-5 over the held-back images. The settings of --ckpt RUN hold, but for flags."
+    )
     section = parser.section("run")
     section.add_argument(
         "--ckpt", required=True, metavar="RUN|DIR|FILE", help="a run, a checkpoint folder, or a file of weights"

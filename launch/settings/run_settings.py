@@ -84,7 +84,9 @@ class RunSettings:
     log_format: str = setting("plain", "zoo: the lines that scripts for the zoo's logs look for", LOG_FORMATS)
     tensorboard: bool = setting(False, "write TensorBoard events into the run folder")
     tracker: str | None = setting(
-        None, "MODULE:FUNCTION that is given the run folder and its settings and returns log(dict), see docs/use.md"
+        None,
+        "function that is given the run folder and its settings and returns log(dict), see docs/use.md",
+        value="MODULE:FUNCTION",
     )
     checkpoint_steps: int | None = setting(None, "a checkpoint after every so many steps too")
     checkpoint_minutes: float = setting(10.0, "a checkpoint at least every so many minutes; 0: not")
