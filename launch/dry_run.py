@@ -12,6 +12,7 @@ from cellwright.launch.host.collectives import choose_backend
 from cellwright.launch.host.cores import explain_cores, this_host
 from cellwright.launch.host.devices import device_of
 from cellwright.launch.host.runtime import allow_all_instructions
+from cellwright.launch.settings.weights import find_weights
 
 _MB = 1e6
 
@@ -27,6 +28,8 @@ def show_dry_run(job, resolved, training, held_back):
     Builds the network on the CPU, so that a host without the device can plan for one that has it.
     """
     world, settings, recipe = job.world, resolved.run, resolved.recipe
+    if settings.pretrained and not settings.resume:
+        find_weights(settings.pretrained, settings.weights)
     here = {
         "host": os.uname().nodename,
         "rank": world.rank,

@@ -15,6 +15,8 @@ from cellwright.launch.settings.output_file import check_output
 from cellwright.launch.settings.resolve import read_eval_settings
 
 PROGRAM = "python -m launch.eval"
+# Flags by which the numbers are others than those of the run's own evaluations.
+_OF_THE_RESULT = {"image_size", "eval_resize", "eval_crop_ratio", "mean", "std", "label_smooth_factor", "smooth_off"}
 
 
 def read(arguments, program):
@@ -40,7 +42,7 @@ def evaluate(job, resolved, weights, output):
         network = in_precision(job.accelerate(network, settings), resolved)
         job.use_compile_cache(resolved, PROGRAM, network)
         evaluator, batches = build_evaluation(job, network, loss, source, resolved)
-        named = world.on_rank_0(lambda: _place(weights, source, output))
+        named = world.on_rank_0(lambda: _place(weights, source, output, resolved.typed & _OF_THE_RESULT))
     with batches:
         result = evaluator(batches.epoch(0))
     if not math.isfinite(result.loss):
@@ -62,11 +64,12 @@ def in_precision(network, resolved):
     return apply_precision(network, level, dtype=dtype) if half_type(network, level, dtype) == "bfloat16" else network
 
 
-def _place(weights, source, output):
+def _place(weights, source, output, others):
     """(the file for the result or None, what is to be said of the images).
 
     Without --json it is in the run's folder: eval.json, or where the images are not those that the run held back,
-    eval-<their digest>.json; of averaged weights eval_averaged.json. ValueError for a file that cannot be written.
+    eval-<their digest>.json; of averaged weights eval_averaged.json; nowhere where `others`, names of flags, make other
+    numbers than the run's. ValueError for a file that cannot be written.
     """
     here, data = split_record(source), weights.data
     same = not data or (data["held_back"] or {}).get("digest") == here["digest"]
@@ -75,7 +78,9 @@ def _place(weights, source, output):
         note = " (the very images that it was trained on)"
     elif not same:
         note = " (not the images that the run held back)"
-    if not output and weights.run:
+    if others and weights.run:
+        note += f" (not as the run evaluates: {', '.join(f'--{name}' for name in sorted(others))})"
+    if not output and weights.run and not others:
         stem = "eval_averaged" if weights.average_in else "eval"
         output = weights.run / (f"{stem}.json" if same else f"{stem}-{here['digest'][:8]}.json")
     check_output("--json", output)

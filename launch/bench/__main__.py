@@ -75,7 +75,10 @@ def main(arguments=None):
         "versions": versions(),
         "settings": vars(settings),
     }
-    report.update(modules[name].measure(settings))
+    try:
+        report.update(modules[name].measure(settings))
+    except PermissionError as error:
+        parser.error(f"{name}: {error}")
     print(table(report))
     if file:
         Path(file).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

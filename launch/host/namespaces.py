@@ -47,6 +47,8 @@ def namespaces(folder, slots=1, gbit=None, delay_us=0):
         _run("ip", "netns", "add", first)
     except subprocess.CalledProcessError as error:
         raise PermissionError(f"no right to make network namespaces: {error.stderr.strip()}") from None
+    except FileNotFoundError:
+        raise PermissionError("network namespaces are made by `ip`, which is not here: install iproute2") from None
     try:
         _run("ip", "netns", "add", second)
         _run("ip", "link", "add", f"v{first}", "type", "veth", "peer", "name", f"v{second}")

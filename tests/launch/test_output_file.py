@@ -38,6 +38,14 @@ def test_nothing_is_measured_for_a_report_that_cannot_be_written(tmp_path, monke
         Settings(json=str(tmp_path / "none" / "report.json"))
 
 
+def test_a_measurement_that_this_process_may_not_make_is_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "/none")  # without `ip`
+    with pytest.raises(SystemExit) as end:
+        bench(["hosts"])
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and "hosts: network namespaces are made by `ip`" in error and error.count("\n") == 1
+
+
 def test_a_rank_table_in_no_folder_is_one_line(tmp_path, capsys):
     conf = tmp_path / "hccn.conf"
     conf.write_text("address_0=10.0.0.1\n")

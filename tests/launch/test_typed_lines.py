@@ -89,6 +89,7 @@ SESSION = {
     "evaluated on other classes": "eval --ckpt RUN --data_path PETS",
     "evaluated on other images": "eval --ckpt RUN --data_path MORE",
     "evaluated on training images": "eval --ckpt RUN --data_path PHOTOS --val_data_path PHOTOS/train",
+    "evaluated at another size": "eval --ckpt RUN --image_size 48",
     "average": "eval --ckpt RUN --weights average",
     "last of a file": "eval --ckpt FILE --weights last --json OUT",
     "another network": "eval --ckpt RUN --net genet",
@@ -105,6 +106,7 @@ SESSION = {
     "a picture": "train --data_path PHOTO",
     "a file of weights to resume": "train --resume FILE",
     "a folder that cannot be": "train --run_dir /proc/x",
+    "a plan with weights that are not there": "train --data_path PHOTOS --pretrained OUT --dry_run",
     "a profile in a file": "profile --data_path PHOTOS --net tinydarknet --image_size 32 --out PHOTO",
     "a ledger in no folder": "train --data_path PHOTOS --net tinydarknet --image_size 32 --ledger OUT/ledger",
     "a result in no folder": "eval --ckpt RUN --json OUT/result.json",
@@ -183,6 +185,7 @@ def session(first, photos, cache, tmp_path_factory):
         ("a picture", "neither a folder, nor a pack, nor a list file"),
         ("a file of weights to resume", "not a run folder, it holds no config.yaml"),
         ("a folder that cannot be", "--run_dir /proc/x cannot be written"),
+        ("a plan with weights that are not there", "out: neither a file of weights nor a folder with a checkpoint"),
         ("a profile in a file", "profile: --out /"),
         ("a ledger in no folder", "out/ledger: there is no folder"),
         ("a result in no folder", "out/result.json: there is no folder"),
@@ -226,6 +229,11 @@ def test_other_images_of_the_same_classes_get_a_file_of_their_own(session, first
 def test_the_training_images_are_not_evaluated_unsaid(session):
     code, told, errors = session.results["evaluated on training images"]
     assert code == 0 and "(the very images that it was trained on)" in told, errors
+
+
+def test_an_evaluation_by_other_settings_is_not_kept_as_the_runs(session):
+    code, told, errors = session.results["evaluated at another size"]
+    assert code == 0 and "(not as the run evaluates: --image_size)" in told and "written" not in told, errors
 
 
 def test_the_average_of_the_weights_can_be_evaluated(session, first):
