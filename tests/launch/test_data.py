@@ -37,7 +37,9 @@ def ledger(data, tmp_path_factory):
 def test_the_batches_of_a_folder_and_of_its_pack_are_the_same_bytes(data, ledger, tmp_path_factory):
     pack = tmp_path_factory.mktemp("pack") / "train.pack"
     command("launch.pack", "--data_path", data / "train", "--out", pack)
-    train(tmp_path_factory, "--data_path", pack, "--verify_ledger", ledger, "--epochs", 1)
+    own = pack.with_name("ledger.csv")
+    train(tmp_path_factory, "--data_path", pack, "--ledger", own, "--epochs", 1)
+    assert own.read_text() == ledger.read_text()
 
 
 def test_the_batches_of_a_list_file_are_the_folder_s(data, ledger, tmp_path_factory):
@@ -48,7 +50,10 @@ def test_the_batches_of_a_list_file_are_the_folder_s(data, ledger, tmp_path_fact
         for path in sorted((data / "train" / name).iterdir())
     ]
     (data / "train" / "list.txt").write_text("".join(lines))
-    train(tmp_path_factory, "--data_path", data / "train" / "list.txt", "--verify_ledger", ledger, "--epochs", 1)
+    own = tmp_path_factory.mktemp("list") / "ledger.csv"
+    flags = ("--data_path", data / "train" / "list.txt", "--epochs", 1)
+    train(tmp_path_factory, *flags, "--ledger", own, "--verify_ledger", ledger)
+    assert own.read_text() == ledger.read_text()
     (data / "train" / "list.txt").unlink()
 
 

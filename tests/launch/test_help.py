@@ -51,3 +51,13 @@ def test_the_bench_lists_its_members_with_what_each_measures(capsys):
     assert ended.value.code == 0
     for member in bench.members():
         assert re.search(rf"^    {member}\s+[A-Z]", text, re.M), member
+
+
+@pytest.mark.parametrize("member", bench.members())
+def test_every_flag_of_the_bench_says_what_it_is(member, capsys):
+    with pytest.raises(SystemExit):
+        bench.main([member, "--help"])
+    told = re.findall(
+        r"^  --(\w+)[^\n]*?(?:\s{2,}|\n\s+)(\S+)", capsys.readouterr().out.partition("settings:")[2], re.M
+    )
+    assert told and not [name for name, word in told if word.startswith("(default")]
