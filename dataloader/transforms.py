@@ -81,7 +81,7 @@ class TrainTransform:
             _reject("image_size", self.image_size, "1 and more")
         if self.crop not in CROPS:
             _reject("crop", self.crop, ", ".join(CROPS))
-        for name in ("crop_scale", "crop_ratio"):
+        for name in ("crop_scale", "crop_ratio", "erasing_scale", "erasing_ratio"):
             if len(getattr(self, name)) != 2:
                 _reject(name, getattr(self, name), "two numbers")
         low, high = self.crop_scale

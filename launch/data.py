@@ -35,6 +35,8 @@ def _open_splits(root, held_back, order, train):
     places = [root, split.parent] if split.name == "train" else [root]
     if held_back is None:
         held_back = next((place / "val" for place in places if (place / "val").is_dir()), None if train else root)
+        if held_back == root and split != root:
+            raise ValueError(f"{root} holds train/ and no val/: --val_data_path names the held-back images")
     training = _open_split(split, order) if train else None
     validation = _open_split(held_back, order, training.classes if training else None) if held_back else None
     if training and validation and list(training.classes) != list(validation.classes):

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from runs import command, metrics
 
+from cellwright.dataloader import TrainTransform
 from cellwright.dataloader.batch import BatchMixer
 from cellwright.dataloader.sample_writer import SampleWriter
 from cellwright.launch.data import open_sources, train_loader
@@ -135,3 +136,9 @@ def test_a_checkpoint_from_before_there_were_such_flags_goes_on(cache, tmp_path)
     assert len(metrics(run)) == 5
     refused = command("launch.train", "--resume", run, "--max_steps", 6, "--mixup", 0.2, check=False)
     assert refused.returncode == 2 and "mixup = 0.2: " in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["crop_scale", "crop_ratio", "erasing_scale", "erasing_ratio"])
+def test_one_number_in_the_place_of_two_is_named(name):
+    with pytest.raises(ValueError, match=rf"{name}=\(0.5,\): allowed is two numbers"):
+        TrainTransform(**{name: (0.5,)})

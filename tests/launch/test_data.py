@@ -6,7 +6,9 @@ import shutil
 import pytest
 from runs import command, metrics
 
+from cellwright.launch.data import open_sources
 from cellwright.launch.settings.embedded_images import embedded_dataset
+from cellwright.launch.settings.run_settings import RunSettings
 
 FLAGS = ("--net", "tinydarknet", "--image_size", 32, "--batch_size", 16, "--lr", 0.01, "--eval_interval", 0)
 
@@ -55,6 +57,18 @@ def test_the_batches_of_a_list_file_are_the_folder_s(data, ledger, tmp_path_fact
     train(tmp_path_factory, *flags, "--ledger", own, "--verify_ledger", ledger)
     assert own.read_text() == ledger.read_text()
     (data / "train" / "list.txt").unlink()
+
+
+def test_training_images_alone_are_no_held_back_ones(data, tmp_path):
+    shutil.copytree(data / "train", tmp_path / "train")
+    settings = RunSettings(data_path=str(tmp_path), dataset="imagenet2012")
+    training, held_back = open_sources(settings)
+    assert len(training) == 90 and held_back is None
+    with pytest.raises(ValueError, match="holds train/ and no val/: --val_data_path names the held-back images"):
+        open_sources(settings, train=False)
+    (tmp_path / "train").rename(tmp_path / "photos")
+    settings = RunSettings(data_path=str(tmp_path / "photos"), dataset="imagenet2012")
+    assert len(open_sources(settings, train=False)[1]) == 90  # a split that was named is the one
 
 
 def test_a_ledger_of_another_seed_ends_the_run(data, ledger, tmp_path_factory):
