@@ -7,6 +7,7 @@ from cellwright.launch.data import eval_loader, open_sources, train_loader
 from cellwright.launch.data_record import split_record
 from cellwright.launch.host.agreement import agree, code
 from cellwright.launch.overlap import why_not
+from cellwright.launch.settings.idle_flags import why_not_sharded
 from cellwright.launch.settings.resolve import to_file
 
 
@@ -37,6 +38,7 @@ def build_training(job, resolved, program, **loader_options):
     world, settings = job.world, resolved.run
     agree(world, **to_file(resolved), code=code())
     _check_hosts(world, resolved)
+    _check_shard(world, resolved)
     job.start_device(settings)
     training, held_back = open_sources(settings)
     if world.size > 1:
@@ -46,12 +48,14 @@ def build_training(job, resolved, program, **loader_options):
     loader = train_loader(training, recipe, settings, world, **job.loader_options, **loader_options)
     begins_with = None if settings.resume else settings.pretrained  # a run that goes on has weights of its own
     network, loss = build_network(recipe, begins_with, settings.weights), build_loss(recipe)
-    groups = fine_tuning(network, step_settings)
+    groups, kernels = fine_tuning(network, step_settings), job.step_kernels(settings)
     if not (step_settings.sync_batch_norm and world.size > 1):  # our own kernels normalise a rank's batch alone
         job.accelerate(network, settings, resolved.amp_level, step_settings.amp_dtype)
     resolved = without_scale(resolved, network)
     recipe = resolved.recipe
     allreduce = job.graph_allreduce(step_settings.overlap != "False", step_settings.wire_dtype)
+    if step_settings.shard_update and (not kernels or allreduce.group is None):
+        raise ValueError("--shard_update True: it needs the C shim, and memory that the ranks of a host can share")
     step = build_step(
         network,
         loss,
@@ -60,7 +64,7 @@ def build_training(job, resolved, program, **loader_options):
         resolved.amp_level,
         allreduce=allreduce,
         seed=settings.seed * world.size + world.rank,  # of dropout: each rank its own masks
-        kernels=job.step_kernels(settings),
+        kernels=kernels,
         groups=groups,
     )
     job.use_compile_cache(resolved, program, network)
@@ -84,6 +88,19 @@ def _check_hosts(world, resolved):
 def _check_overlap(can, world, resolved):
     if resolved.step.overlap == "True" and "overlap" in resolved.typed and not can:
         raise ValueError(f"--overlap True would do nothing: {why_not(world, resolved.step)}")
+
+
+def _check_shard(world, resolved):
+    if not resolved.step.shard_update:
+        return
+    why = why_not_sharded(resolved)
+    if not why and max(world.allgather_object(world.local_size)) == 1:
+        why = "no host has several ranks"
+    if why:
+        raise ValueError(
+            f"--shard_update True would do nothing: {why}; a run that shared its update goes on with "
+            "--shard_update False"
+        )
 
 
 def without_scale(resolved, network):
@@ -164,7 +181,7 @@ def build_step(network, loss, recipe, settings, amp_level, *, allreduce=None, se
     return TrainOneStep(
         network,
         loss,
-        _optimizer(network, recipe, settings, kernels, groups),
+        _optimizer(network, recipe, settings, kernels, groups, allreduce),
         normalise=(recipe.mean, recipe.std),
         amp_level=amp_level,
         amp_dtype=settings.amp_dtype,
@@ -181,16 +198,18 @@ def build_step(network, loss, recipe, settings, amp_level, *, allreduce=None, se
     )
 
 
-def _optimizer(network, recipe, settings, kernels, groups):
+def _optimizer(network, recipe, settings, kernels, groups, allreduce):
     from cellwright.engine import LARS, AdamW, Momentum
 
     params = network.trainable_params()
+    shard = allreduce.group if settings.shard_update and allreduce is not None else None
     decay = {"weight_decay": recipe.weight_decay, "decays": recipe.decays, "groups": groups}
     if recipe.optimizer == "adamw":
-        return AdamW(params, **decay, kernel=kernels.get("adamw"))
+        return AdamW(params, **decay, kernel=kernels.get("adamw"), shard=shard)
     if recipe.optimizer == "lars":
         return LARS(params, recipe.momentum, **decay, nesterov=settings.nesterov)
-    return Momentum(params, recipe.momentum, **decay, nesterov=settings.nesterov, kernel=kernels.get("momentum"))
+    kernel = kernels.get("momentum")
+    return Momentum(params, recipe.momentum, **decay, nesterov=settings.nesterov, kernel=kernel, shard=shard)
 
 
 def _loss_scale(recipe, settings):

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from cellwright.engine.debug.nonfinite_search import NOWHERE, first_nonfinite
 from cellwright.engine.step.nested_batch import leaves, map_leaves, rebuild
+from cellwright.engine.step.shard_state import own_rows, whole_state
 from cellwright.engine.storage.atomic_folder import whole_folder
 from cellwright.engine.storage.provenance import source_revision, versions
 
@@ -66,7 +67,8 @@ def write_crash_dump(path, step, batches: list, meta: dict) -> str:
     with whole_folder(path) as folder:
         np.savez(folder / "batch.npz", **_arrays(completed), ids=_ids(completed, [ids for _, ids in batches]))
         save_file({p.name: p.asnumpy() for p in step.network.get_parameters()}, folder / "weights.safetensors")
-        save_file({p.name: p.asnumpy() for p in step.state_parameters()}, folder / "state.safetensors")
+        # Of moments that ranks share what this one has, zeros elsewhere: the others may be in no trouble.
+        save_file(whole_state(step, own_rows(step.optimizer)), folder / "state.safetensors")
         (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     return found
 

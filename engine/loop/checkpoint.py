@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from cellwright.engine.loop.carried import NAME, carried_rows, load_carried
 from cellwright.engine.loop.position import Position
+from cellwright.engine.step.shard_state import own_state, whole_rows, whole_state
 from cellwright.engine.step.statistics import Statistics
 from cellwright.engine.storage.atomic_folder import remove_folder, remove_leftovers, whole_folder
 from cellwright.engine.storage.machine import changes, machine
@@ -70,12 +71,15 @@ class Checkpoints:
         """Writes the state of a TrainOneStep and returns the folder's path. metric: higher is better, for `best`."""
         statistics = Statistics(step.statistics, self.world, average_statistics)
         rows, carried = statistics.rows(), carried_rows(step.update.reduce.allreduce, self.world)
+        shards = whole_rows(step.optimizer, self.world)
         name = f"e{position.epoch:04d}_b{position.batch:06d}"
         path = self.folder / (f"{self.prefix}-{name}" if self.prefix else name)
         failure = None
         if self.rank == 0:
             try:
-                self._write(step, position, rows, carried, statistics.mean(rows), path, metric, evaluation)
+                state = whole_state(step, shards) | {"statistics_per_rank": rows}
+                state |= {NAME: carried} if carried is not None else {}
+                self._write(step, position, state, statistics.mean(rows), path, metric, evaluation)
             except Exception as error:
                 failure = error
         # All ranks learn how it went: none waits for a rank that has raised.
@@ -86,14 +90,11 @@ class Checkpoints:
             raise failure
         return path
 
-    def _write(self, step, position, rows, carried, mean, path, metric, evaluation):
+    def _write(self, step, position, state, mean, path, metric, evaluation):
         mean = dict(_cut(mean, step.statistics))
         weights = [
             {"name": p.name, "data": Tensor(mean.get(p.name, p.asnumpy()))} for p in step.network.get_parameters()
         ]
-        state = {p.name: p.asnumpy() for p in step.state_parameters()}
-        state["statistics_per_rank"] = rows
-        state |= {NAME: carried} if carried is not None else {}
         self._forget()  # what a kill between writing and forgetting has left
         with whole_folder(path) as folder:
             ms.save_checkpoint(weights, str(folder / "weights.ckpt"))
@@ -179,7 +180,7 @@ class Checkpoints:
                 "%s was written with other threads or instructions (%s): the run goes on, not to the bit", path, changed
             )
         _load(step.network.get_parameters(), weights, path)
-        _load(step.state_parameters(), state, path)
+        _load(step.state_parameters(), _own_state(step, state, path), path)
         statistics = Statistics(step.statistics)
         if rows.shape[1] == statistics.flat().size:  # else of 0.2, which took all frozen parameters for statistics
             statistics.load(rows[self.rank] if len(rows) == self.size else statistics.mean(rows))
@@ -254,6 +255,13 @@ def _cut(flat, parameters):
     for parameter in parameters:
         yield parameter.name, flat[start : start + parameter.size].reshape(parameter.shape)
         start += parameter.size
+
+
+def _own_state(step, state, path):
+    try:
+        return own_state(step, state)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _load(parameters, values, path):

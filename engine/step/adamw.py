@@ -20,8 +20,8 @@ class AdamW(Optimizer):
     updates, p = p - lr * (m' / (sqrt(v') + eps) + wd * p), or with eps_place="inside" m' / sqrt(v' + eps). State:
     `moments.<parameter>` for m, `squares.<parameter>` for v, and `updates`.
 
-    params, weight_decay, decays, groups: see Optimizer. kernel: None for stock operators, or `kernels.nodes.AdamWStep`,
-    which does the whole update in one node.
+    params, weight_decay, decays, groups, shard: see Optimizer. kernel: None for stock operators, or
+    `kernels.nodes.AdamWStep`, which does the whole update in one node.
 
     Raises ValueError for numbers out of range, an empty list and a frozen parameter.
     """
@@ -39,8 +39,9 @@ class AdamW(Optimizer):
         kernel=None,
         groups: Sequence[ParameterGroup] = (),
         lr: float | None = None,
+        shard=None,
     ):
-        super().__init__(params, weight_decay, decays, groups, lr)
+        super().__init__(params, weight_decay, decays, groups, lr, kernel, shard)
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"{name} = {beta}: must be in [0, 1)")
@@ -53,7 +54,10 @@ class AdamW(Optimizer):
         self.moments, self.squares = self.copies("moments"), self.copies("squares")
         self.updates = Parameter(Tensor(0.0, ms.float32), name="updates", requires_grad=False)
         self.map = ops.HyperMap()
-        self.kernel = kernel(beta1, beta2, eps, self.inside, self.decay, self.factors) if kernel is not None else None
+        self.kernel = None
+        if kernel is not None:
+            rates = self.decay, self.factors
+            self.kernel = kernel(beta1, beta2, eps, self.inside, *rates, **self.kernel_options)
 
     def construct(self, gradients, lr=None, factor=1.0):
         lr, factor = self.scalars(lr, factor)

@@ -14,8 +14,8 @@ class Momentum(Optimizer):
 
     With nesterov: p = p - lr * (g' + m * v). Moments start at zero and are named `moments.<parameter>`.
 
-    params, weight_decay, decays, groups: see Optimizer. `construct(gradients, lr, factor)`: gradients in the order of
-    params, to be multiplied by factor first; lr and factor float32 scalar tensors.
+    params, weight_decay, decays, groups, shard: see Optimizer. `construct(gradients, lr, factor)`: gradients in the
+    order of params, to be multiplied by factor first; lr and factor float32 scalar tensors.
 
     kernel: None for stock operators, or `kernels.nodes.MomentumStep`, which does the whole update in one node.
 
@@ -32,8 +32,9 @@ class Momentum(Optimizer):
         kernel=None,
         groups: Sequence[ParameterGroup] = (),
         lr: float | None = None,
+        shard=None,
     ):
-        super().__init__(params, weight_decay, decays, groups, lr)
+        super().__init__(params, weight_decay, decays, groups, lr, kernel, shard)
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum = {momentum}: must be in [0, 1)")
         if nesterov and momentum == 0.0:
@@ -43,7 +44,9 @@ class Momentum(Optimizer):
         self.momentum = Tensor(momentum, ms.float32)
         self.map = ops.HyperMap()
         self.nesterov = nesterov
-        self.kernel = kernel(momentum, self.decay, self.factors, nesterov) if kernel is not None else None
+        self.kernel = None
+        if kernel is not None:
+            self.kernel = kernel(momentum, self.decay, self.factors, nesterov, **self.kernel_options)
         self.apply = ops.ApplyMomentum()
 
     def construct(self, gradients, lr=None, factor=1.0):

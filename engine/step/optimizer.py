@@ -4,6 +4,7 @@ import mindspore as ms
 from mindspore import ParameterTuple, nn, ops
 
 from cellwright.engine.step.parameter_groups import settle
+from cellwright.engine.step.shard import Shard
 
 
 class Optimizer(nn.Cell):
@@ -15,13 +16,19 @@ class Optimizer(nn.Cell):
     rate of a step that is given none. `factors` and `decay` hold what came out for each parameter; `state()` returns
     the parameters that a resume needs; `settings` the numbers, as JSON knows them.
 
+    shard: None, or a group of the ranks of this host (`kernels.nodes.MpiAllreduce.group`), which then share the update,
+    each the moments of its part alone; all of them must do the same. It needs a kernel. Weights have the same bits as
+    without; `shard` is then a Shard, and `sharded` holds, by prefix, the flat parameters that are of this part.
+
     Raises ValueError for an empty list, a frozen parameter and numbers out of range.
     """
 
     has_schedule = False
 
-    def __init__(self, params, weight_decay, decays, groups, lr):
+    def __init__(self, params, weight_decay, decays, groups, lr, kernel=None, shard=None):
         super().__init__(auto_prefix=False)
+        if shard is not None and kernel is None:
+            raise ValueError("shard: it needs a kernel, kernels.nodes.MomentumStep or AdamWStep")
         if lr is not None and not lr >= 0.0:
             raise ValueError(f"lr = {lr}: must be >= 0")
         self.lr, self.needs_lr = lr, lr is None
@@ -34,6 +41,8 @@ class Optimizer(nn.Cell):
                 f"params: {frozen} is frozen (requires_grad=False); leave it out (network.trainable_params())"
             )
         self.params = ParameterTuple(params)
+        self.shard, self.sharded = Shard(params, shard) if shard is not None else None, {}
+        self.kernel_options = {} if shard is None else {"group": shard}
         self.factors, self.decay = settle([p.name for p in params], weight_decay, decays, tuple(groups))
         self.settings = {"class": type(self).__name__, "lr": lr}
         if not callable(weight_decay):
@@ -47,7 +56,12 @@ class Optimizer(nn.Cell):
         raise NotImplementedError
 
     def copies(self, prefix):
-        """Returns a tuple of parameters `prefix.<name>` of zeros, one for each that is trained."""
+        """Returns a tuple of parameters `prefix.<name>` of zeros, one for each that is trained; with a shard a single
+        one, `prefix`, of this rank's part of them.
+        """
+        if self.shard is not None:
+            self.sharded[prefix] = self.shard.zeros(prefix)
+            return ParameterTuple([self.sharded[prefix]])
         made = self.params.clone(prefix=prefix, init="zeros")
         for parameter in made:
             parameter.requires_grad = False

@@ -19,7 +19,7 @@ class StockOptimizer(nn.Cell):
     Raises ValueError for another loss scale.
     """
 
-    needs_lr = False
+    needs_lr, shard, sharded = False, None, {}
 
     def __init__(self, optimizer):
         super().__init__(auto_prefix=False)

@@ -17,37 +17,22 @@
 
 #include "clock.h"
 #include "export.h"
-#include "shared_ring.h"
+#include "shared_group.h"
 #include "thread_pool.h"
 
 #define RING (8 << 20)         /* bytes of all slots together, where the pieces do not get too small by that */
 #define PIECE_MOST (64 * 1024) /* numbers: 256 KiB */
 #define PIECE_LEAST (4 * 1024)
-#define CHANNELS 16
 #define GROUPS 64
-#define FEW (64 * 1024) /* numbers that are not worth waking the threads for */
 #define BLOCK (1 << 20) /* numbers that go to the wire together */
 #define AHEAD 3         /* blocks that are added up before the first one is back */
 
-typedef struct {
-  ring_t ring;
-  int channels;
-  int64_t rows, pieces[CHANNELS];
-  hosts_t *hosts; /* 0: this host is the only one */
-  float *owned;   /* several hosts: the sums that this rank owns, of the blocks under way; then what they carry */
-  int64_t room;
-  float *carried; /* what bfloat16 has rounded off on this host, in memory that its ranks share; 0: never */
-  int64_t carried_length;
-  pthread_mutex_t lock;
-  _Atomic int64_t moved[4]; /* bytes so far: tensors read, sums written, shared memory read, shared memory written */
-} group_t;
-
 static group_t groups[GROUPS];
 static int groups_count;
-static atomic_int silent;
+atomic_int shared_silent;
 
 /* While it is 1 the node's results are its own tensors, and no other rank is heard of: what a step costs without the allreduce. */
-EXPORT void cellwright_shared_silence(int on) { atomic_store(&silent, on); }
+EXPORT void cellwright_shared_silence(int on) { atomic_store(&shared_silent, on); }
 
 static int64_t piece_of(int ranks, int channels) {
   int64_t piece = RING / (int64_t)sizeof(float) / SLOTS / ranks / channels / LINE * LINE;
@@ -111,6 +96,14 @@ static int64_t owned_before(const ring_t *ring, int64_t length, int channels, in
   return sum;
 }
 
+void group_end_walk(group_t *group, int channel, const walk_t *walk) {
+  group->pieces[channel] += walk->steps;
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+  for (int kind = 0; kind < 4; kind++) atomic_fetch_add(&group->moved[kind], walk->moved[kind] * (int64_t)sizeof(float));
+}
+
 static void walk_channel(int channel, void *argument) {
   const round_t *round = argument;
   group_t *group = round->group;
@@ -119,11 +112,7 @@ static void walk_channel(int channel, void *argument) {
   walk_t walk = walk_begin(&group->ring, round->row, channel, group->pieces[channel], round->begin + first, end - first);
   if (round->owned) walk.owned = round->owned + owned_before(&group->ring, round->length, round->channels, channel);
   round->way(&walk);
-  group->pieces[channel] += walk.steps;
-#if defined(__x86_64__)
-  _mm_sfence();
-#endif
-  for (int kind = 0; kind < 4; kind++) atomic_fetch_add(&group->moved[kind], walk.moved[kind] * (int64_t)sizeof(float));
+  group_end_walk(group, channel, &walk);
 }
 
 static void walk_all(round_t round) {
@@ -133,8 +122,7 @@ static void walk_all(round_t round) {
     pool_run(walk_channel, &round);
 }
 
-/* All ranks of a host must mean the same row; a code where they do not. */
-static int begin_row(group_t *group, int64_t total) {
+int group_begin_row(group_t *group, int64_t total) {
   board_t *boards = group->ring.boards, *own = &boards[group->ring.rank];
   int64_t row = group->rows++;
   own->totals[row % 2] = total;
@@ -209,13 +197,15 @@ static int sum_between_hosts(group_t *group, const row_t *row, int64_t total, in
   return code;
 }
 
+group_t *group_of(int64_t number) { return number < 0 || number >= groups_count ? 0 : &groups[number]; }
+
 int shared_sum(int64_t number, const row_t *row, int alone, int64_t carried) {
-  if (number < 0 || number >= groups_count) return 76;
-  group_t *group = &groups[number];
+  group_t *group = group_of(number);
+  if (!group) return 76;
   int64_t total = row->starts[row->tensors];
   if (carried != EXACT && (carried < 0 || !group->carried || carried + total > group->carried_length)) return 78;
   pthread_mutex_lock(&group->lock);
-  int code = begin_row(group, total), channels = alone || total < FEW ? 1 : group->channels;
+  int code = group_begin_row(group, total), channels = alone || total < FEW ? 1 : group->channels;
   if (!code && group->hosts)
     code = sum_between_hosts(group, row, total, channels, carried);
   else if (!code)
@@ -251,7 +241,7 @@ EXPORT int cellwright_shared_allreduce(int nparam, void **params, int *ndims, in
     row_t row = {(float **)params + 1, (float **)params + 1 + count, starts, count};
     const int64_t *group = params[0];
     int64_t begin = clock_begin();
-    if (atomic_load(&silent))
+    if (atomic_load(&shared_silent))
       for (int64_t k = 0; k < count; k++) memcpy(row.to[k], row.from[k], (starts[k + 1] - starts[k]) * sizeof(float));
     else
       code = shared_sum(group[0], &row, 0, ndims[0] && shapes[0][0] > 1 ? group[1] : EXACT);

@@ -11,6 +11,13 @@
 int shared_sum(int64_t number, const row_t *row, int alone, int64_t carried);
 #define EXACT (-1)
 
+/* This rank's part of a row of so many numbers that the ranks of its host have made together; returns 0 or a code. */
+int shared_part(int64_t number, int64_t total, int64_t *begin, int64_t *end);
+/* Makes this rank's part of a row, piece by piece on all threads of the pool, in row->to, where the others' parts come too; returns 0
+ * or a code. row->from must be row->to. */
+int shared_hand_out(int64_t number, const row_t *row, void (*make)(void *argument, int64_t begin, int64_t count),
+                    void *argument);
+
 typedef struct hosts hosts_t;
 
 /* The way of a row between hosts, of those numbers that this rank owns, block by block. */

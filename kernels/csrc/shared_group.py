@@ -66,6 +66,18 @@ class SharedGroup:
             _kept.append(memory)
         return carried if self.comm.allreduce(int(can), MPI.MIN) else None
 
+    @property
+    def ranks(self):
+        """How many ranks this host has."""
+        return self.comm.Get_size()
+
+    def part(self, numbers):
+        """Returns (begin, end) of what this rank has of a row of so many numbers that its host's ranks share."""
+        part, bounds = shim()[1].cellwright_shared_part, (ctypes.c_int64 * 2)()
+        part.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_void_p]
+        part(self.number, numbers, bounds)
+        return tuple(bounds)
+
     def sum(self, arrays, carried=-1):
         """Returns the sums over ranks of float32 arrays. Collective; RuntimeError where the ranks' shapes differ.
 

@@ -3,6 +3,8 @@
  * Each rank of a host owns a part of it: a rank copies what others own into slots of its own, adds up what it owns from its tensors
  * and the others' slots, in the order of the ranks, puts the sums into its slot, and copies the others' sums out of theirs.
  * The board of a rank says how many pieces it has written, summed and read.
+ *
+ * hand_out goes through the same slots: there each rank makes a part of the row, as the optimizer does, and copies it into its slot.
  */
 #include "shared_ring.h"
 
@@ -165,5 +167,45 @@ void gather(walk_t *walk) {
       show_owned(walk, step);
     }
     if (step > 0) copy_out(walk, step - 1);
+  }
+}
+
+/* What a rank's thread makes in piece `step` of the row where all ranks have a part: where, and how much, perhaps nothing. */
+static int64_t part_range(const walk_t *walk, int rank, int64_t step, int64_t *begin) {
+  int64_t total = walk->row->starts[walk->row->tensors], part = cut(total, rank, walk->ring->ranks);
+  int64_t length = cut(total, rank + 1, walk->ring->ranks) - part;
+  int64_t first = cut(length, walk->channel, walk->channels), end = cut(length, walk->channel + 1, walk->channels);
+  first += step * walk->piece;
+  *begin = part + first;
+  return end - first < 0 ? 0 : end - first < walk->piece ? end - first : walk->piece;
+}
+
+walk_t hand_out_begin(const ring_t *ring, const row_t *row, int channel, int channels, int64_t base) {
+  walk_t walk = walk_begin(ring, row, channel, base, 0, 0);
+  walk.piece = ring->piece, walk.channel = channel, walk.channels = channels;
+  for (int rank = 0; rank < ring->ranks; rank++)
+    for (int64_t begin; part_range(&walk, rank, walk.steps, &begin);) walk.steps++;
+  return walk;
+}
+
+void hand_out(walk_t *walk) {
+  const ring_t *ring = walk->ring;
+  for (int64_t step = 0; step < walk->steps + 2; step++) {
+    if (step < walk->steps) {
+      int64_t begin, count = part_range(walk, ring->rank, step, &begin);
+      if (count) walk->make(walk->argument, begin, count);
+      for (int rank = 0; rank < ring->ranks; rank++) wait_for(&walk->boards[rank].read, walk->base + step - SLOTS + 1);
+      take(walk, slot_of(walk, ring->rank, step, 0), begin, count);
+      walk->moved[3] += count;
+      publish(&walk->boards[ring->rank].written, walk->base + step + 1);
+    }
+    for (int turn = 1; turn < ring->ranks && step > 1; turn++) {
+      int owner = (ring->rank + turn) % ring->ranks;
+      int64_t begin, count = part_range(walk, owner, step - 2, &begin);
+      wait_for(&walk->boards[owner].written, walk->base + step - 1);
+      give(walk, slot_of(walk, owner, step - 2, 0), begin, count);
+      walk->moved[2] += count;
+    }
+    if (step > 1) publish(&walk->boards[ring->rank].read, walk->base + step - 1);
   }
 }

@@ -35,6 +35,9 @@ typedef struct {
   int64_t piece;         /* numbers of one owner in a slot */
   int64_t base, steps;   /* pieces before, pieces now */
   int streamed;
+  int channel, channels;                                     /* of hand_out: which thread this is, of how many */
+  void (*make)(void *argument, int64_t begin, int64_t count); /* makes numbers of its own part */
+  void *argument;
   int64_t moved[4]; /* numbers: of tensors read, of sums written, of the ring read, of the ring written */
 } walk_t;
 
@@ -47,6 +50,10 @@ void sum_here(walk_t *walk);
 /* Several hosts: the sums of this host into `owned`; and what is in `owned` to all ranks of this host. */
 void scatter(walk_t *walk);
 void gather(walk_t *walk);
+
+/* One host: each rank makes its part of the row, in place, and gives it to the others. */
+walk_t hand_out_begin(const ring_t *ring, const row_t *row, int channel, int channels, int64_t base);
+void hand_out(walk_t *walk);
 
 void wait_for(_Atomic int64_t *counter, int64_t value);
 void publish(_Atomic int64_t *counter, int64_t value);

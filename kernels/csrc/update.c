@@ -1,4 +1,6 @@
-/* The optimizer's pass over all parameters in one node: each number is read and written once. */
+/* The optimizer's pass over all parameters in one node: each number is read and written once.
+ *
+ * The ranks of a host can share it: each moves a part of the row that the parameters make, and hands it out (shared_hand_out.c). */
 #pragma GCC optimize("no-math-errno") /* else no root is taken eight at a time */
 #include <math.h>
 #include <stdatomic.h>
@@ -8,6 +10,7 @@
 
 #include "clock.h"
 #include "export.h"
+#include "shared_allreduce.h"
 #include "thread_pool.h"
 #include "wide.h"
 
@@ -25,7 +28,15 @@ static int64_t total_of(int64_t count, const int64_t *numbers) {
   return total;
 }
 
+/* Consecutive numbers of one tensor, with their gradients and moments. */
 typedef struct {
+  int64_t tensor, length;
+  float *p, *v, *s;
+  const float *g;
+} stretch_t;
+
+typedef struct update {
+  void (*move)(const struct update *, const stretch_t *);
   int64_t count; /* tensors */
   const int64_t *numbers;
   const float *decays, *rates; /* of each tensor */
@@ -35,6 +46,8 @@ typedef struct {
   int nesterov, inside;
   atomic_llong next;
   atomic_int finite;
+  const row_t *row; /* of the parameters, where ranks share the update */
+  int64_t begin;    /* of this rank's part of it, which is what its moments are of */
 } update_t;
 
 /* Takes the next piece of the row of all tensors; 0 at the end. */
@@ -52,113 +65,142 @@ static int64_t take(update_t *update, int64_t *tensor, int64_t *offset) {
   return 0;
 }
 
-WIDE static void move(int thread, void *argument) {
-  (void)thread;
-  update_t *u = argument;
-  int64_t tensor, offset, length;
-  while ((length = take(u, &tensor, &offset))) {
-    float *restrict p = u->parameters[tensor] + offset, *restrict v = u->moments[tensor] + offset;
-    const float *restrict g = u->gradients[tensor] + offset;
-    float decay = u->decays[tensor], lr = u->lr * u->rates[tensor], factor = u->factor, momentum = u->momentum;
-    if (u->nesterov)
-      for (int64_t k = 0; k < length; k++) {
-        float own = g[k] * factor + decay * p[k];
-        v[k] = momentum * v[k] + own;
-        p[k] -= lr * (own + momentum * v[k]);
-      }
-    else
-      for (int64_t k = 0; k < length; k++) {
-        v[k] = momentum * v[k] + (g[k] * factor + decay * p[k]);
-        p[k] -= lr * v[k];
-      }
-  }
+WIDE static void move_momentum(const update_t *u, const stretch_t *at) {
+  float *restrict p = at->p, *restrict v = at->v;
+  const float *restrict g = at->g;
+  float decay = u->decays[at->tensor], lr = u->lr * u->rates[at->tensor], factor = u->factor, momentum = u->momentum;
+  if (u->nesterov)
+    for (int64_t k = 0; k < at->length; k++) {
+      float own = g[k] * factor + decay * p[k];
+      v[k] = momentum * v[k] + own;
+      p[k] -= lr * (own + momentum * v[k]);
+    }
+  else
+    for (int64_t k = 0; k < at->length; k++) {
+      v[k] = momentum * v[k] + (g[k] * factor + decay * p[k]);
+      p[k] -= lr * v[k];
+    }
 }
 
 /* m = beta1 m + rest1 g; v = beta2 v + rest2 g g; p -= lr (m / correction1 / (sqrt(v / correction2) + eps) + decay p) */
-WIDE static void move_adamw(int thread, void *argument) {
+WIDE static void move_adamw(const update_t *u, const stretch_t *at) {
+  float *restrict p = at->p, *restrict m = at->v, *restrict v = at->s;
+  const float *restrict g = at->g;
+  float decay = u->decays[at->tensor], lr = u->lr * u->rates[at->tensor], factor = u->factor, eps = u->eps;
+  float beta1 = u->beta1, rest1 = u->rest1, beta2 = u->beta2, rest2 = u->rest2;
+  float correction1 = u->correction1, correction2 = u->correction2;
+  float within = u->inside ? eps : 0, beside = u->inside ? 0 : eps;
+  for (int64_t k = 0; k < at->length; k++) {
+    float own = g[k] * factor;
+    m[k] = beta1 * m[k] + rest1 * own;
+    v[k] = beta2 * v[k] + rest2 * (own * own);
+    p[k] -= lr * ((m[k] / correction1) / (sqrtf(v[k] / correction2 + within) + beside) + decay * p[k]);
+  }
+}
+
+static void move_pieces(int thread, void *argument) {
   (void)thread;
   update_t *u = argument;
-  int64_t tensor, offset, length;
-  while ((length = take(u, &tensor, &offset))) {
-    float *restrict p = u->parameters[tensor] + offset, *restrict m = u->moments[tensor] + offset;
-    float *restrict v = u->squares[tensor] + offset;
-    const float *restrict g = u->gradients[tensor] + offset;
-    float decay = u->decays[tensor], lr = u->lr * u->rates[tensor], factor = u->factor, eps = u->eps;
-    float beta1 = u->beta1, rest1 = u->rest1, beta2 = u->beta2, rest2 = u->rest2;
-    float correction1 = u->correction1, correction2 = u->correction2;
-    float within = u->inside ? eps : 0, beside = u->inside ? 0 : eps;
-    for (int64_t k = 0; k < length; k++) {
-      float own = g[k] * factor;
-      m[k] = beta1 * m[k] + rest1 * own;
-      v[k] = beta2 * v[k] + rest2 * (own * own);
-      p[k] -= lr * ((m[k] / correction1) / (sqrtf(v[k] / correction2 + within) + beside) + decay * p[k]);
-    }
+  int64_t k, offset, length;
+  while ((length = take(u, &k, &offset))) {
+    stretch_t at = {k, length, u->parameters[k] + offset, u->moments[k] + offset, 0, u->gradients[k] + offset};
+    if (u->squares) at.s = u->squares[k] + offset;
+    u->move(u, &at);
   }
 }
 
-/* Whether a node was given `rows` tensors of float32 for each of `count` parameters from params[first] on, alike in size. */
-static int check_rows(int64_t count, int64_t first, int64_t rows, int64_t *numbers, int *ndims, int64_t **shapes,
-                      const char **dtypes) {
-  for (int64_t k = 0; k < count; k++) {
-    numbers[k] = numbers_of(ndims[first + k], shapes[first + k]);
-    for (int64_t row = 0; row < rows; row++) {
-      int64_t tensor = first + row * count + k;
-      if (numbers_of(ndims[tensor], shapes[tensor]) != numbers[k] || strcmp(dtypes[tensor], "float32")) return 72;
-    }
+/* Numbers [begin, begin + count) of the row of all parameters, which are of this rank's part. */
+static void move_part(void *argument, int64_t begin, int64_t count) {
+  const update_t *u = argument;
+  for (int64_t done = 0, k, offset, place; done < count;) {
+    int64_t length = row_find(u->row, begin + done, count - done, &k, &offset);
+    place = begin + done - u->begin;
+    stretch_t at = {k, length, u->parameters[k] + offset, u->moments[0] + place, 0, u->gradients[k] + offset};
+    if (u->squares) at.s = u->squares[0] + place;
+    u->move(u, &at);
+    done += length;
   }
-  return numbers_of(ndims[1], shapes[1]) == count && numbers_of(ndims[2], shapes[2]) == count ? 0 : 72;
 }
 
-/* The node: (momentum, nesterov), decays (count), rates (count), lr, factor, parameters, moments, gradients, all float32; the
- * result is one number. Parameters and moments are changed in place. */
-EXPORT int cellwright_momentum(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes, void *stream,
-                               void *extra) {
-  (void)stream, (void)extra;
-  int64_t count = (nparam - 6) / 3;
-  if (count < 1 || nparam != 6 + 3 * count) return 72;
-  int64_t *numbers = calloc(count, sizeof *numbers);
+typedef struct {
+  int nparam;
+  void **params;
+  int *ndims;
+  int64_t **shapes;
+  const char **dtypes;
+} node_t;
+
+static int holds(const node_t *node, int64_t tensor, int64_t numbers) {
+  return numbers_of(node->ndims[tensor], node->shapes[tensor]) == numbers && !strcmp(node->dtypes[tensor], "float32");
+}
+
+/* The node's tensors: (group), settings, decays (count), rates (count), scalars, parameters, `rows` moments of each, gradients, and the
+ * result, one number. With a group the moments are `rows` tensors, of this rank's part of the row that the parameters make. */
+static int run(update_t *update, const node_t *node, int shared, int64_t scalars, int64_t rows) {
+  int64_t first = shared + 3 + scalars, given = node->nparam - 1 - first;
+  int64_t count = shared ? (given - rows) / 2 : given / (2 + rows), kept = shared ? 1 : count, code = 0;
+  if (count < 1 || given != 2 * count + rows * kept) return 72;
+  int64_t *numbers = calloc(2 * count + 1, sizeof *numbers), *starts = numbers + count;
   if (!numbers) return 75;
-  const float *settings = params[0];
-  update_t update = {.count = count, .numbers = numbers, .decays = params[1], .rates = params[2]};
-  update.parameters = (float **)params + 5, update.moments = update.parameters + count;
-  update.gradients = update.moments + count;
-  update.momentum = settings[0], update.nesterov = settings[1] != 0;
-  update.lr = *(float *)params[3], update.factor = *(float *)params[4];
-  int code = check_rows(count, 5, 3, numbers, ndims, shapes, dtypes);
+  float **tensors = (float **)node->params + first;
+  update->count = count, update->numbers = numbers;
+  update->decays = node->params[shared + 1], update->rates = node->params[shared + 2];
+  update->parameters = tensors, update->moments = tensors + count, update->gradients = tensors + count + rows * kept;
+  update->squares = rows > 1 ? update->moments + kept : 0;
+  for (int64_t k = 0; k < count; k++) {
+    numbers[k] = numbers_of(node->ndims[first + k], node->shapes[first + k]), starts[k + 1] = starts[k] + numbers[k];
+    if (!holds(node, first + k, numbers[k]) || !holds(node, first + count + rows * kept + k, numbers[k])) code = 72;
+  }
+  int64_t end = starts[count], group = shared ? *(int64_t *)node->params[0] : 0;
+  if (shared && !code) code = shared_part(group, end, &update->begin, &end);
+  for (int64_t k = 0; k < rows * kept && !code; k++)
+    if (!holds(node, first + count + k, shared ? end - update->begin : numbers[k % count])) code = 72;
+  if (!holds(node, shared + 1, count) || !holds(node, shared + 2, count)) code = 72;
+  row_t row = {tensors, tensors, starts, count};
+  update->row = &row;
   int64_t begin = clock_begin();
-  if (!code) pool_run(move, &update);
-  clock_end_node(begin, CLOCK_MOMENTUM, total_of(count, numbers));
-  *(float *)params[nparam - 1] = 0;
+  if (!code && shared)
+    code = shared_hand_out(group, &row, move_part, update);
+  else if (!code)
+    pool_run(move_pieces, update);
+  clock_end_node(begin, CLOCK_MOMENTUM, end - update->begin);
+  *(float *)node->params[node->nparam - 1] = 0;
   free(numbers);
   return code;
 }
 
-/* The node: (beta1, 1 - beta1, beta2, 1 - beta2, log beta1, log beta2, eps, eps inside the root), decays (count), rates (count),
- * lr, factor, number of the update, parameters, moments, squares, gradients, all float32; the result is one number. */
-EXPORT int cellwright_adamw(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes, void *stream,
-                            void *extra) {
-  (void)stream, (void)extra;
-  int64_t count = (nparam - 7) / 4;
-  if (count < 1 || nparam != 7 + 4 * count) return 72;
-  int64_t *numbers = calloc(count, sizeof *numbers);
-  if (!numbers) return 75;
-  const float *settings = params[0];
-  double updates = *(float *)params[5];
-  update_t update = {.count = count, .numbers = numbers, .decays = params[1], .rates = params[2]};
-  update.parameters = (float **)params + 6, update.moments = update.parameters + count;
-  update.squares = update.moments + count, update.gradients = update.squares + count;
+/* Settings: momentum, nesterov. Scalars: lr, factor. */
+static int momentum(node_t node, int shared) {
+  if (node.nparam < shared + 6) return 72;
+  float **given = (float **)node.params + shared;
+  update_t update = {.move = move_momentum, .lr = *given[3], .factor = *given[4]};
+  update.momentum = given[0][0], update.nesterov = given[0][1] != 0;
+  return run(&update, &node, shared, 2, 1);
+}
+
+/* Settings: beta1, 1 - beta1, beta2, 1 - beta2, log beta1, log beta2, eps, eps inside the root. Scalars: lr, factor, number of the
+ * update. */
+static int adamw(node_t node, int shared) {
+  if (node.nparam < shared + 7) return 72;
+  float **given = (float **)node.params + shared, *settings = given[0];
+  double updates = *given[5];
+  update_t update = {.move = move_adamw, .lr = *given[3], .factor = *given[4]};
   update.beta1 = settings[0], update.rest1 = settings[1], update.beta2 = settings[2], update.rest2 = settings[3];
   update.correction1 = (float)-expm1(updates * settings[4]), update.correction2 = (float)-expm1(updates * settings[5]);
   update.eps = settings[6], update.inside = settings[7] != 0;
-  update.lr = *(float *)params[3], update.factor = *(float *)params[4];
-  int code = check_rows(count, 6, 4, numbers, ndims, shapes, dtypes);
-  int64_t begin = clock_begin();
-  if (!code) pool_run(move_adamw, &update);
-  clock_end_node(begin, CLOCK_MOMENTUM, total_of(count, numbers));
-  *(float *)params[nparam - 1] = 0;
-  free(numbers);
-  return code;
+  return run(&update, &node, shared, 3, 2);
 }
+
+/* The nodes change parameters and moments in place; see run. */
+#define NODE(name, function, shared)                                                                                       \
+  EXPORT int name(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes, void *stream, void *extra) { \
+    (void)stream, (void)extra;                                                                                             \
+    return function((node_t){nparam, params, ndims, shapes, dtypes}, shared);                                              \
+  }
+NODE(cellwright_momentum, momentum, 0)
+NODE(cellwright_adamw, adamw, 0)
+NODE(cellwright_shared_momentum, momentum, 1)
+NODE(cellwright_shared_adamw, adamw, 1)
 
 WIDE static void check(int thread, void *argument) {
   (void)thread;

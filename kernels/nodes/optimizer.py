@@ -44,17 +44,20 @@ class MomentumStep(nn.Cell):
     With nesterov: p = p - lr rate (g' + momentum v). decays, rates: for each parameter its weight decay and the factor
     of its learning rate. `construct(parameters, moments, gradients, lr, factor)` returns a scalar that is there when
     the step is done. Each number is read and written once, by all threads of the pool.
+
+    group: a SharedGroup, where each rank of a host moves its part of the row that the parameters make and gets the
+    others' from them: moments is then one flat tensor, of `group.part(numbers)` of the row. The same bits on all ranks
+    as each would make alone.
     """
 
-    def __init__(self, momentum, decays, rates, nesterov=False):
+    def __init__(self, momentum, decays, rates, nesterov=False, group=None):
         super().__init__()
-        self.settings = _row(momentum, nesterov)
-        self.decays, self.rates = _row(*decays), _row(*rates)
-        self.node = _in_place("cellwright_momentum")
+        self.settings = (*_number_of(group), _row(momentum, nesterov), _row(*decays), _row(*rates))
+        self.node = _in_place("cellwright_momentum" if group is None else "cellwright_shared_momentum")
 
     def construct(self, parameters, moments, gradients, lr, factor):
         lr, factor = ops.reshape(lr, (1,)), ops.reshape(factor, (1,))
-        done = self.node(self.settings, self.decays, self.rates, lr, factor, *parameters, *moments, *gradients)
+        done = self.node(*self.settings, lr, factor, *parameters, *moments, *gradients)
         return ops.reshape(done, ())
 
 
@@ -64,27 +67,29 @@ class AdamWStep(nn.Cell):
     decays, rates: for each parameter its weight decay and the factor of its learning rate. `construct(parameters,
     moments, squares, gradients, lr, factor, updates)`, updates: float32 scalar, the number of this update from 1;
     returns a scalar that is there when the step is done. Each number is read and written once, by all threads of the
-    pool.
+    pool. group: see MomentumStep; moments and squares are then one flat tensor each.
     """
 
-    def __init__(self, beta1, beta2, eps, inside, decays, rates):
+    def __init__(self, beta1, beta2, eps, inside, decays, rates, group=None):
         super().__init__()
         # The rest of a beta is taken in double here: in float32 1 - 0.999 would keep four digits.
         logs = [math.log(beta) if beta > 0.0 else -math.inf for beta in (beta1, beta2)]
-        self.settings = _row(beta1, 1.0 - beta1, beta2, 1.0 - beta2, *logs, eps, inside)
-        self.decays, self.rates = _row(*decays), _row(*rates)
-        self.node = _in_place("cellwright_adamw")
+        settings = _row(beta1, 1.0 - beta1, beta2, 1.0 - beta2, *logs, eps, inside)
+        self.settings = (*_number_of(group), settings, _row(*decays), _row(*rates))
+        self.node = _in_place("cellwright_adamw" if group is None else "cellwright_shared_adamw")
 
     def construct(self, parameters, moments, squares, gradients, lr, factor, updates):
         lr, factor, updates = ops.reshape(lr, (1,)), ops.reshape(factor, (1,)), ops.reshape(updates, (1,))
-        done = self.node(
-            self.settings, self.decays, self.rates, lr, factor, updates, *parameters, *moments, *squares, *gradients
-        )
+        done = self.node(*self.settings, lr, factor, updates, *parameters, *moments, *squares, *gradients)
         return ops.reshape(done, ())
 
 
 def _row(*numbers):
     return mindspore.Tensor(np.array(numbers, np.float32))
+
+
+def _number_of(group):
+    return () if group is None else (mindspore.Tensor([group.number], mindspore.int64),)
 
 
 def _in_place(symbol):

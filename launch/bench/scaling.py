@@ -29,6 +29,7 @@ class Settings:
     nets: str = setting("all", f"comma-separated, of {', '.join(NETS)}")
     rounds: int = setting(2, "processes of each arrangement, in turn")
     steps: int = setting(5, "timed steps of a process, after two that are not")
+    shard_update: bool = setting(False, "ranks share the update, see launch.train")
     link_gbit: float = setting(25.0, "bandwidth of the simulated link, Gbit/s each way")
     link_latency_us: float = setting(20.0, "latency of a message on it, microseconds")
 
@@ -51,7 +52,7 @@ def measure(settings):
         times = {1: [], ranks: []}
         for _ in range(settings.rounds):
             for size in times:
-                times[size].append(run_ranks(net, size, settings.steps))
+                times[size].append(run_ranks(net, size, settings.steps, settings.shard_update and size > 1))
         whole, split = (statistics.median(report["step_s"] for report in times[size]) for size in (1, ranks))
         results += [
             {"name": f"{net}: 1 rank x {ranks} cores", "value": NETS[net][2] / whole, "unit": "images/s"},
@@ -89,19 +90,16 @@ def simulate(step_s, gradient_bytes, ranks, bucket_bytes, settings, copy_bytes_p
     return step_s + travelled + sizes[-1] / copy_bytes_per_s
 
 
-def run_ranks(net, ranks, steps):
+def run_ranks(net, ranks, steps, shard_update=False):
     """Returns the report of rank 0; the ranks share the cores of this process."""
-    done = under_mpirun(
-        ranks,
-        [sys.executable, "-m", "cellwright.launch.bench.scaling", "--worker", net, "--steps", str(steps)],
-        timeout=3600,
-    )
+    words = ["--worker", net, "--steps", str(steps), *["--shard_update"] * shard_update]
+    done = under_mpirun(ranks, [sys.executable, "-m", "cellwright.launch.bench.scaling", *words], timeout=3600)
     if done.returncode:
         raise RuntimeError(f"{net} on {ranks} ranks: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def worker(net, steps):
+def worker(net, steps, shard_update=False):
     """One rank: trains on its share of the batch; rank 0 prints the median step."""
     from cellwright.launch.host.mpi_world import open_world
     from cellwright.launch.host.runtime import allow_all_instructions, quiet_environment, start_mindspore
@@ -121,9 +119,11 @@ def worker(net, steps):
 
     name, network_settings, batch = NETS[net]
     network = accelerate(create_network(name, CLASSES, SIZE, **network_settings))
-    optimizer = Momentum(network.trainable_params(), 0.9, 1e-4, kernel=MomentumStep)
+    allreduce = world.graph_allreduce()
+    shard = {"shard": allreduce.group} if shard_update else {}
+    optimizer = Momentum(network.trainable_params(), 0.9, 1e-4, kernel=MomentumStep, **shard)
     step = TrainOneStep(
-        network, SoftmaxCrossEntropy(CLASSES), optimizer, allreduce=world.graph_allreduce(), finite_kernel=AllFinite()
+        network, SoftmaxCrossEntropy(CLASSES), optimizer, allreduce=allreduce, finite_kernel=AllFinite()
     )
     draw = np.random.default_rng(world.rank)
     images = draw.normal(size=(batch // world.size, 3, SIZE, SIZE)).astype(np.float32)
@@ -144,10 +144,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worker", choices=NETS)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--shard_update", action="store_true")
     parser.add_argument("--json", help="write the report to this file")
     given = parser.parse_args()
     if given.worker:
-        worker(given.worker, given.steps)
+        worker(given.worker, given.steps, given.shard_update)
         return 0
     from cellwright.launch.bench.__main__ import main as bench
 

@@ -96,6 +96,7 @@ class Job:
                 settings.kernels,
                 settings.device_target,
                 self.cores.threads,
+                (self.world.local_rank, self.world.local_size),  # a rank's part of the moments
                 self.backend,
                 settings.seed,
                 resolved.recipe,

@@ -143,6 +143,15 @@ def _overlap(resolved):
     return resolved.step.why_no_overlap if _own_sums(resolved) else "it belongs to --backend mpi"
 
 
+def why_not_sharded(resolved):
+    """Returns in words why the ranks of a host can't share the update of Resolved settings; None where they can."""
+    if not _own_sums(resolved):
+        return "it belongs to --backend mpi"
+    if resolved.run.kernels == "stock":
+        return "--kernels stock updates all weights on each rank"
+    return "lars updates whole layers, by their norms" if resolved.recipe.optimizer == "lars" else None
+
+
 _RAND_AUGMENT = _beside(("policy",), lambda policy: policy == "rand", "it belongs to --policy rand")
 _ERASING = _beside(("erasing",), bool, "nothing is erased (--erasing)")
 _RULES = {
@@ -182,5 +191,6 @@ _RULES = {
     "log_interval": _where("log_format", "plain", "--log_format zoo has one line an epoch"),
     "overlap": _overlap,
     "wire_dtype": lambda r: None if _own_sums(r) or r.step.wire_dtype == "float32" else "it belongs to --backend mpi",
+    "shard_update": lambda r: why_not_sharded(r) if r.step.shard_update else None,
     "sort_classes": lambda r: "the embedded images have named classes" if r.run.data_path is None else None,
 }

@@ -45,7 +45,7 @@ SECTIONS = {
     "step": (
         *("nesterov", "accumulate", "clip_norm", "ema", "average_statistics", "sync_batch_norm"),
         *("freeze_batch_norm", "lr_depth_factor"),
-        *("overlap", "wire_dtype", "bucket_mb"),
+        *("overlap", "wire_dtype", "shard_update", "bucket_mb"),
     ),
     "machine": ("device_target", "device_id", "backend", "rank_table", "kernels", "bind", "compile_cache"),
 }

@@ -42,6 +42,11 @@ class StepSettings:
         "off is added to the next step's",
         ("float32", "bfloat16"),
     )
+    shard_update: bool = setting(
+        False,
+        "several ranks a host, back end mpi: each updates its part of the weights for all, and holds the moments of "
+        "that part alone; with the same bits",
+    )
     bucket_mb: float = setting(25.0, "megabytes of gradients that travel in one allreduce")
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 from mindspore import ops
 from mpi4py import MPI
 from safetensors.numpy import load_file
+from shard_scenario import shard  # noqa: F401, a scenario by its name
 from small_net import NORMALISE, ConvNet, SmallNet, batches, images_and_labels
 
 from cellwright.engine import (

@@ -115,3 +115,20 @@ def test_what_bfloat16_rounds_off_on_the_wire_is_state_that_resumes_to_the_bit(r
         assert result["error"] < 0.004, "of the way in float32: two roundings of one in 512"
         assert {votes for _, _, votes in found.values()} == {257 * 3}, "numbers beside the gradients are not rounded"
         assert set(result["weights"]) == {1} and result["others"]
+
+
+@pytest.mark.skipif(not shim_available(), reason="the shim was not built")
+@pytest.mark.parametrize(
+    "ranks, cases", [(2, ["momentum"]), pytest.param(3, ["momentum", "adamw"], marks=pytest.mark.slow)]
+)
+def test_ranks_that_share_the_update_make_the_same_steps_to_the_bit(run, ranks, cases):
+    """Three ranks: on pretended hosts of two and of one."""
+    for rank, result in enumerate(run("shard", ranks, *cases)):
+        for case in result.values():
+            assert case["begun"][0] == case["begun"][1]
+            assert case["states"][0] == case["states"][1], "the moments of a checkpoint differ"
+            assert len({tuple(each) for each in case["went_on"]}) == 1, "after a checkpoint of the other kind"
+            mine, whole = case["held"]
+            assert mine == whole if rank == 2 else abs(mine - whole / 2) <= 16
+            assert case["dump"]
+        assert "False" in result["momentum"]["begun"][0][0], "no step was dropped"

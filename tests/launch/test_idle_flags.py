@@ -43,6 +43,9 @@ def read(line, **options):
         ("--overlap --backend mccl", "--overlap True would do nothing: it belongs to --backend mpi"),
         ("--overlap auto --accumulate 2", "gradients leave after the last of several batches"),
         ("--net tinydarknet --overlap yes --sync_batch_norm", "no sum starts before all gradients are there"),
+        ("--shard_update --backend mccl", "--shard_update True would do nothing: it belongs to --backend mpi"),
+        ("--shard_update --kernels stock", "--kernels stock updates all weights on each rank"),
+        ("--net tinydarknet --shard_update --optimizer lars", "lars updates whole layers, by their norms"),
         ("--optimizer adamw --lr 0.001 --nesterov", "adamw has momentum of its own"),
         ("--optimizer momentum", "the recipe's rates are for adamw, give --lr"),
         ("--net tinydarknet --optimizer adamw", "the recipe's rates are for momentum, give --lr"),
@@ -71,6 +74,8 @@ def test_a_flag_that_would_do_nothing_is_an_error(line, reason):
         "--dynamic_loss_scale --dynamic_loss_scale_window 8",
         "--overlap auto",
         "--overlap False --accumulate 2",
+        "--shard_update --accumulate 2 --clip_norm 1 --drop_overflow --ema 0.99",
+        "--shard_update False --kernels stock",
     ],
 )
 def test_beside_the_setting_that_it_belongs_to_it_is_taken(line):

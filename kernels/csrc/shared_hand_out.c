@@ -1,0 +1,54 @@
+/* What each rank of a host makes of a row, handed out to the others: through the memory by which they sum (shared_ring.c). */
+#include "export.h"
+#include "shared_group.h"
+#include "thread_pool.h"
+
+int shared_part(int64_t number, int64_t total, int64_t *begin, int64_t *end) {
+  const group_t *group = group_of(number);
+  if (!group) return 76;
+  const ring_t *ring = &group->ring;
+  *begin = cut(total, ring->rank, ring->ranks), *end = cut(total, ring->rank + 1, ring->ranks);
+  return 0;
+}
+
+/* The same for those who have no graph: where the part begins, and where it ends. */
+EXPORT int cellwright_shared_part(int number, int64_t total, int64_t *range) {
+  return shared_part(number, total, range, range + 1);
+}
+
+typedef struct {
+  group_t *group;
+  const row_t *row;
+  int channels;
+  void (*make)(void *, int64_t, int64_t);
+  void *argument;
+} making_t;
+
+static void make_channel(int channel, void *argument) {
+  const making_t *making = argument;
+  group_t *group = making->group;
+  if (channel >= making->channels) return;
+  walk_t walk = hand_out_begin(&group->ring, making->row, channel, making->channels, group->pieces[channel]);
+  walk.make = making->make, walk.argument = making->argument;
+  hand_out(&walk);
+  group_end_walk(group, channel, &walk);
+}
+
+int shared_hand_out(int64_t number, const row_t *row, void (*make)(void *, int64_t, int64_t), void *argument) {
+  int64_t total = row->starts[row->tensors], begin, end;
+  if (shared_part(number, total, &begin, &end)) return 76;
+  if (atomic_load(&shared_silent)) {
+    make(argument, begin, end - begin);
+    return 0;
+  }
+  group_t *group = group_of(number);
+  pthread_mutex_lock(&group->lock);
+  making_t making = {group, row, total < FEW ? 1 : group->channels, make, argument};
+  int code = group_begin_row(group, total);
+  if (!code && making.channels == 1)
+    make_channel(0, &making);
+  else if (!code)
+    pool_run(make_channel, &making);
+  pthread_mutex_unlock(&group->lock);
+  return code;
+}

@@ -1,0 +1,54 @@
+"""--shard_update: refused where it would do nothing, and elsewhere the same run to the bit."""
+
+import shutil
+
+import pytest
+from runs import command, metrics
+from safetensors.numpy import load_file
+
+from cellwright.engine import Checkpoints
+from cellwright.kernels.csrc import shim_available
+
+TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
+
+
+def test_one_rank_has_nobody_to_share_with(tmp_path):
+    done = command("launch.train", *TINY, "--run_dir", tmp_path / "run", "--shard_update", check=False)
+    assert done.returncode == 2 and not (tmp_path / "run").exists()
+    assert "--shard_update True would do nothing: no host has several ranks; a run that" in done.stderr
+
+
+def saved(run):
+    """The state of a run's newest checkpoint and its weights, as bytes by name."""
+    newest = Checkpoints(run / "checkpoints").latest()
+    state = {name: array.tobytes() for name, array in load_file(newest / "state.safetensors").items()}
+    return state | {"weights": (newest / "weights.ckpt").read_bytes()}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shim_available(), reason="the shim was not built")
+def test_a_run_and_its_resumes_with_and_without_are_the_same_to_the_bit(tmp_path):
+    def train(steps, *flags, ranks=2, **options):
+        cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+        return command("launch.train", "--max_steps", steps, *flags, ranks=ranks, **cache, **options)
+
+    for name, flags in (("alone", ()), ("shared", ("--shard_update",))):
+        train(3, *TINY, *flags, "--run_dir", tmp_path / name)
+        shutil.copytree(tmp_path / name, tmp_path / f"{name}-crossed")
+        other = "False" if name == "shared" else "True"
+        for ranks in (1, 3):
+            shutil.copytree(tmp_path / name, tmp_path / f"{name}-{ranks}")
+        train(6, "--resume", tmp_path / name)
+        train(6, "--resume", tmp_path / f"{name}-crossed", "--shard_update", other)
+        if name == "shared":
+            refused = train(6, "--resume", tmp_path / f"{name}-1", ranks=None, check=False)
+            assert refused.returncode == 2 and "goes on with --shard_update False" in refused.stderr
+        train(6, "--resume", tmp_path / f"{name}-1", "--shard_update", "False", ranks=None)
+        train(6, "--resume", tmp_path / f"{name}-3", ranks=3)
+    for one, others in (("alone", ("shared", "alone-crossed", "shared-crossed")), ("alone-3", ("shared-3",))):
+        for other in others:
+            assert [row["loss"] for row in metrics(tmp_path / one)] == [
+                row["loss"] for row in metrics(tmp_path / other)
+            ]
+            assert saved(tmp_path / one) == saved(tmp_path / other)
+    assert saved(tmp_path / "alone-1") == saved(tmp_path / "shared-1")
