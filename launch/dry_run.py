@@ -54,7 +54,7 @@ def show_dry_run(job, resolved, training, held_back):
         if settings.explain_kernels:
             sections.append(kernel_lines(network, resolved))
         if settings.dry_run:
-            sections += [memory_lines(network, resolved, workers), checkpoint_lines(resolved, network)]
+            sections += [memory_lines(network, resolved, workers, world.local_size), checkpoint_lines(resolved, network)]
     print("\n".join(line for section in sections for line in section), flush=True)
     return 0
 
@@ -131,12 +131,13 @@ def kernel_lines(network, resolved):
     return [f"kernels, for images {shape}"] + [f"  {line}" for line in told.splitlines()]
 
 
-def memory_lines(network, resolved, workers):
-    """Returns the lines on the memory of one rank, an estimate from shapes."""
+def memory_lines(network, resolved, workers, ranks):
+    """Returns the lines on the memory of one rank of so many on its host, an estimate from shapes."""
     recipe, step = resolved.recipe, resolved.step
     weights = 4 * sum(math.prod(parameter.shape) for parameter in network.get_parameters())
     trained = 4 * sum(math.prod(parameter.shape) for parameter in network.trainable_params())
-    copies = 2 + (step.ema is not None) + (step.accumulate > 1)  # gradients and momentum always
+    moments = (1 + (recipe.optimizer == "adamw")) / (ranks if step.shard_update else 1)
+    copies = 1 + moments + (step.ema is not None) + (step.accumulate > 1)  # gradients always
     level = resolved.amp_level
     item = 4 if level == "O0" else 2
     layers = recipe.batch_size * item * layer_outputs(network, recipe.image_size)
