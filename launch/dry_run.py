@@ -54,7 +54,10 @@ def show_dry_run(job, resolved, training, held_back):
         if settings.explain_kernels:
             sections.append(kernel_lines(network, resolved))
         if settings.dry_run:
-            sections += [memory_lines(network, resolved, workers, world.local_size), checkpoint_lines(resolved, network)]
+            sections += [
+                memory_lines(network, resolved, workers, world.local_size),
+                checkpoint_lines(resolved, network),
+            ]
     print("\n".join(line for section in sections for line in section), flush=True)
     return 0
 

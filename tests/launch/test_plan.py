@@ -74,3 +74,16 @@ def test_check_points_tell_the_schedule():
     recipe = dataclasses.replace(resolved.recipe, lr_scheduler="exponential", lr_epochs=(4, 90))
     assert check_points(recipe, 10, 60) == [0, 15, 20, 30, 40, 45, 59]
     assert check_points(recipe, 10, 1) == [0]
+
+
+def test_moments_that_ranks_share_are_counted_once_a_host():
+    from cellwright.launch.dry_run import memory_lines
+    from cellwright.launch.settings.resolve import read_settings
+    from cellwright.nets import create_network
+
+    found, network = {}, create_network("tinydarknet", 10, 32)
+    for shared in (False, True):
+        flags = ["--net", "tinydarknet", "--shard_update", str(shared)]
+        line = memory_lines(network, *read_settings(flags, "program"), 2, ranks=2)[1]
+        found[shared] = float(line.split("state ")[1].split()[0])
+    assert found[True] == pytest.approx(0.75 * found[False], abs=0.1), "gradients whole, moments in halves"
