@@ -196,7 +196,7 @@ def compare(arguments):
     for path in parser.parse_args(arguments).compare:
         try:
             profiles.append(json.loads(Path(path).read_text(encoding="utf-8")))
-            profiles[-1]["kernels"], profiles[-1]["step_ms"]
+            profiles[-1]["kernels"], profiles[-1]["step_ms"]["median"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             sys.stderr.write(f"{PROGRAM}: {path} is no profile: {error}\n")
             return 2

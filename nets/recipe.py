@@ -84,6 +84,8 @@ class Recipe:
             choices = spec.metadata.get("choices")
             if choices and getattr(self, name) not in choices:
                 self._refuse(name, f"one of {', '.join(choices)}")
+            if getattr(self, name) in (np.inf, -np.inf):
+                self._refuse(name, "finite")
         least = {
             "num_classes": 1, "image_size": 1, "epochs": 1, "batch_size": 1, "lr_reference_batch": 1, "t_max": 1,
             "warmup_epochs": 0, "hold_epochs": 0, "lr_end": 0, "warmup_lr": 0, "weight_decay": 0,

@@ -99,13 +99,19 @@ def test_the_trace_has_all_ranks_their_workers_and_a_checkpoint(folder):
     assert apart[len(apart) // 2] < 20_000
 
 
-def test_compare_is_a_command(folder, capsys, tmp_path):
+def test_compare_is_a_command(folder, capsys):
     file = str(folder / "profile.json")
     assert compare(["--compare", file, file]) == 0
     assert "0 kernels became slower" in capsys.readouterr().out
-    (tmp_path / "other.json").write_text("[]")
-    assert compare(["--compare", file, str(tmp_path / "other.json")]) == 2
-    assert "is no profile" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[]", '{"kernels": [], "step_ms": null}', "no JSON"])
+def test_what_is_no_profile_is_one_line(text, capsys, tmp_path):
+    file = tmp_path / "other.json"
+    file.write_text(text)
+    assert compare(["--compare", str(file), str(file)]) == 2
+    error = capsys.readouterr().err
+    assert "other.json is no profile" in error and error.count("\n") == 1
 
 
 @pytest.fixture(scope="module")

@@ -95,6 +95,7 @@ def test_a_recipe_that_is_changed_does_not_change_the_next_one():
     "changes",
     [
         {"lr": 0.0},
+        {"lr": float("inf")},
         {"epochs": 0},
         {"batch_size": -1},
         {"momentum": 1.0},
