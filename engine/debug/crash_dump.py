@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from cellwright.engine.debug.nonfinite_search import NOWHERE, first_nonfinite
 from cellwright.engine.step.nested_batch import leaves, map_leaves, rebuild
+from cellwright.engine.step.parameter_value import set_value
 from cellwright.engine.step.shard_state import own_rows, whole_state
 from cellwright.engine.storage.atomic_folder import whole_folder
 from cellwright.engine.storage.provenance import source_revision, versions
@@ -110,7 +111,7 @@ def replay(dump: CrashDump, step) -> tuple:
                 raise ValueError(
                     f"{parameter.name} is not in the crash dump with shape {tuple(parameter.shape)}: another network"
                 )
-            parameter.set_data(Tensor(value, parameter.dtype))
+            set_value(parameter, value)
     # Scale and counter have moved on since the broken step.
     step.update.scale.value.set_data(Tensor(dump.meta["broken_loss_scale"], ms.float32))
     step.begin.steps.set_data(Tensor(dump.state["steps"] - 1, ms.int32))

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from cellwright.engine.loop.carried import NAME, carried_rows, load_carried
 from cellwright.engine.loop.position import Position
+from cellwright.engine.step.parameter_value import set_value
 from cellwright.engine.step.shard_state import own_state, whole_rows, whole_state
 from cellwright.engine.step.statistics import Statistics
 from cellwright.engine.storage.atomic_folder import remove_folder, remove_leftovers, whole_folder
@@ -271,7 +272,7 @@ def _load(parameters, values, path):
             raise ValueError(f"{parameter.name} is missing in {path}: it was made with other settings")
         if value.shape != tuple(parameter.shape):
             raise ValueError(f"{parameter.name} has shape {tuple(parameter.shape)}, but {value.shape} in {path}")
-        parameter.set_data(Tensor(value, parameter.dtype))
+        set_value(parameter, value)
 
 
 def _crc32(path):

@@ -3,7 +3,9 @@
 import contextlib
 
 import numpy as np
-from mindspore import Parameter, Tensor
+from mindspore import Parameter
+
+from cellwright.engine.step.parameter_value import set_value
 
 _NAMES = ("moving_mean", "moving_variance")
 
@@ -51,7 +53,7 @@ class Statistics:
         start = 0
         for parameter in self.parameters:
             part = flat[start : start + parameter.size].reshape(parameter.shape)
-            parameter.set_data(Tensor(part.astype(np.float32)))
+            set_value(parameter, part.astype(np.float32))
             start += parameter.size
 
     def mean(self, rows):
