@@ -14,6 +14,14 @@ from cellwright.kernels.image.records import SIDE, crop_records
 _OWN_DRAWS = 1 << 40  # from one seed to that of a further picture which draws for itself: beyond any that is typed
 
 
+class NoSubstitute(Exception):
+    """A file cannot be used, and none of those that were to stand in for it. found: [(sample, reason)] of all these."""
+
+    def __init__(self, told, found):
+        super().__init__(told)
+        self.found = found
+
+
 def _clear(places):
     for place in places:
         place[...] = 0
@@ -42,7 +50,7 @@ class SampleWriter:
         """Fills `images`, `labels`, `weights` and the arrays of `fields`, in the order of the transform's, for `ids`
         (-1: a padded place of weight 0); `row` is this worker's row of the ring.
 
-        Returns [(sample, reason)] of the files that could not be used.
+        Returns [(sample, reason)] of the files that could not be used; NoSubstitute where nothing takes a file's place.
         """
         if self.whole_records and ids.min() >= 0:
             return self._write_records(epoch, ids, images, labels, weights, row)
@@ -90,7 +98,7 @@ class SampleWriter:
             if why is None:
                 return other
             found.append((other, why))
-        raise BadImage(f"{self.source.path(sample)}: {reason}, and no other file could take its place")
+        raise NoSubstitute(f"{self.source.path(sample)}: {reason}, and no other file could take its place", found)
 
     def _try(self, epoch, sample, file, places, row):
         """Writes the picture of `file` with the random draws of `sample`; returns why it cannot be used, or None.

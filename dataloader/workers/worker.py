@@ -7,6 +7,7 @@ from time import perf_counter_ns
 
 import cv2
 
+from cellwright.dataloader.sample_writer import NoSubstitute
 from cellwright.dataloader.workers.messages import MAX_PACKET, TASK
 from cellwright.dataloader.workers.ring_buffer import RingBuffer
 from cellwright.dataloader.workers.spans import WRITE, SpanRing
@@ -52,6 +53,8 @@ def work(spec, ring_fd, sock, index):
                 )
                 if bad:
                     reply += pickle.dumps((bad[:MOST_TOLD], ""))
+            except NoSubstitute as error:
+                reply += pickle.dumps((error.found[:MOST_TOLD], str(error)))
             except Exception:
                 reply = packet + pickle.dumps(([], traceback.format_exc()[-MAX_PACKET // 4 :]))
         began = perf_counter_ns() if writer.spans is not None else 0

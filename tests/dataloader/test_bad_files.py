@@ -114,3 +114,19 @@ def test_too_many_bad_files_end_the_run(partly_bad):
         with pytest.raises(TooManyBadFiles, match="3 of 37 files cannot be used, max_bad=0.06 allows 2"):
             for _ in loader.epoch(0):
                 pass
+
+
+@pytest.mark.parametrize(
+    "max_bad, error, told",
+    ((0.06, TooManyBadFiles, "3 of 37 files cannot be used"), (1, RuntimeError, "no other file could take its place$")),
+)
+def test_where_no_file_is_good_the_files_are_told_of_and_not_the_code(folder, tmp_path, max_bad, error, told):
+    source = ImageFolder(folder)
+    for k in range(len(source)):
+        path = tmp_path / source.classes[source.label(k)] / Path(source.path(k)).name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"no picture")
+    with Loader(ImageFolder(tmp_path), 8, TRAIN, workers=1, max_bad=max_bad) as loader:
+        with pytest.raises(error, match=told) as caught:
+            next(loader.epoch(0))
+    assert "Traceback" not in str(caught.value)
