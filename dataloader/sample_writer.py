@@ -7,19 +7,12 @@ from cellwright.dataloader.decode.decoders import BadImage
 from cellwright.dataloader.decode.picture import open_picture
 from cellwright.dataloader.fields import Picture
 from cellwright.dataloader.quarantine import substitutes
+from cellwright.dataloader.workers.messages import NoSubstitute
 from cellwright.dataloader.workers.ring_buffer import AUGMENT_NS, DECODE_NS, MADE, READ_NS, SAMPLE
 from cellwright.dataloader.workers.spans import AUGMENT, DECODE, READ
 from cellwright.kernels.image.records import SIDE, crop_records
 
 _OWN_DRAWS = 1 << 40  # from one seed to that of a further picture which draws for itself: beyond any that is typed
-
-
-class NoSubstitute(Exception):
-    """A file cannot be used, and none of those that were to stand in for it. found: [(sample, reason)] of all these."""
-
-    def __init__(self, told, found):
-        super().__init__(told)
-        self.found = found
 
 
 def _clear(places):

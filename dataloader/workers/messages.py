@@ -13,6 +13,14 @@ MAX_PACKET = 1 << 16
 _MAX_FDS = 250
 
 
+class NoSubstitute(Exception):
+    """A file cannot be used, and none of those that were to stand in for it. found: [(sample, reason)] of all these."""
+
+    def __init__(self, told, found):
+        super().__init__(told)
+        self.found = found
+
+
 def pair():
     """Two connected sockets, closed on exec."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -7,8 +7,7 @@ from time import perf_counter_ns
 
 import cv2
 
-from cellwright.dataloader.sample_writer import NoSubstitute
-from cellwright.dataloader.workers.messages import MAX_PACKET, TASK
+from cellwright.dataloader.workers.messages import MAX_PACKET, TASK, NoSubstitute
 from cellwright.dataloader.workers.ring_buffer import RingBuffer
 from cellwright.dataloader.workers.spans import WRITE, SpanRing
 
