@@ -65,6 +65,7 @@ def test_a_killed_rank_ends_the_job(cache, tmp_path):
     assert code != 0
 
 
+@pytest.mark.slow
 def test_an_exception_is_told_once_with_its_log(cache, tmp_path):
     run = tmp_path / "run"
     process = start(

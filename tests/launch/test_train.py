@@ -107,7 +107,7 @@ def test_a_resumed_run_takes_the_very_steps_of_a_straight_one(cache, tmp_path):
     [
         pytest.param("densenet121", 30, ("--lr", 0.02), marks=pytest.mark.slow),
         ("tinydarknet", 60, ()),
-        ("genet", 40, ()),
+        pytest.param("genet", 40, (), marks=pytest.mark.slow),
         pytest.param("vgg16", 30, (), marks=pytest.mark.slow),
     ],
 )

@@ -34,11 +34,14 @@ def run(ranks, *command):
     assert not [name for name in left if "cellwright" in name]
 
 
-@pytest.mark.parametrize("ranks, threads", [(2, 1), (3, 2), (4, 1), pytest.param(6, 3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "ranks, threads",
+    [(2, 1), (3, 2), pytest.param(4, 1, marks=pytest.mark.slow), pytest.param(6, 3, marks=pytest.mark.slow)],
+)
 def test_sums_have_the_bits_of_their_stated_order_on_one_host_and_several(ranks, threads):
     run(ranks, HERE / "share_rank.py", threads)
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_nodes_of_a_graph_sum_alike_on_all_ranks(ranks):
     run(ranks, HERE / "reduce_rank.py")
