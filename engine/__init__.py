@@ -21,6 +21,7 @@ from cellwright.engine.step.loss import SoftmaxCrossEntropy
 from cellwright.engine.step.loss_scale import LossScale
 from cellwright.engine.step.momentum import Momentum
 from cellwright.engine.step.parameter_groups import ParameterGroup
+from cellwright.engine.step.parameter_value import set_value
 from cellwright.engine.step.report import StepReport
 from cellwright.engine.step.sync_norm import synchronise_batch_norm
 from cellwright.engine.step.train_step import TrainOneStep
@@ -55,6 +56,7 @@ __all__ = [
     "profile",
     "read_crash_dump",
     "replay",
+    "set_value",
     "synchronise_batch_norm",
     "write_crash_dump",
     "write_curves",

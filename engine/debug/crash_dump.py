@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 from safetensors.numpy import load_file, save_file
@@ -45,9 +44,9 @@ def write_crash_dump(path, step, batches: list, meta: dict) -> str:
     # A crash dump has the form in which the step took its batches, with the weights that it added.
     completed = [step.completed(batch) for batch, _ in batches]
     now = float(step.update.scale.value.asnumpy())
-    step.update.scale.value.set_data(Tensor(meta["broken_loss_scale"], ms.float32))
+    set_value(step.update.scale.value, meta["broken_loss_scale"])
     found = _first(first_nonfinite(step, batch) for batch in completed)
-    step.update.scale.value.set_data(Tensor(now, ms.float32))
+    set_value(step.update.scale.value, now)
     if found == NOWHERE:
         found += "; the trouble was on another rank, or in the update"
     meta = {
@@ -113,8 +112,8 @@ def replay(dump: CrashDump, step) -> tuple:
                 )
             set_value(parameter, value)
     # Scale and counter have moved on since the broken step.
-    step.update.scale.value.set_data(Tensor(dump.meta["broken_loss_scale"], ms.float32))
-    step.begin.steps.set_data(Tensor(dump.state["steps"] - 1, ms.int32))
+    set_value(step.update.scale.value, dump.meta["broken_loss_scale"])
+    set_value(step.begin.steps, dump.state["steps"] - 1)
     step.state_was_set()
     found = _first(first_nonfinite(step, batch) for batch in dump.batches)
     lr = None if step.optimizer.has_schedule else dump.meta["lr"]

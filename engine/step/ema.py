@@ -5,6 +5,8 @@ import contextlib
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from cellwright.engine.step.parameter_value import set_value
+
 
 def _approach(rest, average, parameter):
     return ops.assign_add(average, rest * (parameter - average))
@@ -41,9 +43,9 @@ class MovingAverage(nn.Cell):
         """Context manager: inside, the network's weights are the averages."""
         kept = [parameter.asnumpy().copy() for parameter in self.params]
         for parameter, average in zip(self.params, self.average):
-            parameter.set_data(Tensor(average.asnumpy()))
+            set_value(parameter, average.asnumpy())
         try:
             yield
         finally:
             for parameter, value in zip(self.params, kept):
-                parameter.set_data(Tensor(value))
+                set_value(parameter, value)

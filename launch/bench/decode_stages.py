@@ -26,7 +26,7 @@ from cellwright.kernels.image.jpeg_decode import CHUNK, PLACES, read_planes, rea
 from cellwright.kernels.image.jpeg_vectors import LANES
 from cellwright.kernels.image.layout import normalise_chw, scale_and_shift
 from cellwright.launch.bench.pictures.corpus import write_pictures
-from cellwright.launch.bench.pictures.photographs import photographs
+from cellwright.launch.bench.pictures.photographs import check_photographs, photographs
 from cellwright.launch.settings.flag_parser import setting
 
 SIDE = 224
@@ -42,6 +42,8 @@ class Settings:
     photographs: bool = setting(False, "cut the pictures from photographs, and do not draw them")
 
     def __post_init__(self):
+        if self.photographs:
+            check_photographs()
         for name in ("pictures", "kilobytes", "rounds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be more than 0")

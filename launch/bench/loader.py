@@ -20,7 +20,7 @@ from cellwright.dataloader import Cifar10, ImageFolder, Loader, Pack, TrainTrans
 from cellwright.launch.bench.loader_peers import PEERS, Peer, processor_seconds, there
 from cellwright.launch.bench.peers.loaders.work import Work
 from cellwright.launch.bench.pictures.corpus import write_pictures
-from cellwright.launch.bench.pictures.photographs import photographs
+from cellwright.launch.bench.pictures.photographs import check_photographs, photographs
 from cellwright.launch.bench.step import chosen
 from cellwright.launch.pack import main as pack
 from cellwright.launch.settings.flag_parser import setting
@@ -46,6 +46,8 @@ class Settings:
     augmentations: bool = setting(False, "measure each augmentation of ours too")
 
     def __post_init__(self):
+        if self.photographs:
+            check_photographs()
         for name in ("workers", "pictures", "kilobytes", "batch_size", "seconds", "rounds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be more than 0")

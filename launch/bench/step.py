@@ -45,6 +45,7 @@ class Settings:
     amp_level: str = setting("O0", "O0: float32; O2: bfloat16")
     rounds: int = setting(2, "processes of each variant")
     steps: int = setting(5, "timed steps of a process, after two that are not")
+    batch: int | None = setting(None, "images of a step; none: 16, and 8 for VGG16", None, "N")
     torch: str = setting("", "Python interpreter that has PyTorch; default: this one, if it has")
 
     def __post_init__(self):
@@ -54,8 +55,8 @@ class Settings:
                     raise ValueError(f"--{name} {value!r}: known are {', '.join(known)}")
         if self.amp_level not in ("O0", "O2"):
             raise ValueError(f"--amp_level {self.amp_level!r}: O0 and O2 are measured")
-        for name in ("rounds", "steps"):
-            if getattr(self, name) < 1:
+        for name in ("rounds", "steps", "batch"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
 
 
@@ -86,8 +87,9 @@ def measure(settings):
                 continue
             summary = {name: statistics.median(report[name] for report in reports) for name in reports[0]}
             medians[variant] = summary
+            images = settings.batch or NETS[net][2]
             results += [
-                {"name": f"{net}: {variant}", "value": NETS[net][2] / summary["step_s"], "unit": "images/s"},
+                {"name": f"{net}: {variant}", "value": images / summary["step_s"], "unit": "images/s"},
                 {"name": f"{net}: {variant}, processor time", "value": 1e3 * summary["cpu_s"], "unit": "ms a step"},
                 {"name": f"{net}: {variant}, peak memory", "value": summary["peak_mib"], "unit": "MiB"},
                 {"name": f"{net}: {variant}, first step", "value": summary["first_s"], "unit": "s"},
@@ -111,10 +113,11 @@ def run_variant(net, variant, settings, interpreter):
     threads = len(os.sched_getaffinity(0))
     if variant in TORCH:
         script = str(Path(__file__).with_name("peers") / "torch_peer.py")
-        line = [interpreter, script, "--net", net, "--variant", variant, "--batch", NETS[net][2], "--threads", threads]
+        line = [interpreter, script, "--net", net, "--variant", variant, "--threads", threads]
     else:
         line = [sys.executable, "-m", "cellwright.launch.bench.step", "--worker", variant, "--net", net]
-    line += ["--steps", settings.steps, "--amp_level", "O0" if variant == FLOAT32 else settings.amp_level]
+    line += ["--batch", settings.batch or NETS[net][2], "--steps", settings.steps]
+    line += ["--amp_level", "O0" if variant == FLOAT32 else settings.amp_level]
     return own_process.report(line, f"{net}, {variant}")
 
 
@@ -126,7 +129,7 @@ def _has_torch(interpreter):
     return False
 
 
-def worker(variant, net, steps, amp_level):
+def worker(variant, net, batch, steps, amp_level):
     """Times the steps of a MindSpore variant in this process and prints the report."""
     own_process.start("ours" if variant == FLOAT32 else variant)
     import mindspore as ms
@@ -134,7 +137,7 @@ def worker(variant, net, steps, amp_level):
 
     from cellwright.nets import create_network
 
-    name, settings, batch = NETS[net]
+    name, settings, _ = NETS[net]
     network = create_network(name, CLASSES, SIZE, **settings)
     draw = np.random.default_rng(0)
     images = draw.normal(size=(batch, 3, SIZE, SIZE)).astype(np.float32)
@@ -205,12 +208,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worker", choices=(*OURS, FLOAT32))
     parser.add_argument("--net", choices=NETS)
+    parser.add_argument("--batch", type=int)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--amp_level", choices=("O0", "O2"), default="O0")
     parser.add_argument("--json", help="write the report to this file")
     given = parser.parse_args()
     if given.worker:
-        worker(given.worker, given.net, given.steps, given.amp_level)
+        worker(given.worker, given.net, given.batch, given.steps, given.amp_level)
         return 0
     from cellwright.launch.bench.__main__ import main as bench
 

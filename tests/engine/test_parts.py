@@ -10,7 +10,7 @@ from mindspore import Tensor, nn
 from small_net import NORMALISE, DropNet, OtherDropout, SmallNet, images_and_labels
 from tensorboardX.proto import event_pb2
 
-from cellwright.engine import LARS, Momentum, SoftmaxCrossEntropy, TrainOneStep, synchronise_batch_norm
+from cellwright.engine import LARS, LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep, synchronise_batch_norm
 from cellwright.engine.loop.curves import Curves, Series, write_curves
 from cellwright.engine.loop.metrics import Metrics, read_metrics
 from cellwright.engine.loop.tensorboard import check_tensorboard, open_events
@@ -54,6 +54,23 @@ def test_averaged_weights_can_be_swapped_in_and_out():
     np.testing.assert_array_equal(inside, average)
     np.testing.assert_array_equal(net.head.weight.asnumpy(), own)
     assert not np.array_equal(own, average)
+
+
+@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph mode", "pynative mode"])
+def test_an_evaluation_by_averaged_weights_leaves_no_trace(mode):
+    ms.set_context(mode=mode)
+
+    def train(evaluated):
+        # Overflows are dropped: the update, and the average's, are a branch of the graph.
+        step = make_step(SmallNet(), ema=0.9, loss_scale=LossScale.dynamic(init=1024, window=3))
+        for seed in range(4):
+            step(*images_and_labels(8, seed=seed), lr=0.1)
+            if evaluated:
+                with step.ema.swapped_in():
+                    pass
+        return [p.asnumpy().tobytes() for p in (*step.network.get_parameters(), *step.state_parameters())]
+
+    assert train(evaluated=True) == train(evaluated=False)
 
 
 @pytest.mark.parametrize("make", [lambda: None, lambda: OtherDropout(0.5)], ids=["nn.Dropout", "a subclass"])

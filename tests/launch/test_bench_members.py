@@ -7,6 +7,7 @@ import pytest
 from cellwright.launch.bench import __main__ as bench
 from cellwright.launch.bench import eval as bench_eval
 from cellwright.launch.bench import start_up as bench_start_up
+from cellwright.launch.bench.pictures.photographs import PHOTOGRAPHS
 
 pytestmark = pytest.mark.alone
 
@@ -41,3 +42,11 @@ def test_a_wrong_setting_is_one_line(capsys):
     assert ended.value.code == 2
     message = "python -m launch.bench: loader: --pictures 60: at least two batches of 64 are needed\n"
     assert capsys.readouterr().err == message
+
+
+def test_pictures_that_are_not_installed_are_one_line(capsys, monkeypatch):
+    monkeypatch.setitem(PHOTOGRAPHS, "no_such_package", ())
+    with pytest.raises(SystemExit) as ended:
+        bench.main(["loader", "--photographs", "True"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("pip install 'cellwright[photographs]'\n")

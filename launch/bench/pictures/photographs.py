@@ -19,16 +19,16 @@ PHOTOGRAPHS = {
 }
 
 
-def photographs():
-    """Returns the colour photographs of 500 x 375 and more that scikit-image and scikit-learn carry, RGB uint8.
+def check_photographs():
+    """ValueError where scikit-image or scikit-learn is not installed."""
+    if not all(map(importlib.util.find_spec, PHOTOGRAPHS)):
+        raise ValueError("--photographs needs the extra of that name: pip install 'cellwright[photographs]'")
 
-    ValueError where one of the two is not installed.
-    """
+
+def photographs():
+    """Returns the colour photographs of 500 x 375 and more that scikit-image and scikit-learn carry, RGB uint8."""
     found = []
     for package, files in PHOTOGRAPHS.items():
-        spec = importlib.util.find_spec(package)
-        if spec is None:
-            raise ValueError("--photographs needs the extra of that name: pip install 'cellwright[photographs]'")
-        folder = Path(spec.submodule_search_locations[0])
+        folder = Path(importlib.util.find_spec(package).submodule_search_locations[0])
         found += [cv2.imread(str(folder / file), cv2.IMREAD_COLOR_RGB) for file in files]
     return found
