@@ -13,7 +13,8 @@ struct dnnl dnnl;
 handle_t dnnl_engine, dnnl_attributes, dnnl_relu_attributes;
 static handle_t streams[MAX_THREADS];
 static void *scratchpads[MAX_THREADS];
-static size_t scratchpad_bytes[MAX_THREADS], scratchpad_needed;
+static size_t scratchpad_bytes[MAX_THREADS];
+static atomic_size_t scratchpad_needed; /* planned while other programs run */
 static pthread_mutex_t planning = PTHREAD_MUTEX_INITIALIZER;
 
 #define LOAD(type, name, arguments) \
@@ -71,12 +72,12 @@ void onednn_end_planning(int before) {
 }
 
 void onednn_need_scratchpad(size_t bytes) {
-  if (bytes > scratchpad_needed) scratchpad_needed = bytes;
+  if (bytes > atomic_load(&scratchpad_needed)) atomic_store(&scratchpad_needed, bytes);
 }
 
 static int ready(int thread) {
   if (!streams[thread] && dnnl.stream_create(&streams[thread], dnnl_engine, 1)) return ERROR_ONEDNN;
-  size_t needed = scratchpad_needed;
+  size_t needed = atomic_load(&scratchpad_needed);
   if (scratchpad_bytes[thread] >= needed) return 0;
   free(scratchpads[thread]);
   scratchpads[thread] = aligned_alloc(64, (needed + 63) / 64 * 64);

@@ -17,6 +17,7 @@
 
 #include "clock.h"
 #include "export.h"
+#include "float_mode.h"
 #include "shared_group.h"
 #include "thread_pool.h"
 
@@ -205,11 +206,13 @@ int shared_sum(int64_t number, const row_t *row, int alone, int64_t carried) {
   int64_t total = row->starts[row->tensors];
   if (carried != EXACT && (carried < 0 || !group->carried || carried + total > group->carried_length)) return 78;
   pthread_mutex_lock(&group->lock);
+  unsigned before = float_mode_begin();
   int code = group_begin_row(group, total), channels = alone || total < FEW ? 1 : group->channels;
   if (!code && group->hosts)
     code = sum_between_hosts(group, row, total, channels, carried);
   else if (!code)
     walk_all((round_t){group, row, channels, 0, total, 0, sum_here});
+  float_mode_end(before);
   pthread_mutex_unlock(&group->lock);
   return code;
 }

@@ -1,5 +1,6 @@
 /* What each rank of a host makes of a row, handed out to the others: through the memory by which they sum (shared_ring.c). */
 #include "export.h"
+#include "float_mode.h"
 #include "shared_group.h"
 #include "thread_pool.h"
 
@@ -43,12 +44,14 @@ int shared_hand_out(int64_t number, const row_t *row, void (*make)(void *, int64
   }
   group_t *group = group_of(number);
   pthread_mutex_lock(&group->lock);
+  unsigned before = float_mode_begin();
   making_t making = {group, row, total < FEW ? 1 : group->channels, make, argument};
   int code = group_begin_row(group, total);
   if (!code && making.channels == 1)
     make_channel(0, &making);
   else if (!code)
     pool_run(make_channel, &making);
+  float_mode_end(before);
   pthread_mutex_unlock(&group->lock);
   return code;
 }

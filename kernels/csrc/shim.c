@@ -7,6 +7,8 @@
 
 #include "clock.h"
 #include "export.h"
+#include "float_mode.h"
+#include "operations.h"
 #include "thread_pool.h"
 
 #define SLOTS 256
@@ -48,12 +50,15 @@ static void call_share(int thread, void *argument) {
 
 static int run_slot(int slot, int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes) {
   call_t call = {table[slot].kernel, nparam, params, ndims, shapes, dtypes, 0};
-  if (!call.kernel) return 70;
+  if (!call.kernel) return ERROR_UNBOUND;
   int64_t begin = clock_begin();
   if (table[slot].split)
     pool_run(call_share, &call);
-  else
+  else {
+    unsigned before = float_mode_begin();
     atomic_store(&call.code, call.kernel(nparam, params, ndims, shapes, dtypes, 0, (void *)1));
+    float_mode_end(before);
+  }
   clock_end_node(begin, CLOCK_SLOT + slot, 0);
   return atomic_load(&call.code);
 }

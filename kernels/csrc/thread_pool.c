@@ -1,6 +1,7 @@
 /* Between nodes the threads sleep. A node does not wait until they are awake: the framework's own threads spin on the cores for a
  * long time after each of its operators, and a thread that wakes up beside them waits for a slice of the scheduler's (3 ms). */
 #include "export.h"
+#include "float_mode.h"
 #include "thread_pool.h"
 
 #include <pthread.h>
@@ -30,16 +31,10 @@ EXPORT int cellwright_threads(int threads) {
   return wanted;
 }
 
-/* With rounding, and small numbers, as they are by default: the same for all, whatever the framework has set for its threads. */
 static void call(work_t work, int number, void *argument) {
-#if defined(__x86_64__)
-  unsigned before = _mm_getcsr();
-  _mm_setcsr(0x1f80);
+  unsigned before = float_mode_begin();
   work(number, argument);
-  _mm_setcsr(before);
-#else
-  work(number, argument);
-#endif
+  float_mode_end(before);
   atomic_fetch_add(&done, 1);
 }
 

@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "export.h"
+#include "operations.h"
 #include "shared_allreduce.h"
 #include "thread_pool.h"
 #include "wide.h"
@@ -139,9 +140,9 @@ static int holds(const node_t *node, int64_t tensor, int64_t numbers) {
 static int run(update_t *update, const node_t *node, int shared, int64_t scalars, int64_t rows) {
   int64_t first = shared + 3 + scalars, given = node->nparam - 1 - first;
   int64_t count = shared ? (given - rows) / 2 : given / (2 + rows), kept = shared ? 1 : count, code = 0;
-  if (count < 1 || given != 2 * count + rows * kept) return 72;
+  if (count < 1 || given != 2 * count + rows * kept) return ERROR_WRONG_TENSORS;
   int64_t *numbers = calloc(2 * count + 1, sizeof *numbers), *starts = numbers + count;
-  if (!numbers) return 75;
+  if (!numbers) return ERROR_NO_MEMORY;
   float **tensors = (float **)node->params + first;
   update->count = count, update->numbers = numbers;
   update->decays = node->params[shared + 1], update->rates = node->params[shared + 2];
@@ -149,13 +150,13 @@ static int run(update_t *update, const node_t *node, int shared, int64_t scalars
   update->squares = rows > 1 ? update->moments + kept : 0;
   for (int64_t k = 0; k < count; k++) {
     numbers[k] = numbers_of(node->ndims[first + k], node->shapes[first + k]), starts[k + 1] = starts[k] + numbers[k];
-    if (!holds(node, first + k, numbers[k]) || !holds(node, first + count + rows * kept + k, numbers[k])) code = 72;
+    if (!holds(node, first + k, numbers[k]) || !holds(node, first + count + rows * kept + k, numbers[k])) code = ERROR_WRONG_TENSORS;
   }
   int64_t end = starts[count], group = shared ? *(int64_t *)node->params[0] : 0;
   if (shared && !code) code = shared_part(group, end, &update->begin, &end);
   for (int64_t k = 0; k < rows * kept && !code; k++)
-    if (!holds(node, first + count + k, shared ? end - update->begin : numbers[k % count])) code = 72;
-  if (!holds(node, shared + 1, count) || !holds(node, shared + 2, count)) code = 72;
+    if (!holds(node, first + count + k, shared ? end - update->begin : numbers[k % count])) code = ERROR_WRONG_TENSORS;
+  if (!holds(node, shared + 1, count) || !holds(node, shared + 2, count)) code = ERROR_WRONG_TENSORS;
   row_t row = {tensors, tensors, starts, count};
   update->row = &row;
   int64_t begin = clock_begin();
@@ -171,7 +172,7 @@ static int run(update_t *update, const node_t *node, int shared, int64_t scalars
 
 /* Settings: momentum, nesterov. Scalars: lr, factor. */
 static int momentum(node_t node, int shared) {
-  if (node.nparam < shared + 6) return 72;
+  if (node.nparam < shared + 6) return ERROR_WRONG_TENSORS;
   float **given = (float **)node.params + shared;
   update_t update = {.move = move_momentum, .lr = *given[3], .factor = *given[4]};
   update.momentum = given[0][0], update.nesterov = given[0][1] != 0;
@@ -181,7 +182,7 @@ static int momentum(node_t node, int shared) {
 /* Settings: beta1, 1 - beta1, beta2, 1 - beta2, log beta1, log beta2, eps, eps inside the root. Scalars: lr, factor, number of the
  * update. */
 static int adamw(node_t node, int shared) {
-  if (node.nparam < shared + 7) return 72;
+  if (node.nparam < shared + 7) return ERROR_WRONG_TENSORS;
   float **given = (float **)node.params + shared, *settings = given[0];
   double updates = *given[5];
   update_t update = {.move = move_adamw, .lr = *given[3], .factor = *given[4]};
@@ -202,12 +203,14 @@ NODE(cellwright_adamw, adamw, 0)
 NODE(cellwright_shared_momentum, momentum, 1)
 NODE(cellwright_shared_adamw, adamw, 1)
 
+typedef int32_t bits_t __attribute__((may_alias));
+
 WIDE static void check(int thread, void *argument) {
   (void)thread;
   update_t *u = argument;
   int64_t tensor, offset, length;
   while (atomic_load(&u->finite) && (length = take(u, &tensor, &offset))) {
-    const int32_t *bits = (const int32_t *)(u->gradients[tensor] + offset);
+    const bits_t *bits = (const bits_t *)(u->gradients[tensor] + offset);
     int32_t found = 0;
     for (int64_t k = 0; k < length; k++) found |= (bits[k] & 0x7f800000) == 0x7f800000;
     if (found) atomic_store(&u->finite, 0);
@@ -220,12 +223,12 @@ EXPORT int cellwright_all_finite(int nparam, void **params, int *ndims, int64_t 
   (void)stream, (void)extra;
   int64_t count = nparam - 1;
   int64_t *numbers = malloc((count > 0 ? count : 1) * sizeof *numbers);
-  if (!numbers) return 75;
+  if (!numbers) return ERROR_NO_MEMORY;
   update_t update = {.count = count, .numbers = numbers, .gradients = (float **)params, .finite = 1};
   int code = 0;
   for (int64_t k = 0; k < count; k++) {
     numbers[k] = numbers_of(ndims[k], shapes[k]);
-    if (strcmp(dtypes[k], "float32")) code = 72;
+    if (strcmp(dtypes[k], "float32")) code = ERROR_WRONG_TENSORS;
   }
   int64_t begin = clock_begin();
   if (!code) pool_run(check, &update);

@@ -5,6 +5,7 @@ import sys
 import zlib
 
 import numpy as np
+from float_mode import small_numbers_are_zero
 from mpi4py import MPI
 
 from cellwright.kernels.csrc import set_threads
@@ -47,6 +48,18 @@ def check(group, hosts):
     if len(hosts) == 1:
         shared = moved.shared_read - before.shared_read + moved.shared_written - before.shared_written
         assert COMM.allreduce(shared) == (3 * RANKS - 1) * 4 * numbers, "3 - 1 / ranks times the tensors"
+
+
+def check_small(group, hosts):
+    """Numbers below the least normal one, on a thread on which the framework would take them for zero."""
+    small = [tensors(rank, ((1_000,), (100_000,)), 0) for rank in range(RANKS)]
+    small = [[array * np.float32(1e-39) for array in arrays] for arrays in small]
+    with small_numbers_are_zero():
+        found = [array for own in small[RANK] for array in group.sum([own])]
+    for k, array in enumerate(found):
+        exact = in_order([in_order([small[rank][k] for rank in ranks]) for ranks in hosts])
+        assert exact.any()
+        np.testing.assert_array_equal(array, exact)
 
 
 def rounded(numbers):
@@ -136,6 +149,7 @@ for layout in layouts():
     hosts = [[rank for rank in range(RANKS) if layout[rank] == host] for host in range(max(layout) + 1)]
     group = share(COMM, COMM.Split(layout[RANK], RANK))
     check(group, hosts)
+    check_small(group, hosts)
     if len(hosts) > 1:
         check_carried(group, hosts)
         check(group, hosts)  # as they were

@@ -1,5 +1,6 @@
 """A reader's own numba kernels in the graph."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from float_mode import small_numbers_are_zero
 from mindspore import Tensor, grad
 from user_kernels import Swish, Total, WeightedRows, swish, weighted_rows
 
 from cellwright.kernels.csrc import shim_available
+from cellwright.kernels.csrc.shim import shim
 from cellwright.kernels.nodes import GraphKernel
 
 pytestmark = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
@@ -55,30 +58,29 @@ def test_a_wrong_shape_or_dtype_is_an_error():
             GraphKernel(signature, swish)
 
 
+def call_node(kernel, *arrays):
+    """Calls the node of a GraphKernel as the graph does; returns its code."""
+    node, count = getattr(shim()[1], kernel.pair.forward.func.split(":")[1]), len(arrays)
+    shapes = [(ctypes.c_int64 * array.ndim)(*array.shape) for array in arrays]
+    return node(
+        count,
+        (ctypes.c_void_p * count)(*(array.ctypes.data for array in arrays)),
+        (ctypes.c_int * count)(*(array.ndim for array in arrays)),
+        (ctypes.c_void_p * count)(*(ctypes.addressof(shape) for shape in shapes)),
+        None, None, None,
+    )  # fmt: skip
+
+
 def test_calls_from_several_threads_at_once():
-    import ctypes
-
-    from cellwright.kernels.csrc.shim import shim
-
-    symbol = WeightedRows().kernel.pair.forward.func.split(":")[1]
-    node = getattr(shim()[1], symbol)
-    failures = []
+    kernel, failures = WeightedRows().kernel, []
 
     def call(seed):
         draw = np.random.default_rng(seed)
         arrays = [draw.normal(size=(500, 30)).astype(np.float32), draw.integers(0, 9, 500).astype(np.int32)]
         arrays += [np.empty(500, np.float32), np.empty((500, 30), np.float32)]
-        shapes = [(ctypes.c_int64 * array.ndim)(*array.shape) for array in arrays]
-        arguments = (
-            4,
-            (ctypes.c_void_p * 4)(*(array.ctypes.data for array in arrays)),
-            (ctypes.c_int * 4)(*(array.ndim for array in arrays)),
-            (ctypes.c_void_p * 4)(*(ctypes.addressof(shape) for shape in shapes)),
-            None, None, None,
-        )  # fmt: skip
         for _ in range(100):
             arrays[3][:] = 0
-            if node(*arguments) or not np.allclose(arrays[3], arrays[0] * arrays[1][:, None]):
+            if call_node(kernel, *arrays) or not np.allclose(arrays[3], arrays[0] * arrays[1][:, None]):
                 failures.append(seed)
 
     threads = [threading.Thread(target=call, args=(seed,)) for seed in range(6)]
@@ -87,6 +89,14 @@ def test_calls_from_several_threads_at_once():
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_small_numbers_are_no_zeros_whichever_thread_of_the_framework_runs_it():
+    """A kernel in one piece runs on the thread that calls."""
+    x, y = np.full(5, 1e-39, np.float32), np.zeros(5, np.float32)
+    with small_numbers_are_zero():
+        assert call_node(GraphKernel("float32[...] -> float32[...]", swish), x, y) == 0
+    np.testing.assert_array_equal(y, x / 2)
 
 
 def test_the_second_start_compiles_nothing(tmp_path):
