@@ -68,6 +68,7 @@ def build_training(job, resolved, program, **loader_options):
         groups=groups,
     )
     job.use_compile_cache(resolved, program, network)
+    step.compile_in(job.in_turn)
     _check_overlap(step.can_overlap, world, resolved)
     step.set_overlap(step_settings.overlap == "True" and step.can_overlap)
     global_batch = recipe.batch_size * world.size * step_settings.accumulate
@@ -127,7 +128,8 @@ def build_evaluation(job, network, loss, source, resolved):
 
     recipe = resolved.recipe
     batches = eval_loader(source, recipe, resolved.run, job.world, **job.loader_options)
-    return Evaluator(network, loss, normalise=(recipe.mean, recipe.std), world=job.world), batches
+    normalise = (recipe.mean, recipe.std)
+    return Evaluator(network, loss, normalise=normalise, world=job.world, in_turn=job.in_turn), batches
 
 
 def build_network(recipe, pretrained=None, weights=None):

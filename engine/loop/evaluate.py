@@ -1,5 +1,6 @@
 """Exact evaluation: every sample counts once, whatever the batch size and the number of ranks."""
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 
@@ -107,14 +108,14 @@ class Evaluator:
 
     batches: an iterable of (images, labels[, weights]) of this rank's share; samples of weight 0 are padding. A batch
     that is smaller than the first one is padded here. Ranks may hold different numbers of batches. world: `.allreduce`
-    of an int64 numpy array; None for one rank.
+    of an int64 numpy array; None for one rank. in_turn: see TrainOneStep.compile_in, for the first evaluation.
     """
 
-    def __init__(self, network: nn.Cell, loss: nn.Cell, *, normalise=None, world=None):
+    def __init__(self, network: nn.Cell, loss: nn.Cell, *, normalise=None, world=None, in_turn=contextlib.nullcontext):
         limit_stock_instructions(network)
         self.graph = PlacesAndLosses(network, loss, normalise)
         self.classes = getattr(loss, "num_classes", None)
-        self.world = world
+        self.world, self.in_turn = world, in_turn
 
     def __call__(self, batches) -> EvalResult:
         counts = np.zeros(5, np.int64)  # top-1, top-5, samples, loss in units, losses that are not finite
@@ -126,6 +127,7 @@ class Evaluator:
                 check_labels(labels, weights, self.graph.loss)
                 size = size or len(labels)
                 counts += self._count(images, labels, weights, max(size, len(labels)))
+            self._compiling()  # a rank without a batch takes its turn too
         if self.world is not None:
             counts = self.world.allreduce(counts)
         top1, top5, total, loss, broken = (int(count) for count in counts)
@@ -134,16 +136,23 @@ class Evaluator:
         mean = float("nan") if broken else loss * _LOSS_UNIT / total
         return EvalResult(top1, top5, total, mean, self.classes)
 
+    def _compiling(self, *tensors):
+        """Compiles for these tensors, if any, the first time."""
+        if self.in_turn is not None:
+            with self.in_turn():
+                if tensors:
+                    self.graph.compile(*tensors)
+            self.in_turn = None
+
     def _count(self, images, labels, weights, size):
         counted = weights > 0
         missing = size - len(labels)
         if missing:
             images = np.concatenate([images, np.zeros((missing,) + images.shape[1:], images.dtype)])
             labels = np.concatenate([labels, np.zeros(missing, labels.dtype)])
-        out = self.graph(
-            Tensor.from_numpy(np.ascontiguousarray(images)),
-            Tensor.from_numpy(np.ascontiguousarray(labels, np.int32)),
-        ).asnumpy()
+        tensors = [Tensor.from_numpy(np.ascontiguousarray(array)) for array in (images, np.int32(labels))]
+        self._compiling(*tensors)
+        out = self.graph(*tensors).asnumpy()
         place, losses = out[:, : len(counted)][:, counted]
         finite = np.abs(losses) <= _LARGEST_LOSS  # false for NaN
         units = np.rint(losses[finite].astype(np.float64) / _LOSS_UNIT).astype(np.int64).sum()

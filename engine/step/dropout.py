@@ -6,7 +6,7 @@ import itertools
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from cellwright.engine.step.precision import wrap_cells
 
@@ -91,8 +91,14 @@ class Masks(nn.Cell):
             groups.setdefault(id(dropout.draws), (dropout.draws, []))[1].append(dropout.layer)
         self.__dict__["draws"] = tuple(draws for draws, _ in groups.values())
         keys = itertools.count()
-        self.keys = tuple(
-            Tensor(np.array([_key(seed, next(keys)) for _ in range(draws.size)], np.int32)) for draws in self.draws
+        # Parameters and no constants: ranks, each with a seed of its own, can then run one compiled graph.
+        self.keys = ParameterTuple(
+            Parameter(
+                Tensor(np.array([_key(seed, next(keys)) for _ in range(draws.size)], np.int32)),
+                name=f"dropout_keys{number}",
+                requires_grad=False,
+            )
+            for number, draws in enumerate(self.draws)
         )
 
     def construct(self, steps, micro):

@@ -139,7 +139,7 @@ class TrainOneStep:
         self.pending = 0  # micro-batches added since the last update
         self.aux = ()
         self._watch = CompilationWatch()
-        self._compiling = contextlib.nullcontext
+        self._compiling = self._first_compiling = contextlib.nullcontext
         self._ones: dict = {}
         self._inspection = None
 
@@ -186,6 +186,12 @@ class TrainOneStep:
         self._compiling = compiling
         self.update.reduce.set_overlap(on)
         cut_backward(self.network, BACKWARD_PARTS if on else 1)
+
+    def compile_in(self, in_turn) -> None:
+        """in_turn: returns a context manager, entered around each compilation of the first step, so that ranks can
+        compile one after the other and share what comes out.
+        """
+        self._first_compiling = self._shares.compiling = in_turn
 
     def gradients_of(self, *batch, weights=None) -> dict:
         """Returns {parameter name: gradient of the loss of one batch on this rank}, numpy arrays. Nothing is updated.
@@ -239,11 +245,13 @@ class TrainOneStep:
             out, aux = self.graph(as_input(batch), *scalars)
             return out.asnumpy(), aux
         make_programs(self.network)
-        if not self.compilations:
+        first = not self.compilations
+        if first:
             self._find_unused(batch)
-        with self._watch.compiling(signature):
-            with self._compiling(), in_one_line(batch, self.forward.names):
-                out, aux = self.graph(as_input(batch), *scalars)
+        with self._watch.compiling(signature), in_one_line(batch, self.forward.names):
+            with self._first_compiling() if first else self._compiling():
+                self.graph.compile(as_input(batch), *scalars)
+            out, aux = self.graph(as_input(batch), *scalars)
             return out.asnumpy(), aux
 
     def _layers(self):

@@ -73,6 +73,12 @@ def _one_of_each(cores, siblings):
     return chosen
 
 
+def crowded(plans, quota=None):
+    """Whether the graphs of a host's CorePlans have more threads than cores to run on. quota: see `plan_cores`."""
+    cores = len(set().union(*(plan.graph for plan in plans)))
+    return sum(plan.threads for plan in plans) > min(cores, quota or cores)
+
+
 def host_topology(cores, root="/sys/devices/system/cpu"):
     """Returns (siblings, nodes) of these cores as the kernel tells them; what it does not tell is left out."""
     siblings, nodes = {}, {}

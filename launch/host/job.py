@@ -1,11 +1,12 @@
 """One process of a job: its start in the right order, and an end that takes all ranks along."""
 
+import contextlib
 import os
 import sys
 import traceback
 
 from cellwright.launch.host.collectives import Cluster, choose_backend
-from cellwright.launch.host.cores import this_host
+from cellwright.launch.host.cores import cgroup_quota, crowded, this_host
 from cellwright.launch.host.devices import device_of
 from cellwright.launch.host.gpu_libraries import use_gpu_libraries
 from cellwright.launch.host.mpi_world import open_world
@@ -16,6 +17,7 @@ from cellwright.launch.host.runtime import (
     graph_cache_folder,
     quiet_environment,
     start_mindspore,
+    take_graphs,
     use_compile_cache,
 )
 
@@ -42,6 +44,8 @@ class Job:
         self.world, self.log = world, log
         self.cores, self.backend = None, "none"
         self._cluster = None
+        self._crowded = False
+        self._graphs = None  # folders: of the host's first rank, and this rank's, where they compile in turn
 
     def start_device(self, settings, collective=True):
         """Binds this process to its cores and starts MindSpore with them, for RunSettings. Collective.
@@ -52,7 +56,8 @@ class Job:
         world = self.world
         backend = choose_backend(settings.backend, settings.device_target, world.size)
         device = device_of(world, settings.device_target, settings.device_id)
-        self.cores = this_host(world, settings.device_target)[world.local_rank]
+        plans = this_host(world, settings.device_target)
+        self.cores, self._crowded = plans[world.local_rank], crowded(plans, cgroup_quota())
         if settings.bind == "auto":
             os.sched_setaffinity(0, self.cores.graph)
         if settings.device_target == "GPU":
@@ -81,7 +86,7 @@ class Job:
 
     def use_compile_cache(self, resolved, program, network):
         """Keeps the graphs of this very job on disk, for its next start: those of a command (program) with Resolved
-        settings, and a network as it is when they are compiled.
+        settings, and a network as it is when they are compiled. Collective.
 
         Not where sums go through Python for want of the shim: such a graph names a function of the process that is
         gone, and the next start would fail on it.
@@ -89,14 +94,14 @@ class Job:
         from cellwright.engine.step.programs import program_keys
         from cellwright.kernels.csrc import shim_available
 
-        settings = resolved.run
+        settings, world = resolved.run, self.world
         if settings.compile_cache and (self.backend != "mpi" or shim_available()):
             setup = (
                 program,
                 settings.kernels,
                 settings.device_target,
                 self.cores.threads,
-                (self.world.local_rank, self.world.local_size),  # a rank's part of the moments
+                (world.local_rank if resolved.step.shard_update else None, world.local_size),  # a part of the moments
                 self.backend,
                 settings.seed,
                 resolved.recipe,
@@ -104,7 +109,27 @@ class Job:
                 resolved.amp_level,
                 program_keys(network),
             )
-            use_compile_cache(graph_cache_folder(self.world.rank, self.world.size, setup))
+            own = graph_cache_folder(world.rank, world.size, setup)
+            use_compile_cache(own)
+            folders = world.on_this_host(own)
+            alike = len({folder.name.partition("-")[0] for folder in folders}) == 1
+            if self._crowded and alike and self.backend in ("mpi", "none"):  # other back ends' graphs name the rank
+                self._graphs = folders[0], own
+
+    @contextlib.contextmanager
+    def in_turn(self):
+        """Context manager around a compilation that all ranks make: where they share cores, the first rank of a host
+        compiles, asleep the others wait, and then they take its graph from disk. Collective over the host there.
+
+        DenseNet-121 at 64 pixels on 2 cores, without and with: 8 ranks 39.8 and 12.9 s to the first step, 4 ranks 14.2
+        and 8.7. Where each has a core of its own, loading what it could have compiled meanwhile costs: 6.3 and 7.1.
+        """
+        if self._graphs is not None and self.world.local_rank:
+            self.world.wait_for_host()
+            take_graphs(*self._graphs)
+        yield
+        if self._graphs is not None and not self.world.local_rank:
+            self.world.wait_for_host()
 
     def accelerate(self, network, settings, amp_level="O0", amp_dtype="auto"):
         """Returns the network, run by the project's own kernels where the settings and the device allow it."""

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import struct
+import time
 
 import numpy as np
 
@@ -82,6 +83,13 @@ class World:
         """Returns when every rank has called it."""
         if self.comm:
             self.comm.Barrier()
+
+    def wait_for_host(self):
+        """Returns when every rank of this host has called it, and waits without taking a core from the others."""
+        if self.comm:
+            request = self._host.Ibarrier()
+            while not request.Test():
+                time.sleep(0.02)
 
     def graph_allreduce(self, overlap=False, wire_dtype="float32"):
         """Returns the cell that sums a tensor over ranks inside the graph (MpiAllreduce), or None for a single rank."""

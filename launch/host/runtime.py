@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 _ISA_FOR_STOCK_KERNELS = "AVX2"
@@ -110,3 +111,14 @@ def use_compile_cache(folder):
     except OSError:
         return  # a start takes longer, nothing else
     ms.set_context(enable_compile_cache=True, compile_cache_path=str(folder))
+
+
+def take_graphs(folder, own):
+    """Copies what another folder of compiled graphs has and this process's own has not."""
+    for path in Path(folder).rglob("compile_*"):
+        copy = Path(own) / path.relative_to(folder)
+        if not copy.exists():
+            with contextlib.suppress(OSError):  # it is compiled then
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, copy.with_suffix(".part"))
+                copy.with_suffix(".part").replace(copy)
