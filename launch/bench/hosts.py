@@ -1,25 +1,32 @@
 """Allreduce between two hosts of two ranks, which are network namespaces of this one: ours against flat MPI_Allreduce.
 
-    python -m launch.bench hosts [--megabytes 32,134,553] [--gbit 1] [--delay_us 0] [--json FILE]
+    python -m launch.bench hosts [--megabytes 32,134,553] [--gbit 1] [--delay_us 0] [--torch PYTHON] [--json FILE]
 
 Needs the right to make network namespaces. The candidates take turns in one job; the figure is the fastest turn. Beside
-it stands what a model of the link predicts, for these two hosts and for more.
+it stands what a model of the link predicts, for these two hosts and for more. --torch adds gloo, by a process beside
+each rank, which sleeps while it is not its turn.
 """
 
 import argparse
+import contextlib
+import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 from cellwright.launch.bench.allreduce import slowest_rank
+from cellwright.launch.host.mpi_world import host_address
 from cellwright.launch.settings.flag_parser import setting
 
 FLAT, OURS, HALF = "flat MPI_Allreduce", "by host", "by host, bfloat16 on the wire"
+GLOO, _GLOO_PORT = "gloo", 29473  # the namespaces have all ports to themselves
 MODELLED_HOSTS = (8, 64)
 FRAME, PAYLOAD = 1514, 1448  # bytes of a full Ethernet frame, and of the numbers in it
 BLOCK_BYTES, COPY_BYTES_PER_S = 4 << 20, 5e9  # the first block is added up, and the last handed out, beside the wire
@@ -34,6 +41,7 @@ class Settings:
     gbit: float = setting(1.0, "Gbit/s of the link, each way")
     delay_us: int = setting(0, "delay one way, microseconds; needs the kernel's netem")
     repeats: int = setting(2, "turns of each candidate, after one that does not count")
+    torch: str | None = setting(None, "Python interpreter that has PyTorch, for gloo; none: without it", None, "PYTHON")
 
     def __post_init__(self):
         for name, least in (("ranks", 1), ("repeats", 1), ("delay_us", 0)):
@@ -43,6 +51,11 @@ class Settings:
             raise ValueError(f"--gbit {self.gbit}: must be more than 0")
         if not self.megabytes or min(self.megabytes) <= 0:
             raise ValueError(f"--megabytes {self.megabytes}: must be more than 0")
+        if self.torch:
+            try:
+                subprocess.run([self.torch, "-c", "import torch"], check=True, capture_output=True)
+            except (OSError, subprocess.CalledProcessError):
+                raise ValueError(f"--torch {self.torch}: no Python interpreter that has PyTorch") from None
 
 
 def measure(settings):
@@ -68,8 +81,9 @@ def measure(settings):
     for size, times in json.loads(done.stdout.strip().splitlines()[-1]).items():
         for name, seconds in times.items():
             results.append({"name": f"{size} MB: {name}", "value": 1e3 * seconds, "unit": "ms"})
-        for name in (OURS, HALF):
-            ratios[f"{size} MB: {name} / {FLAT}, time"] = times[name] / times[FLAT]
+        for name, other in itertools.product((OURS, HALF), (FLAT, GLOO)):
+            if other in times:
+                ratios[f"{size} MB: {name} / {other}, time"] = times[name] / times[other]
         least = 1e6 * float(size) * 8 / (settings.gbit * 1e9)  # each host has to tell the other all it knows
         ratios[f"{size} MB: {OURS} / the link at its speed, time"] = times[OURS] / least
         ratios[f"{size} MB: predicted / measured, time"] = predicted(1e6 * float(size), 2, settings) / times[OURS]
@@ -104,20 +118,49 @@ def worker(settings):
     assert group.hosts == 2, f"{group.hosts} hosts"
     assert group.carry(int(max(settings.megabytes) * 250000)) is not None
     found = {}
-    for size in settings.megabytes:
-        array = np.random.default_rng(comm.Get_rank()).normal(size=int(size * 250000)).astype(np.float32)
-        result = np.empty_like(array)
-        candidates = {FLAT: partial(comm.Allreduce, array, result), OURS: partial(group.sum, [array])}
-        candidates[HALF] = partial(group.sum, [array], 0)
-        found[str(size)] = slowest_rank(comm, candidates, settings.repeats)
+    with _gloo(comm, settings.torch) as gloo:
+        for size in settings.megabytes:
+            array = np.random.default_rng(comm.Get_rank()).normal(size=int(size * 250000)).astype(np.float32)
+            result = np.empty_like(array)
+            candidates = {FLAT: partial(comm.Allreduce, array, result), OURS: partial(group.sum, [array])}
+            candidates[HALF] = partial(group.sum, [array], 0)
+            if gloo:
+                gloo(array.size)  # makes room for it
+                candidates[GLOO] = partial(gloo, array.size)
+            found[str(size)] = slowest_rank(comm, candidates, settings.repeats)
     if comm.Get_rank() == 0:
         print(json.dumps(found), flush=True)
+
+
+@contextlib.contextmanager
+def _gloo(comm, torch):
+    """Context manager: starts this rank's gloo_peer.py and yields a function of how many numbers to sum; or None."""
+    if torch is None:
+        yield None
+        return
+    address = host_address()
+    job = {"rank": comm.Get_rank(), "size": comm.Get_size(), "store": f"{comm.bcast(address)}:{_GLOO_PORT}"}
+    job["device"] = next(name for _, name in socket.if_nameindex() if name != "lo")
+    line = [torch, str(Path(__file__).parent / "peers" / "gloo_peer.py"), json.dumps(job)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with subprocess.Popen(line, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def turn(numbers):
+            process.stdin.write(f"{numbers}\n")
+            process.stdin.flush()
+            if not process.stdout.readline():
+                raise RuntimeError("gloo failed")
+
+        try:
+            yield turn
+        finally:
+            process.stdin.close()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worker", metavar="SETTINGS", required=True)
-    worker(Settings(**json.loads(parser.parse_args().worker)))
+    worker(SimpleNamespace(**json.loads(parser.parse_args().worker)))
     return 0
 
 

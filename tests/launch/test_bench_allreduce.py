@@ -27,3 +27,9 @@ def test_more_hosts_take_at_most_twice_as_long_as_two_on_a_link_of_one_speed():
     assert hosts.predicted(125e6, 2, slow) == pytest.approx(1.047, rel=0.01)  # 125 MB at 1 Gbit/s, and the headers
     two, many = hosts.predicted(125e6, 2, fast), hosts.predicted(125e6, 64, fast)
     assert two < many < 2 * two
+
+
+def test_an_interpreter_without_torch_is_told_before_anything_is_measured(tmp_path):
+    for torch in (tmp_path / "python", "false"):
+        with pytest.raises(ValueError, match=f"--torch {torch}: no Python interpreter that has PyTorch"):
+            hosts.Settings(torch=str(torch))
