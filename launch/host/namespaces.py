@@ -39,7 +39,8 @@ def namespaces(folder, slots=1, gbit=None, delay_us=0):
     """Context manager: makes two hosts that see each other and yields the Namespaces; removes them in the end.
 
     folder: where to write for the launcher. slots: ranks of a host. gbit: Gbit/s of the link each way, None for what
-    the kernel gives. delay_us: added one way. PermissionError where this process may not make namespaces.
+    the kernel gives. delay_us: added one way. PermissionError where this process may not make namespaces, or the kernel
+    has no such delay.
     """
     names = {f"10.77.0.{k}": f"cw{os.getpid()}{'ab'[k - 1]}" for k in (1, 2)}
     first, second = names.values()
@@ -74,7 +75,13 @@ def _slow_down(host, gbit, delay_us):
     rate = ["rate", f"{gbit}gbit"]
     qdisc = ["tc", "-n", host, "qdisc", "add", "dev", f"v{host}"]
     if delay_us:
-        _run(*qdisc, "root", "handle", "1:", "netem", "delay", f"{delay_us}us", "limit", "100000", *rate)
+        try:
+            _run(*qdisc, "root", "handle", "1:", "netem", "delay", f"{delay_us}us", "limit", "100000", *rate)
+        except subprocess.CalledProcessError as error:
+            reason = error.stderr.strip().splitlines()[0]
+            raise PermissionError(
+                f"no delay of {delay_us} us, which is netem's, a part of the kernel: {reason}"
+            ) from None
     else:
         _run(*qdisc, "root", "tbf", *rate, "burst", str(max(held, 1 << 16)), "latency", "50ms")
 

@@ -7,7 +7,16 @@ import numpy as np
 from safetensors.numpy import load_file
 from small_net import NORMALISE, SmallNet, images_and_labels
 
-from cellwright.engine import AdamW, Checkpoints, LossScale, Momentum, Position, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.engine import (
+    AdamW,
+    Checkpoints,
+    LossScale,
+    Momentum,
+    ParameterGroup,
+    Position,
+    SoftmaxCrossEntropy,
+    TrainOneStep,
+)
 from cellwright.engine.step.shard_state import own_rows, whole_state
 from cellwright.kernels.nodes import AdamWStep, MomentumStep, MpiAllreduce
 
@@ -15,12 +24,14 @@ CASES = {
     "momentum": dict(loss_scale=LossScale.dynamic(init=1024, window=2), clip_norm=0.5, ema=0.9),
     "adamw": dict(accumulate=2, ema=0.9),
 }
+GROUPS = (ParameterGroup("conv.*", lr_factor=0.5), ParameterGroup("norm.*", weight_decay=0.01))
 
 
 def make(world, case, shared):
     net, host = SmallNet(), world.comm.Split(world.rank // 2, world.rank)
-    allreduce = MpiAllreduce(world.comm, host=host)
-    options = {"shard": allreduce.group if shared else None}
+    # Those that share the update sum early gradients while later ones are computed, where there are several hosts.
+    allreduce = MpiAllreduce(world.comm, host=host, overlap=shared)
+    options = {"shard": allreduce.group if shared else None, "groups": GROUPS}
     if case == "momentum":
         optimizer = Momentum(net.trainable_params(), 0.9, 1e-3, nesterov=True, kernel=MomentumStep, **options)
     else:
@@ -67,6 +78,7 @@ def shard(world, folder):
             "went_on": [train(world, step, 4) for step in (*steps, *crossed)],
             "held": [sum(p.size for p in step.optimizer.moments) for step in steps],
             "dump": dumped(steps[0]),
+            "overlaps": [step.update.reduce.overlaps for step in steps],
         }
     return found
 

@@ -130,5 +130,5 @@ def test_ranks_that_share_the_update_make_the_same_steps_to_the_bit(run, ranks, 
             assert len({tuple(each) for each in case["went_on"]}) == 1, "after a checkpoint of the other kind"
             mine, whole = case["held"]
             assert mine == whole if rank == 2 else abs(mine - whole / 2) <= 16
-            assert case["dump"]
+            assert case["dump"] and case["overlaps"] == [ranks == 3, False]
         assert "False" in result["momentum"]["begun"][0][0], "no step was dropped"
