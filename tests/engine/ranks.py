@@ -1,4 +1,6 @@
-"""Run by test_ranks.py under mpirun: `python ranks.py SCENARIO FOLDER`; rank 0 writes FOLDER/result.json."""
+"""Run by test_ranks.py under mpirun: `python ranks.py FOLDER SCENARIO[:ARGUMENT...] ...` runs scenarios in turn; rank 0
+writes FOLDER/result.json.
+"""
 
 import json
 import sys
@@ -49,12 +51,12 @@ class Flat(Allreduce):
         return self.allreduce(x)
 
 
-def make_step(world, net=None, flat=False, **settings):
+def make_step(world, net=None, form="", **settings):
     net = net or SmallNet(norm=settings.pop("norm", True))
     allreduce = MpiAllreduce(world.comm) if world.size > 1 else None
-    allreduce = Flat(allreduce) if flat and allreduce else allreduce
+    allreduce = Flat(allreduce) if form == "flat" and allreduce else allreduce
     optimizer = Momentum(net.trainable_params(), 0.9, 1e-3)
-    if "forward" in sys.argv:  # what the network and its loss compute, as a function of a batch without weights
+    if form == "forward":  # what the network and its loss compute, as a function of a batch without weights
         images = ImageForward(net, LOSS, NORMALISE)
 
         def forward(batch):
@@ -86,17 +88,22 @@ def overflow_on_one(world, folder):
     }
 
 
-def share(world, folder):
+def share(world, folder, *forms):
+    """What `share_in` finds in the usual form and in those given."""
+    return {form: share_in(world, form) for form in ("usual", *forms)}
+
+
+def share_in(world, form):
     """Five steps of a network without BatchNorm, the same 12 images per step dealt to the ranks; returns the
-    weights. "forward" on the command line: by a function of a batch.
+    weights. form: "forward", by a function of a batch; "flat", by an allreduce of one tensor at a time.
     """
-    step = make_step(world, norm=False, bucket_bytes=200, flat="flat" in sys.argv)
+    step = make_step(world, norm=False, bucket_bytes=200, form=form)
     for number in range(5):
         images, labels = images_and_labels(12, seed=number)
         dealt = np.minimum(np.arange(12) % (world.size + 1), world.size - 1)  # the last rank has twice as many
         mine = dealt == world.rank
         batch = (images[mine], labels[mine])
-        batch = ({"images": batch[0], "labels": batch[1]},) if "forward" in sys.argv else batch
+        batch = ({"images": batch[0], "labels": batch[1]},) if form == "forward" else batch
         report = step(*batch, lr=0.1, vote=world.rank)
     return {
         "weights": np.concatenate([p.asnumpy().ravel() for p in step.network.get_parameters()]).tolist(),
@@ -112,10 +119,10 @@ class Alone(Allreduce):
         return x
 
 
-def share_statistics(world, folder):
+def share_statistics(world, folder, stock=""):
     """Four steps with BatchNorm over all ranks, the same 12 images per step dealt to them; weights and statistics."""
     net = SmallNet()
-    if len(sys.argv) < 4:
+    if not stock:
         synchronise_batch_norm(net, MpiAllreduce(world.comm) if world.size > 1 else Alone(1))
     step = make_step(world, net, bucket_bytes=200, reduce_after_backward=True, loss_scale=LossScale.fixed(1024))
     for number in range(4):
@@ -280,9 +287,12 @@ def _on_other_hosts(world, checkpoints, alone):
 def main():
     ms.set_context(mode=ms.GRAPH_MODE)
     world = World(MPI.COMM_WORLD)
-    folder = Path(sys.argv[2])
-    result = globals()[sys.argv[1]](world, folder)
-    everyone = world.comm.gather(result)
+    folder, results = Path(sys.argv[1]), {}
+    for scenario in sys.argv[2:]:
+        name, *arguments = scenario.split(":")
+        (folder / name).mkdir(exist_ok=True)
+        results[scenario] = globals()[name](world, folder / name, *arguments)
+    everyone = world.comm.gather(results)
     if world.rank == 0:
         (folder / "result.json").write_text(json.dumps(everyone))
 

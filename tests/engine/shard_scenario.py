@@ -1,6 +1,5 @@
 """A scenario of ranks.py: the update shared by the ranks of a host, beside the same steps without."""
 
-import sys
 import zlib
 
 import numpy as np
@@ -60,10 +59,10 @@ def state_of(checkpoints):
     return zlib.crc32(b"".join(name.encode() + state[name].tobytes() for name in sorted(state)))
 
 
-def shard(world, folder):
+def shard(world, folder, *cases):
     """The steps shared and not; then both go on, and new ones from the other's checkpoint. What came out, by case."""
     found = {}
-    for case in sys.argv[3:]:
+    for case in cases:
         steps = [make(world, case, shared) for shared in (True, False)]
         kept = [Checkpoints(folder / f"{case}-{name}", recipe={}, world=world) for name in ("shared", "alone")]
         begun = [train(world, step, 0) for step in steps]

@@ -15,55 +15,56 @@ HERE = Path(__file__).parent
 MPIRUN = Path(sys.executable).parent / "mpirun"
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Runs a scenario of ranks.py on so many ranks; returns the list of the ranks' results."""
-
-    def run(scenario, ranks, *more):
-        folder = tmp_path / "-".join([scenario, str(ranks), *more])
-        folder.mkdir()
-        environment = {
-            **os.environ,
-            "OMPI_ALLOW_RUN_AS_ROOT": "1",
-            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(HERE.parent.parent),
-        }
-        command = [
-            MPIRUN,
-            "-n",
-            str(ranks),
-            "--oversubscribe",
-            "--bind-to",
-            "none",
-            sys.executable,
-            HERE / "ranks.py",
-        ]
-        done = subprocess.run(
-            [*map(str, command), scenario, str(folder), *more],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-        return json.loads((folder / "result.json").read_text())
-
-    return run
+def run(folder, ranks, *scenarios):
+    """Runs scenarios of ranks.py on so many ranks; returns {scenario: list of the ranks' results}."""
+    environment = {
+        **os.environ,
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(HERE.parent.parent),
+    }
+    command = [MPIRUN, "-n", str(ranks), "--oversubscribe", "--bind-to", "none"]
+    command += [sys.executable, "-m", "mpi4py", HERE / "ranks.py"]  # a rank that fails ends the others
+    done = subprocess.run(
+        [*map(str, command), str(folder), *scenarios], env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    everyone = json.loads((folder / "result.json").read_text())
+    return {scenario: [result[scenario] for result in everyone] for scenario in scenarios}
 
 
-def test_an_infinity_on_one_rank_of_three_is_skipped_by_all(run):
-    results = run("overflow_on_one", 3)
+# A start of ranks costs as much as a scenario: each of these runs what several tests look at.
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("one"), 1, "share", "share_statistics", "share_statistics:stock", "evaluate")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("two"), 2, "share:flat", "resume")
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    scenarios = ["overflow_on_one", "share:forward", "share_statistics", "evaluate"]
+    return run(tmp_path_factory.mktemp("three"), 3, *scenarios, *(["overlap", "wire"] if shim_available() else []))
+
+
+def test_an_infinity_on_one_rank_of_three_is_skipped_by_all(three):
+    results = three["overflow_on_one"]
     for result in results:
         assert result["reports"] == [[True, 1024, False], [False, 1024, True], [True, 512, False]]
         assert result["scale"] == 512
     assert len({result["weights"] for result in results}) == 1
 
 
-def test_ranks_that_share_a_batch_make_the_step_of_one(run):
-    (whole,) = run("share", 1)
-    for ranks, *form in ((2,), (3,), (2, "flat"), (3, "forward")):
-        results = run("share", ranks, *form)
+def test_ranks_that_share_a_batch_make_the_step_of_one(one, two, three):
+    whole = one["share"][0]["usual"]
+    shared = [(2, two["share:flat"], "usual"), (2, two["share:flat"], "flat")]
+    shared += [(3, three["share:forward"], "usual"), (3, three["share:forward"], "forward")]
+    for ranks, everyone, form in shared:
+        results = [result[form] for result in everyone]
         for result in results:
             assert result["weights"] == results[0]["weights"], "ranks disagree"
             assert result["votes"] == sum(range(ranks))
@@ -72,16 +73,15 @@ def test_ranks_that_share_a_batch_make_the_step_of_one(run):
         assert error <= 1e-6
 
 
-def test_batch_norm_over_ranks_is_that_of_the_whole_batch(run):
-    (stock,) = run("share_statistics", 1, "stock")
-    for ranks in (1, 3):
-        for result in run("share_statistics", ranks):
-            error = np.abs(np.subtract(result["weights"], stock["weights"])).max() / np.abs(stock["weights"]).max()
-            assert error <= 2e-6, ranks
+def test_batch_norm_over_ranks_is_that_of_the_whole_batch(one, three):
+    (stock,) = one["share_statistics:stock"]
+    for result in one["share_statistics"] + three["share_statistics"]:
+        error = np.abs(np.subtract(result["weights"], stock["weights"])).max() / np.abs(stock["weights"]).max()
+        assert error <= 2e-6
 
 
-def test_evaluation_counts_are_the_same_on_any_number_of_ranks(run):
-    results = run("evaluate", 1) + run("evaluate", 3)
+def test_evaluation_counts_are_the_same_on_any_number_of_ranks(one, three):
+    results = one["evaluate"] + three["evaluate"]
     for result in results:
         assert result["counts"] == results[0]["counts"]
         # A sample's own loss can differ in its last bit with its place in the batch, where vector code meets the tail.
@@ -89,15 +89,14 @@ def test_evaluation_counts_are_the_same_on_any_number_of_ranks(run):
     assert results[1:] == results[1:2] * 3 and results[0]["counts"][2] == 53
 
 
-def test_resume_on_two_ranks_is_exact_to_the_bit(run):
-    results = run("resume", 2)
-    assert all(result == {"start": [1, 2], "equal": True, "different_ranks": 2} for result in results)
+def test_resume_on_two_ranks_is_exact_to_the_bit(two):
+    assert two["resume"] == [{"start": [1, 2], "equal": True, "different_ranks": 2}] * 2
 
 
 @pytest.mark.skipif(not shim_available(), reason="the shim was not built")
-def test_sums_that_start_during_the_backward_make_the_same_steps_to_the_bit(run):
+def test_sums_that_start_during_the_backward_make_the_same_steps_to_the_bit(three):
     """On pretended hosts of two ranks and of one; switched in between, and after a checkpoint."""
-    for result in run("overlap", 3):
+    for result in three["overlap"]:
         found = result["found"]
         assert len({each["digest"] for each in found.values()}) == 1
         assert [each["during"] for each in found.values()] == ["000000", "001100", "000"]
@@ -106,9 +105,9 @@ def test_sums_that_start_during_the_backward_make_the_same_steps_to_the_bit(run)
 
 
 @pytest.mark.skipif(not shim_available(), reason="the shim was not built")
-def test_what_bfloat16_rounds_off_on_the_wire_is_state_that_resumes_to_the_bit(run):
+def test_what_bfloat16_rounds_off_on_the_wire_is_state_that_resumes_to_the_bit(three):
     """On pretended hosts of two ranks and of one."""
-    for result in run("wire", 3):
+    for result in three["wire"]:
         found = result["found"]
         assert found["straight"] == found["resumed"]
         assert found["straight"][0] not in (found["forgetful"][0], found["float32"][0])
@@ -121,9 +120,10 @@ def test_what_bfloat16_rounds_off_on_the_wire_is_state_that_resumes_to_the_bit(r
 @pytest.mark.parametrize(
     "ranks, cases", [(2, ["momentum"]), pytest.param(3, ["momentum", "adamw"], marks=pytest.mark.slow)]
 )
-def test_ranks_that_share_the_update_make_the_same_steps_to_the_bit(run, ranks, cases):
+def test_ranks_that_share_the_update_make_the_same_steps_to_the_bit(tmp_path, ranks, cases):
     """Three ranks: on pretended hosts of two and of one."""
-    for rank, result in enumerate(run("shard", ranks, *cases)):
+    scenario = ":".join(["shard", *cases])
+    for rank, result in enumerate(run(tmp_path, ranks, scenario)[scenario]):
         for case in result.values():
             assert case["begun"][0] == case["begun"][1]
             assert case["states"][0] == case["states"][1], "the moments of a checkpoint differ"

@@ -26,7 +26,8 @@ def run(ranks, *command):
     """Runs a program on so many ranks; each must print `right`, and nothing may be left in /dev/shm."""
     before = set(os.listdir("/dev/shm"))
     mpirun = str(Path(sys.executable).with_name("mpirun"))
-    line = [mpirun, "-n", str(ranks), "--bind-to", "none", sys.executable, *map(str, command)]
+    line = [mpirun, "-n", str(ranks), "--bind-to", "none"]
+    line += [sys.executable, "-m", "mpi4py", *map(str, command)]  # a rank that fails ends the others
     done = subprocess.run(line, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("right") == ranks
