@@ -6,9 +6,12 @@ MindCV comes with the extra `zoo`. Each variant is a process of its own, in turn
 MindSpore with oneDNN's AVX2 kernels (`stock`) and with all that the machine has (`stock-all`), of which the quicker one
 counts; PyTorch channels_last of the same network where the interpreter of --torch has timm or torchvision with it. A
 step is forward, loss and all gradients. Numbers are compared between `ours` and `stock`, and, as a measure of what
-rounding does, between `stock-all` and `stock`; for that dropout is off.
+rounding does, between `stock-all` and `stock`; for that dropout is off. With --torch, MindCV's source runs on PyTorch
+in float64 too (`float64`), and each is compared with that. --draws batches of images tell more than one: where rounding
+lets an activation fall on the other side of its kink, gradients are a thousand times as far off as where it does not.
 """
 
+import importlib.util
 import os
 import statistics
 import sys
@@ -19,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from cellwright.launch.bench import own_process
+from cellwright.launch.bench.peers.mindcv_peer import SAMPLES
 from cellwright.launch.bench.step import chosen
 from cellwright.launch.settings.flag_parser import setting
 
@@ -56,7 +60,7 @@ NETS = {
 }
 LEAST_SIZE = {"vgg16": 224}  # its dense layers are made for this
 STOCK = ("stock", "stock-all")
-VARIANTS = ("ours", *STOCK, "torch")
+VARIANTS = ("ours", *STOCK, "torch", "float64")
 _PEERS = Path(__file__).with_name("peers")
 
 
@@ -70,15 +74,16 @@ class Settings:
     steps: int = setting(5, "timed steps of a process, after two that are not")
     batch: int = setting(4, "images of a step")
     size: int = setting(96, "pixels along each side of the images")
+    draws: int = setting(1, "batches of images of which the numbers are compared")
     dropout: bool = setting(False, "leave it on, and compare no numbers")
-    torch: str = setting("", "Python interpreter with torch, and timm or torchvision")
+    torch: str = setting("", "Python interpreter with torch, for speeds with timm or torchvision")
 
     def __post_init__(self):
         for name, known in (("nets", NETS), ("variants", VARIANTS)):
             for value in chosen(getattr(self, name), known):
                 if value not in known:
                     raise ValueError(f"--{name} {value!r}: known are {', '.join(known)}")
-        for name, least in (("rounds", 1), ("steps", 1), ("batch", 1), ("size", 32)):
+        for name, least in (("rounds", 1), ("steps", 1), ("draws", 1), ("batch", 1), ("size", 32)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
 
@@ -86,19 +91,21 @@ class Settings:
 def measure(settings):
     """Returns what was measured of each network, its ratios, and the failures by name."""
     results, ratios, failures = [], {}, {}
-    variants = [name for name in chosen(settings.variants, VARIANTS) if name != "torch" or settings.torch]
+    variants = [name for name in chosen(settings.variants, VARIANTS) if settings.torch or name in ("ours", *STOCK)]
     for net in chosen(settings.nets, NETS):
         with tempfile.TemporaryDirectory() as folder:
             reports = {name: [] for name in variants}
-            for _ in range(settings.rounds):
+            for number in range(settings.rounds):
                 for name in variants:
+                    if name == "float64" and (number or settings.dropout):
+                        continue
                     report, trouble = run_variant(net, name, settings, Path(folder) / f"{name}.npz")
                     if report:
                         reports[name].append(report)
                     elif trouble:
                         failures[f"{net}: {name}"] = trouble
                         sys.stderr.write(f"{net}, {name}: {trouble}\n")
-            found = {name: _median(of) for name, of in reports.items() if of}
+            found = {name: _median(of) for name, of in reports.items() if of and name != "float64"}
             results += _rows(net, found) + ([] if settings.dropout else _differences(net, Path(folder)))
         ratios |= _ratios(net, found)
     return {"results": results, "ratios": ratios, "failures": failures}
@@ -110,16 +117,24 @@ def run_variant(net, variant, settings, arrays):
     if variant in STOCK:  # for ours `accelerate` sets it where convolutions stay stock
         environment["ONEDNN_MAX_CPU_ISA"] = "AVX2" if variant == "stock" else "DEFAULT"
     line = ["--batch", settings.batch, "--size", max(settings.size, LEAST_SIZE.get(net, 0)), "--steps", settings.steps]
-    if variant == "torch":
+    inputs, threads = arrays.with_name("inputs.npz"), len(os.sched_getaffinity(0))
+    if variant == "float64":
+        line = [settings.torch, _PEERS / "mindcv_float64_peer.py", "--net", net, "--mindcv", _mindcv()]
+        line += ["--inputs", inputs, "--arrays", arrays, "--samples", SAMPLES, "--threads", threads]
+    elif variant == "torch":
         if not NETS[net]:
             return None, ""
-        threads = len(os.sched_getaffinity(0))
         line = [settings.torch, _PEERS / "timm_peer.py", "--net", NETS[net], "--threads", threads, *line]
     else:
         name = "ours" if variant == "ours" else "stock"
         line = [sys.executable, "-m", "cellwright.launch.bench.peers.mindcv_peer", "--net", net, *line]
-        line += ["--variant", name, "--arrays", arrays] + ["--dropout"] * settings.dropout
+        line += ["--variant", name, "--arrays", arrays, "--inputs", inputs, "--draws", settings.draws]
+        line += ["--dropout"] * settings.dropout
     return own_process.run(line, environment=environment)
+
+
+def _mindcv():
+    return importlib.util.find_spec("mindcv").submodule_search_locations[0]
 
 
 def _median(reports):
@@ -155,23 +170,32 @@ def _ratios(net, found):
 
 
 def _differences(net, folder):
-    """How far the numbers of `ours` and of `stock-all` are from those of `stock`."""
-    files = {name: folder / f"{name}.npz" for name in ("stock", "stock-all", "ours")}
+    """How far numbers are from those of `stock`, and from those in float64: medians of the draws, and the most."""
+    files = {name: folder / f"{name}.npz" for name in ("ours", *STOCK, "float64")}
     arrays = {name: dict(np.load(file)) for name, file in files.items() if file.exists()}
+    pairs = [("stock", "ours", "ours"), ("stock", "stock-all", "stock in another order")]
+    pairs += [("float64", name, f"{name} from float64") for name in ("ours", *STOCK)]
     rows = []
-    for name, label in (("ours", "ours"), ("stock-all", "stock in another order")):
-        if name in arrays and "stock" in arrays:
-            for what, distance in distances(arrays["stock"], arrays[name]).items():
-                rows.append({"name": f"{net}: difference of {what}, {label}", "value": distance, "unit": "of its norm"})
+    for expected, name, label in pairs:
+        if expected in arrays and name in arrays:
+            for what, off in distances(arrays[expected], arrays[name]).items():
+                row = {"name": f"{net}: difference of {what}, {label}", "unit": "of its norm"}
+                rows.append(row | {"value": statistics.median(off)})
+                rows += [row | {"name": f"{row['name']}, the most", "value": max(off)}] * (len(off) > 1)
     return rows
 
 
 def distances(expected, found):
-    """Returns the relative distances of the outputs, and of all gradients as one long vector."""
+    """Returns the relative distances of the outputs, and of all gradients as one long vector, for each draw."""
     total = {"evaluation": (["evaluation"]), "training": ["training"]}
     total["gradients"] = [name for name in expected if name.startswith("gradient")]
     of = {}
     for what, names in total.items():
-        off = sum(float(np.sum((expected[name] - found[name]) ** 2.0)) for name in names)
-        of[what] = (off / max(sum(float(np.sum(expected[name] ** 2.0)) for name in names), 1e-30)) ** 0.5
+        off = sum(_squares(expected[name] - found[name]) for name in names)
+        of[what] = list((off / np.maximum(sum(_squares(expected[name]) for name in names), 1e-30)) ** 0.5)
     return of
+
+
+def _squares(array):
+    """Returns the sum of the squares of each draw, the first axis."""
+    return np.sum(np.square(array, dtype=np.float64).reshape(len(array), -1), axis=1)

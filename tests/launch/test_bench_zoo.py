@@ -18,7 +18,7 @@ REPORTS = {
 def test_speeds_are_ratios_to_the_better_stock_setting(monkeypatch):
     def run_variant(net, variant, settings, arrays):
         off = {"ours": 1e-3, "stock-all": 2e-3}.get(variant, 0.0)
-        ones = np.ones(100)
+        ones = np.ones((1, 100))
         np.savez(arrays, evaluation=ones, training=ones, gradient0=ones, gradient1=ones * (1 + off))
         return REPORTS[variant], None
 
@@ -35,6 +35,23 @@ def test_speeds_are_ratios_to_the_better_stock_setting(monkeypatch):
     assert rows["resnet18: difference of gradients, stock in another order"] == pytest.approx(2e-3 / 2**0.5)
     assert rows["resnet18: ours, evaluation"] == pytest.approx(20)
     assert rows["resnet18: difference of evaluation, ours"] == 0
+
+
+def test_numbers_are_held_against_float64_over_the_draws(monkeypatch):
+    off = {"ours": [1e-6, 3e-6, 4e-2], "stock": [2e-6, 1e-2, 3e-2], "float64": [0, 0, 0]}
+
+    def run_variant(net, variant, settings, arrays):
+        values = np.ones((3, 50)) * (1 + np.array(off[variant]))[:, None]
+        np.savez(arrays, evaluation=values, training=values, gradient0=values)
+        return REPORTS.get(variant, {}), None
+
+    monkeypatch.setattr(zoo, "run_variant", run_variant)
+    found = zoo.measure(zoo.Settings(nets="resnet18", variants="ours,stock,float64", torch="python", draws=3))
+    rows = {row["name"]: row["value"] for row in found["results"]}
+    wanted = {"ours from float64": 3e-6, "ours from float64, the most": 4e-2, "stock from float64": 1e-2}
+    for label, value in wanted.items():
+        assert rows[f"resnet18: difference of gradients, {label}"] == pytest.approx(value)
+    assert rows["resnet18: difference of gradients, ours"] == pytest.approx(0.01, rel=0.05)
 
 
 def test_a_process_that_fails_is_named():

@@ -21,6 +21,8 @@ def main():
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--dropout", action="store_true", help="leave it on")
     parser.add_argument("--arrays", required=True, help="file for the results that are compared")
+    parser.add_argument("--draws", type=int, default=1, help="of images, of which the numbers are compared")
+    parser.add_argument("--inputs", default="", help="file for what goes in, for another to compute the same")
     given = parser.parse_args()
 
     from cellwright.launch.host.runtime import quiet_environment, start_mindspore
@@ -36,11 +38,15 @@ def main():
     if not given.dropout:
         _drop_nothing(network)
     draw = np.random.default_rng(0)
-    images = Tensor(draw.normal(size=(given.batch, 3, given.size, given.size)).astype(np.float32))
+    images = draw.normal(size=(given.batch, 3, given.size, given.size)).astype(np.float32)
     weights = Tensor(draw.normal(size=(given.batch, 1000)).astype(np.float32))
+    more = draw.normal(size=(given.draws - 1, *images.shape)).astype(np.float32)
+    images = [Tensor(batch) for batch in (images, *more)]
+    if given.inputs:
+        _keep_inputs(network, images, weights, given.inputs)
     report = {}
     if given.variant == "ours":
-        report |= _accelerate(network, images.shape)
+        report |= _accelerate(network, images[0].shape)
     found, seconds = _evaluation(network, images, given.steps)
     report["eval_s"] = seconds
     gradients, seconds = _training(network, images, weights, given.steps)
@@ -60,6 +66,13 @@ def _drop_nothing(network):
             cell.keep_prob = 1.0
 
 
+def _keep_inputs(network, images, weights, file):
+    arrays = {parameter.name: _array(parameter) for parameter in network.get_parameters()}
+    arrays["trainable:"] = np.array([parameter.name for parameter in network.trainable_params()])
+    arrays["images:"] = np.stack([batch.asnumpy() for batch in images])
+    np.savez(file, **arrays, **{"weights:": weights.asnumpy()})
+
+
 def _accelerate(network, shape):
     """Replaces what can be, and returns how much that is."""
     from cellwright.kernels.compiler import accelerate, explain
@@ -71,19 +84,19 @@ def _accelerate(network, shape):
 
 
 def _timed(run, steps):
-    """Returns what the first call gives, and the median seconds of the calls after the first few."""
-    first, seconds = None, []
-    for number in range(WARM_UP + steps):
+    """Returns the median seconds of the calls after the first few."""
+    seconds = []
+    for _ in range(WARM_UP + steps):
         began = time.perf_counter()
-        result = run()
+        run()
         seconds.append(time.perf_counter() - began)
-        first = first if number else result
-    return first, statistics.median(seconds[WARM_UP:])
+    return statistics.median(seconds[WARM_UP:])
 
 
 def _evaluation(network, images, steps):
     network.set_train(False)
-    return _timed(lambda: network(images).asnumpy(), steps)
+    found = np.stack([_array(network(batch)) for batch in images])
+    return found, _timed(lambda: network(images[0]).asnumpy(), steps)
 
 
 def _training(network, images, weights, steps):
@@ -91,11 +104,13 @@ def _training(network, images, weights, steps):
 
     network.set_train(True)
     step = Step(network, weights, network.trainable_params())
-    (_, result), gradients = step(images)
-    found = {"training": _array(result), **{f"gradient{k}": _sampled(g) for k, g in enumerate(gradients)}}
+    found = []
+    for batch in images:
+        (_, result), gradients = step(batch)
+        found.append({"training": _array(result), **{f"gradient{k}": _sampled(g) for k, g in enumerate(gradients)}})
     timed = TimedStep(step)
-    _, seconds = _timed(lambda: timed(images).asnumpy(), steps)
-    return found, seconds
+    seconds = _timed(lambda: timed(images[0]).asnumpy(), steps)
+    return {name: np.stack([one[name] for one in found]) for name in found[0]}, seconds
 
 
 def _array(tensor):
