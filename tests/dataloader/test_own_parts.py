@@ -25,16 +25,17 @@ from cellwright.dataloader.fields import Geometry
 from cellwright.dataloader.ledger import digest as ledger_digest
 
 
-@pytest.fixture(autouse=True)
-def workers_find_this_folder(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def workers_find_this_folder():
     """A forkserver of its own, as a script in this folder would start one."""
     from cellwright.dataloader.workers import forkserver
 
-    monkeypatch.setattr(forkserver, "_forkserver", None)
-    monkeypatch.syspath_prepend(own_parts.__file__.rpartition("/")[0])
-    yield
-    if forkserver._forkserver is not None:
-        forkserver._forkserver.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forkserver, "_forkserver", None)
+        patch.syspath_prepend(own_parts.__file__.rpartition("/")[0])
+        yield
+        if forkserver._forkserver is not None:
+            forkserver._forkserver.close()
 
 
 def digests(source, transform, workers):

@@ -103,7 +103,8 @@ def test_the_way_back_skips_the_gradients_of_frozen_weights():
             parameter.requires_grad = parameter.requires_grad and parameter.name not in frozen
         step = step_of(network)
         take(step, 0, size=6)  # of which there are no programs yet
-        assert not step.gradients_of(*images_and_labels(8)).keys() & set(frozen)
+        if frozen:
+            assert not step.gradients_of(*images_and_labels(8)).keys() & set(frozen)
         operations = [op for key in plans.keys() - known for op in plans[key][2]().values()]
         found.append(sorted({op.layer for op in operations if op.kind == "weight_gradient"}))
     assert found == [["body.0", "body.3", "head"], ["body.3", "head"], ["head"]]
