@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 
 from small_net import NORMALISE, SmallNet
@@ -30,10 +31,19 @@ def save_without_end(folder):
         checkpoints.save(step, Position(number, 0), metric=number % 7 / 7)
 
 
+def seconds_of_a_save():
+    """What a child needs on this machine to make its step and save it once."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(2):
+            began = time.perf_counter()
+            Checkpoints(folder).save(make_step(), Position(number, 0))
+    return time.perf_counter() - began
+
+
 def main():
     folder, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     moments = random.Random(seed)
-    newest = 0
+    newest, unit = 0, seconds_of_a_save()
     for _ in range(count):
         child = os.fork()
         if child == 0:
@@ -42,7 +52,7 @@ def main():
             except BaseException as error:
                 print(f"child failed: {error!r}", flush=True)
             os._exit(1)
-        time.sleep(moments.uniform(0.02, 0.3))
+        time.sleep(unit * moments.uniform(0.2, 6))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WTERMSIG(status) != signal.SIGKILL:
