@@ -90,7 +90,8 @@ def _rows(steps, keys, peaks):
 
 def _roofs_of(kind, peaks):
     """Returns the peaks for a kind of kernel: convolutions that multiply bfloat16 have a roof of their own."""
-    if "bfloat16_gflops" in peaks and kind.startswith(("conv", "weight_gradient")) and kind.endswith(" bfloat16"):
+    convolves = kind.removeprefix("paired_").startswith(("conv", "weight_gradient"))
+    if convolves and "bfloat16_gflops" in peaks and kind.endswith(" bfloat16"):
         return {**peaks, "gflops": peaks["bfloat16_gflops"]}
     return peaks
 

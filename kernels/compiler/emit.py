@@ -13,13 +13,17 @@ _WEIGHT_KINDS = (
     "weight_gradient",
     "depthwise_weight_gradient",
     "grouped_weight_gradient",
+    "paired_weight_gradient",
     "bias_gradient",
     "norm_gradient",
     "norm_reduce",
     "gather_gradient",
 )
 # Jobs that move arrays of `floats` numbers.
-_MOVED = ("reorder", "grouped_reorder", "weight_gradient", "grouped_weight_gradient", "gather_gradient")
+_MOVED = (
+    *("reorder", "grouped_reorder", "gather_gradient"),
+    *("weight_gradient", "grouped_weight_gradient", "paired_weight_gradient"),
+)
 
 
 def packed(entries):

@@ -116,6 +116,18 @@ static int grouped_weight_gradient(const op_t *job, const context_t *c) {
   return code;
 }
 
+/* From blocks of channels and filters to (filters, channels, window). */
+static void paired_weight_gradient(const op_t *job, const context_t *c) {
+  ARGUMENTS(paired_weight_gradient) POINTER(target)
+  const float *sum = sum_threads(&a->sum, c, a->floats);
+  int64_t lanes = a->lanes, blocks = (a->channels + lanes - 1) / lanes;
+  for (int64_t f = 0; f < a->filters; f++)
+    for (int64_t k = 0; k < a->channels; k++) {
+      const float *own = sum + ((f / lanes * blocks + k / lanes) * a->window * lanes + k % lanes) * lanes + f % lanes;
+      for (int64_t w = 0; w < a->window; w++) *target++ = own[w * lanes * lanes];
+    }
+}
+
 static void bias_gradient(const op_t *job, const context_t *c) {
   ARGUMENTS(bias_gradient)
   memcpy(place(c, &a->target), sum_threads(&a->sum, c, a->floats), a->channels * sizeof(float));
@@ -216,6 +228,7 @@ int run_job(const op_t *job, const context_t *c, const operation_t *operations) 
     case JOB_NORM: norm(job, c); return 0;
     case JOB_NORM_FIXED: norm_fixed(job, c); return 0;
     case JOB_NORM_GRADIENT: norm_gradient(job, c); return 0;
+    case JOB_PAIRED_WEIGHT_GRADIENT: paired_weight_gradient(job, c); return 0;
     case JOB_WEIGHT_GRADIENT: return weight_gradient(job, c);
     case JOB_GROUPED_REORDER: return grouped_reorder(job, c);
     case JOB_GROUPED_WEIGHT_GRADIENT: return grouped_weight_gradient(job, c);

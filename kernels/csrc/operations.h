@@ -45,6 +45,10 @@ typedef struct {
   int64_t floats, bias_floats;
 } op_weight_gradient_t;
 typedef struct {
+  operand_t source, gradient, sum, bias_sum, pairs;
+  int64_t blocks, height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width, top, left, filter_blocks, group;
+} op_paired_weight_gradient_t;
+typedef struct {
   operand_t source, target;
   int64_t channels, pixels, form;
 } op_import_t;
@@ -210,45 +214,46 @@ typedef struct {
 enum {
   OP_CONV = 0,
   OP_WEIGHT_GRADIENT = 1,
-  OP_IMPORT = 2,
-  OP_EXPORT = 3,
-  OP_COPY = 4,
-  OP_ADD = 5,
-  OP_ROUND = 6,
-  OP_UNPACK = 7,
-  OP_FRAME = 8,
-  OP_STATISTICS = 9,
-  OP_AFFINE = 10,
-  OP_NORM_REDUCE = 11,
-  OP_APPLY = 12,
-  OP_MAX_POOL = 13,
-  OP_MAX_POOL_GRADIENT = 14,
-  OP_AVG_POOL = 15,
-  OP_AVG_POOL_GRADIENT = 16,
-  OP_RESIZE = 17,
-  OP_RESIZE_GRADIENT = 18,
-  OP_GATHER = 19,
-  OP_GATHER_GRADIENT = 20,
-  OP_JOIN = 21,
-  OP_JOIN_GRADIENT = 22,
-  OP_DEPTHWISE = 23,
-  OP_DEPTHWISE_INPUT_GRADIENT = 24,
-  OP_DEPTHWISE_WEIGHT_GRADIENT = 25,
-  OP_CHANNELS = 26,
-  OP_CHANNELS_GRADIENT = 27,
-  OP_POINTWISE = 28,
-  OP_HALF = 29,
-  OP_PRELU = 30,
-  OP_PRELU_GRADIENT = 31,
-  OP_LAYER_NORM = 32,
-  OP_LAYER_NORM_GRADIENT = 33,
-  OP_GROUP_NORM = 34,
-  OP_GROUP_NORM_GRADIENT = 35,
-  OP_SCALE = 36,
-  OP_DROPOUT = 37,
-  OP_MULTIPLY = 38,
-  OP_POINTWISE_GRADIENT = 39,
-  OP_KINDS = 40
+  OP_PAIRED_WEIGHT_GRADIENT = 2,
+  OP_IMPORT = 3,
+  OP_EXPORT = 4,
+  OP_COPY = 5,
+  OP_ADD = 6,
+  OP_ROUND = 7,
+  OP_UNPACK = 8,
+  OP_FRAME = 9,
+  OP_STATISTICS = 10,
+  OP_AFFINE = 11,
+  OP_NORM_REDUCE = 12,
+  OP_APPLY = 13,
+  OP_MAX_POOL = 14,
+  OP_MAX_POOL_GRADIENT = 15,
+  OP_AVG_POOL = 16,
+  OP_AVG_POOL_GRADIENT = 17,
+  OP_RESIZE = 18,
+  OP_RESIZE_GRADIENT = 19,
+  OP_GATHER = 20,
+  OP_GATHER_GRADIENT = 21,
+  OP_JOIN = 22,
+  OP_JOIN_GRADIENT = 23,
+  OP_DEPTHWISE = 24,
+  OP_DEPTHWISE_INPUT_GRADIENT = 25,
+  OP_DEPTHWISE_WEIGHT_GRADIENT = 26,
+  OP_CHANNELS = 27,
+  OP_CHANNELS_GRADIENT = 28,
+  OP_POINTWISE = 29,
+  OP_HALF = 30,
+  OP_PRELU = 31,
+  OP_PRELU_GRADIENT = 32,
+  OP_LAYER_NORM = 33,
+  OP_LAYER_NORM_GRADIENT = 34,
+  OP_GROUP_NORM = 35,
+  OP_GROUP_NORM_GRADIENT = 36,
+  OP_SCALE = 37,
+  OP_DROPOUT = 38,
+  OP_MULTIPLY = 39,
+  OP_POINTWISE_GRADIENT = 40,
+  OP_KINDS = 41
 };
 
 typedef struct {
@@ -295,6 +300,10 @@ typedef struct {
 } job_grouped_weight_gradient_t;
 typedef struct {
   operand_t sum, target;
+  int64_t floats, channels, filters, window, lanes;
+} job_paired_weight_gradient_t;
+typedef struct {
+  operand_t sum, target;
   int64_t floats, channels;
 } job_bias_gradient_t;
 typedef struct {
@@ -320,11 +329,12 @@ enum {
   JOB_WEIGHT_GRADIENT = 107,
   JOB_GROUPED_REORDER = 108,
   JOB_GROUPED_WEIGHT_GRADIENT = 109,
-  JOB_BIAS_GRADIENT = 110,
-  JOB_IMPORT = 111,
-  JOB_GATHER_GRADIENT = 112,
-  JOB_DRAW = 113,
-  JOB_KINDS = 14
+  JOB_PAIRED_WEIGHT_GRADIENT = 110,
+  JOB_BIAS_GRADIENT = 111,
+  JOB_IMPORT = 112,
+  JOB_GATHER_GRADIENT = 113,
+  JOB_DRAW = 114,
+  JOB_KINDS = 15
 };
 
 /* continues: a job that the thread of the job before it goes on with. */
@@ -334,6 +344,7 @@ typedef struct {
   union {
     op_conv_t op_conv;
     op_weight_gradient_t op_weight_gradient;
+    op_paired_weight_gradient_t op_paired_weight_gradient;
     op_import_t op_import;
     op_export_t op_export;
     op_copy_t op_copy;
@@ -382,6 +393,7 @@ typedef struct {
     job_weight_gradient_t job_weight_gradient;
     job_grouped_reorder_t job_grouped_reorder;
     job_grouped_weight_gradient_t job_grouped_weight_gradient;
+    job_paired_weight_gradient_t job_paired_weight_gradient;
     job_bias_gradient_t job_bias_gradient;
     job_import_t job_import;
     job_gather_gradient_t job_gather_gradient;
@@ -389,9 +401,9 @@ typedef struct {
   };
 } op_t;
 
-#define EACH_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(RESIZE, resize) X(RESIZE_GRADIENT, resize_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE, depthwise) X(DEPTHWISE_INPUT_GRADIENT, depthwise_input_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(CHANNELS, channels) X(CHANNELS_GRADIENT, channels_gradient) X(POINTWISE, pointwise) X(HALF, half) X(PRELU, prelu) X(PRELU_GRADIENT, prelu_gradient) X(LAYER_NORM, layer_norm) X(LAYER_NORM_GRADIENT, layer_norm_gradient) X(GROUP_NORM, group_norm) X(GROUP_NORM_GRADIENT, group_norm_gradient) X(SCALE, scale) X(DROPOUT, dropout) X(MULTIPLY, multiply) X(POINTWISE_GRADIENT, pointwise_gradient)
-#define EACH_BFLOAT16_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(RESIZE, resize) X(RESIZE_GRADIENT, resize_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE, depthwise) X(DEPTHWISE_INPUT_GRADIENT, depthwise_input_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(HALF, half) X(PRELU, prelu) X(PRELU_GRADIENT, prelu_gradient) X(DROPOUT, dropout) X(POINTWISE_GRADIENT, pointwise_gradient)
+#define EACH_FLOAT32_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(RESIZE, resize) X(RESIZE_GRADIENT, resize_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE, depthwise) X(DEPTHWISE_INPUT_GRADIENT, depthwise_input_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(CHANNELS, channels) X(CHANNELS_GRADIENT, channels_gradient) X(POINTWISE, pointwise) X(HALF, half) X(PRELU, prelu) X(PRELU_GRADIENT, prelu_gradient) X(LAYER_NORM, layer_norm) X(LAYER_NORM_GRADIENT, layer_norm_gradient) X(GROUP_NORM, group_norm) X(GROUP_NORM_GRADIENT, group_norm_gradient) X(SCALE, scale) X(DROPOUT, dropout) X(MULTIPLY, multiply) X(POINTWISE_GRADIENT, pointwise_gradient)
+#define EACH_BFLOAT16_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(PAIRED_WEIGHT_GRADIENT, paired_weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(RESIZE, resize) X(RESIZE_GRADIENT, resize_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE, depthwise) X(DEPTHWISE_INPUT_GRADIENT, depthwise_input_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(HALF, half) X(PRELU, prelu) X(PRELU_GRADIENT, prelu_gradient) X(DROPOUT, dropout) X(POINTWISE_GRADIENT, pointwise_gradient)
 
-#define TABLE_DIGEST 33218851718765593ll
+#define TABLE_DIGEST 39004168064569266ll
 
 #endif

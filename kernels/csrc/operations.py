@@ -31,14 +31,16 @@ _WINDOW = (
 )
 _RESIZE = "blocks height width out_height out_width linear corners centres"
 _CHANNELS = "first count inner inner_stride outer_stride"
-_DEPTHWISE = (
+_CONVOLUTION = (
     "blocks height width out_height out_width kernel_height kernel_width stride_height stride_width"
-    " dilation_height dilation_width top left channels form"
+    " dilation_height dilation_width top left"
 )
+_DEPTHWISE = f"{_CONVOLUTION} channels form"
 
 OPERATIONS = (
     _kind("conv", "source weights bias target"),
     _kind("weight_gradient", "source sum bias_sum gradient part bias_part", "floats bias_floats"),
+    _kind("paired_weight_gradient", "source gradient sum bias_sum pairs", f"{_CONVOLUTION} filter_blocks group"),
     _kind("import", "source target", "channels pixels form"),
     _kind("export", "source target", "channels pixels form"),
     _kind("copy", "source target", "floats"),
@@ -120,6 +122,7 @@ JOBS = (
     _kind("weight_gradient", "sum target", "floats"),
     _kind("grouped_reorder", "source expanded target", "filters row group count wide floats"),
     _kind("grouped_weight_gradient", "sum expanded target", "filters row group count wide floats"),
+    _kind("paired_weight_gradient", "sum target", "floats channels filters window lanes"),
     _kind("bias_gradient", "sum target", "floats channels"),
     _kind("import", "source target", "channels pixels"),
     _kind("gather_gradient", "sum target", "floats channels pixels"),
@@ -127,7 +130,8 @@ JOBS = (
 )
 FIRST_JOB = 100
 
-# The operations that programs in bfloat16 have, too.
+# The operations that programs in float32 have, and those that programs in bfloat16 have.
+IN_FLOAT32 = frozenset(kind.name for kind in OPERATIONS) - {"paired_weight_gradient"}
 IN_BFLOAT16 = frozenset(kind.name for kind in OPERATIONS) - {
     *("channels", "channels_gradient", "scale", "multiply"),
     *("layer_norm", "layer_norm_gradient", "group_norm", "group_norm_gradient"),
@@ -225,7 +229,7 @@ def header():
         "  };",
         "} op_t;",
         "",
-        _each("EACH_OPERATION", OPERATIONS),
+        _each("EACH_FLOAT32_OPERATION", [kind for kind in OPERATIONS if kind.name in IN_FLOAT32]),
         _each("EACH_BFLOAT16_OPERATION", [kind for kind in OPERATIONS if kind.name in IN_BFLOAT16]),
     ]
     text = "\n".join(lines)

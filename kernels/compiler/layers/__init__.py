@@ -12,7 +12,7 @@ from cellwright.kernels.compiler.layers import input
 
 _NAMES = (
     "activation affine avg_pool cast channels concatenation convolution dense depthwise channel_scale dropout gate"
-    " gather group_norm identity input max_pool norm pointwise prelu reshape residual_sum resize scale stack"
+    " gather group_norm identity input max_pool norm paired pointwise prelu reshape residual_sum resize scale stack"
 )
 _FILES = [importlib.import_module(f"{__name__}.{name}") for name in _NAMES.split()]
 

@@ -4,7 +4,7 @@ import functools
 
 from mindspore import nn
 
-from cellwright.kernels.compiler.layers import depthwise, loops
+from cellwright.kernels.compiler.layers import depthwise, loops, paired
 from cellwright.kernels.compiler.layers.folding import fold, folded_shape, folded_view
 from cellwright.kernels.compiler.layers.groups import bring_gradient, bring_weights
 from cellwright.kernels.compiler.layers.kind import Kind
@@ -109,6 +109,9 @@ class Convolution(Kind):
         bias = plan.output(bias) if bias is not None else None
         if loops.own_loops(native.WEIGHT_GRADIENT, numbers):
             depthwise.plan_weight_gradient(plan, stored, source, gradient, weight, bias, form)
+            return
+        if paired.takes(numbers):
+            paired.plan_weight_gradient(plan, stored, source, gradient, weight, bias)
             return
         numbers, frame = loops.framed(numbers)
         if frame:

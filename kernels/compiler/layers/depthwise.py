@@ -2,13 +2,8 @@
 wide, for which oneDNN has none.
 """
 
-from cellwright.kernels.compiler.layers.window import plane
+from cellwright.kernels.compiler.layers.window import NUMBERS, plane
 from cellwright.kernels.compiler.schedule import NONE
-
-_WINDOW = (
-    "kernel_height", "kernel_width", "stride_height", "stride_width", "dilation_height", "dilation_width",
-    "top", "left",
-)  # fmt: skip
 
 
 def is_depthwise(numbers):
@@ -30,7 +25,7 @@ def plan_input_gradient(plan, stored, gradient, target, form):
 
 def _numbers(plan, stored, form):
     """Returns the integers of all operations of this file."""
-    numbers = {name: stored.numbers[name] for name in _WINDOW}
+    numbers = {name: stored.numbers[name] for name in NUMBERS}
     return {**numbers, **plane(plan, stored), "channels": stored.channels, "form": form}
 
 

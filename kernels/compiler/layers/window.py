@@ -81,8 +81,15 @@ def window(stored, kernel, stride, padding, dilation=(1, 1), ceil=False):
     return numbers, (height, width)
 
 
+# Of a convolution's window, by the names of the table.
+NUMBERS = (
+    "kernel_height", "kernel_width", "stride_height", "stride_width", "dilation_height", "dilation_width",
+    "top", "left",
+)  # fmt: skip
+
+
 def plane(plan, stored):
-    """Returns the numbers of source and target of a pool, by the names of the table."""
+    """Returns the numbers of source and target of a window, by the names of the table."""
     source = stored.sources[0].stored
     return {
         "blocks": plan.blocks(stored),
