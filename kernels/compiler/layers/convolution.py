@@ -90,7 +90,10 @@ class Convolution(Kind):
             return
         form = choose_form(stored)
         gradient = plan.ready(stored, dense=True, form=form)
-        plan.stages.chunk_sizes.append(self._chunk_size(plan, stored))
+        chunk_size = self._chunk_size(plan, stored)
+        if gives and paired.takes(shape(stored, bias is not None, form), plan.stages.most):
+            chunk_size = max(2, chunk_size // 2 * 2)
+        plan.stages.chunk_sizes.append(chunk_size)
         if gives:
             self._weight_gradient(plan, stored, plan.value(view, dense=True, form=form), gradient, form)
         if not needs:
@@ -110,7 +113,7 @@ class Convolution(Kind):
         if loops.own_loops(native.WEIGHT_GRADIENT, numbers):
             depthwise.plan_weight_gradient(plan, stored, source, gradient, weight, bias, form)
             return
-        if paired.takes(numbers):
+        if paired.takes(numbers, plan.stages.most):
             paired.plan_weight_gradient(plan, stored, source, gradient, weight, bias)
             return
         numbers, frame = loops.framed(numbers)
