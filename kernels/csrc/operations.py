@@ -170,6 +170,7 @@ ERRORS = (
     ("ONEDNN", 78, "oneDNN could not run a primitive"),
     ("OTHER_THREADS", 79, "the program was made for a team of another size"),
     ("UNALIGNED", 80, "a convolution in rows is given memory that does not begin with a cache line"),
+    ("NOT_CARRIED", 81, "sums that are rounded have no place for what is rounded off"),
 )  # fmt: skip
 
 

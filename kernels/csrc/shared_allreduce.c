@@ -18,6 +18,7 @@
 #include "clock.h"
 #include "export.h"
 #include "float_mode.h"
+#include "operations.h"
 #include "shared_group.h"
 #include "thread_pool.h"
 
@@ -131,7 +132,7 @@ int group_begin_row(group_t *group, int64_t total) {
   int code = 0;
   for (int rank = 0; rank < group->ring.ranks; rank++) {
     wait_for(&boards[rank].called, row + 1);
-    if (boards[rank].totals[row % 2] != total) code = 77;
+    if (boards[rank].totals[row % 2] != total) code = ERROR_RANKS_DIFFER;
   }
   return code;
 }
@@ -169,7 +170,7 @@ static int sum_between_hosts(group_t *group, const row_t *row, int64_t total, in
   wire.count = owned_before(ring, block, channels, channels), wire.last = owned_before(ring, last, channels, channels);
   wire.room = hosts_room(group->hosts, wire.count);
   int64_t room = wire.room * (wire.slots < blocks ? wire.slots : blocks);
-  if (owner && !make_room(group, carried == EXACT ? room : 2 * room)) return 75;
+  if (owner && !make_room(group, carried == EXACT ? room : 2 * room)) return ERROR_NO_MEMORY;
   wire.numbers = group->owned, wire.carried = carried == EXACT ? 0 : group->owned + room;
   float *kept = group->carried + (carried == EXACT ? 0 : carried);
   round_t round = {.group = group, .row = row, .channels = channels};
@@ -202,9 +203,9 @@ group_t *group_of(int64_t number) { return number < 0 || number >= groups_count 
 
 int shared_sum(int64_t number, const row_t *row, int alone, int64_t carried) {
   group_t *group = group_of(number);
-  if (!group) return 76;
+  if (!group) return ERROR_UNKNOWN_GROUP;
   int64_t total = row->starts[row->tensors];
-  if (carried != EXACT && (carried < 0 || !group->carried || carried + total > group->carried_length)) return 78;
+  if (carried != EXACT && (carried < 0 || !group->carried || carried + total > group->carried_length)) return ERROR_NOT_CARRIED;
   pthread_mutex_lock(&group->lock);
   unsigned before = float_mode_begin();
   int code = group_begin_row(group, total), channels = alone || total < FEW ? 1 : group->channels;
@@ -229,14 +230,14 @@ EXPORT int cellwright_shared_allreduce(int nparam, void **params, int *ndims, in
                                        void *stream, void *extra) {
   (void)stream, (void)extra;
   int64_t count = (nparam - 1) / 2;
-  if (nparam < 3 || nparam % 2 == 0 || strcmp(dtypes[0], "int64")) return 72;
+  if (nparam < 3 || nparam % 2 == 0 || strcmp(dtypes[0], "int64")) return ERROR_WRONG_TENSORS;
   int64_t *starts = malloc((count + 1) * sizeof *starts);
-  if (!starts) return 75;
+  if (!starts) return ERROR_NO_MEMORY;
   int code = 0;
   starts[0] = 0;
   for (int64_t k = 0; k < count; k++) {
     int64_t floats = 1;
-    if (strcmp(dtypes[1 + k], "float32")) code = 72;
+    if (strcmp(dtypes[1 + k], "float32")) code = ERROR_WRONG_TENSORS;
     for (int axis = 0; axis < ndims[1 + k]; axis++) floats *= shapes[1 + k][axis];
     starts[k + 1] = starts[k] + floats;
   }

@@ -1,12 +1,13 @@
 /* What each rank of a host makes of a row, handed out to the others: through the memory by which they sum (shared_ring.c). */
 #include "export.h"
 #include "float_mode.h"
+#include "operations.h"
 #include "shared_group.h"
 #include "thread_pool.h"
 
 int shared_part(int64_t number, int64_t total, int64_t *begin, int64_t *end) {
   const group_t *group = group_of(number);
-  if (!group) return 76;
+  if (!group) return ERROR_UNKNOWN_GROUP;
   const ring_t *ring = &group->ring;
   *begin = cut(total, ring->rank, ring->ranks), *end = cut(total, ring->rank + 1, ring->ranks);
   return 0;
@@ -37,7 +38,7 @@ static void make_channel(int channel, void *argument) {
 
 int shared_hand_out(int64_t number, const row_t *row, void (*make)(void *, int64_t, int64_t), void *argument) {
   int64_t total = row->starts[row->tensors], begin, end;
-  if (shared_part(number, total, &begin, &end)) return 76;
+  if (shared_part(number, total, &begin, &end)) return ERROR_UNKNOWN_GROUP;
   if (atomic_load(&shared_silent)) {
     make(argument, begin, end - begin);
     return 0;

@@ -120,7 +120,7 @@ def check_overflow(group, carried, before):
         group.sum([odd], carried.size)
         sys.exit("sums beyond what was made room for")
     except RuntimeError as error:
-        assert "78" in str(error)
+        assert "81" in str(error)
 
 
 def layouts():
