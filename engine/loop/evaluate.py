@@ -1,6 +1,5 @@
 """Exact evaluation: every sample counts once, whatever the batch size and the number of ranks."""
 
-import contextlib
 import json
 from dataclasses import asdict, dataclass
 
@@ -111,7 +110,7 @@ class Evaluator:
     of an int64 numpy array; None for one rank. in_turn: see TrainOneStep.compile_in, for the first evaluation.
     """
 
-    def __init__(self, network: nn.Cell, loss: nn.Cell, *, normalise=None, world=None, in_turn=contextlib.nullcontext):
+    def __init__(self, network: nn.Cell, loss: nn.Cell, *, normalise=None, world=None, in_turn=None):
         limit_stock_instructions(network)
         self.graph = PlacesAndLosses(network, loss, normalise)
         self.classes = getattr(loss, "num_classes", None)

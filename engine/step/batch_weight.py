@@ -1,6 +1,5 @@
 """How much a batch counts against other micro-batches and other ranks."""
 
-import contextlib
 import math
 
 import mindspore as ms
@@ -32,7 +31,7 @@ class Shares:
 
     def __init__(self, allreduce, count, by_weights):
         self.allreduce, self.count, self.by_weights = allreduce, count, by_weights
-        self.unit, self.compiling = None, contextlib.nullcontext
+        self.unit, self.in_turn = None, None
 
     def __call__(self, batch, count=None):
         if self.unit is None:
@@ -47,7 +46,8 @@ class Shares:
     def _common_unit(self, length):
         if self.allreduce is not None and self.allreduce.size > 1:
             graph, length = SumOfOne(self.allreduce), Tensor([float(length)], ms.float32)
-            with self.compiling():
-                graph.compile(length)
+            if self.in_turn is not None:
+                with self.in_turn():
+                    graph.compile(length)
             length = float(graph(length).asnumpy()[0]) / self.allreduce.size
         return 2.0 ** round(math.log2(max(length, 1)))

@@ -139,7 +139,7 @@ class TrainOneStep:
         self.pending = 0  # micro-batches added since the last update
         self.aux = ()
         self._watch = CompilationWatch()
-        self._compiling = self._first_compiling = contextlib.nullcontext
+        self._compiling, self._in_turn = contextlib.nullcontext, None
         self._ones: dict = {}
         self._inspection = None
 
@@ -191,7 +191,7 @@ class TrainOneStep:
         """in_turn: returns a context manager, entered around each compilation of the first step, so that ranks can
         compile one after the other and share what comes out.
         """
-        self._first_compiling = self._shares.compiling = in_turn
+        self._in_turn = self._shares.in_turn = in_turn
 
     def gradients_of(self, *batch, weights=None) -> dict:
         """Returns {parameter name: gradient of the loss of one batch on this rank}, numpy arrays. Nothing is updated.
@@ -249,9 +249,11 @@ class TrainOneStep:
         if first:
             self._find_unused(batch)
         with self._watch.compiling(signature), in_one_line(batch, self.forward.names):
-            with self._first_compiling() if first else self._compiling():
-                self.graph.compile(as_input(batch), *scalars)
-            out, aux = self.graph(as_input(batch), *scalars)
+            if first and self._in_turn is not None:
+                with self._in_turn():
+                    self.graph.compile(as_input(batch), *scalars)
+            with self._compiling():
+                out, aux = self.graph(as_input(batch), *scalars)
             return out.asnumpy(), aux
 
     def _layers(self):
