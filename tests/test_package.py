@@ -61,7 +61,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wheel(archive):
-    """The wheel, built from the source archive alone; its C without optimisation, in 4 s and not 28."""
+    """The wheel, built from the source archive alone; its C without optimisation, which is sooner done."""
     folder, compiler = archive.parent / "wheel", archive.parent / "cc"
     compiler.write_text(f'#!/bin/sh\nexec {shutil.which("gcc") or shutil.which("cc")} "$@" -O0\n')
     compiler.chmod(0o755)

@@ -7,6 +7,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from cellwright.engine.step.compilations import compile_in_turn
 from cellwright.engine.step.input_checks import check_labels
 from cellwright.engine.step.instructions import limit_stock_instructions
 from cellwright.engine.step.normalise_images import Normalise
@@ -137,11 +138,8 @@ class Evaluator:
 
     def _compiling(self, *tensors):
         """Compiles for these tensors, if any, the first time."""
-        if self.in_turn is not None:
-            with self.in_turn():
-                if tensors:
-                    self.graph.compile(*tensors)
-            self.in_turn = None
+        compile_in_turn(self.in_turn, self.graph, *tensors)
+        self.in_turn = None
 
     def _count(self, images, labels, weights, size):
         counted = weights > 0

@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from cellwright.engine.step.compilations import compile_in_turn
 from cellwright.engine.step.nested_batch import samples
 
 
@@ -46,8 +47,6 @@ class Shares:
     def _common_unit(self, length):
         if self.allreduce is not None and self.allreduce.size > 1:
             graph, length = SumOfOne(self.allreduce), Tensor([float(length)], ms.float32)
-            if self.in_turn is not None:
-                with self.in_turn():
-                    graph.compile(length)
+            compile_in_turn(self.in_turn, graph, length)
             length = float(graph(length).asnumpy()[0]) / self.allreduce.size
         return 2.0 ** round(math.log2(max(length, 1)))

@@ -15,6 +15,17 @@ class Compilation(NamedTuple):
     changed: str
 
 
+def compile_in_turn(in_turn, graph, *arguments):
+    """Compiles a graph for arguments, if any, inside a context manager that in_turn returns; None: not before it runs.
+
+    In PyNative mode a graph that is compiled apart from its first run is compiled twice.
+    """
+    if in_turn is not None:
+        with in_turn():
+            if arguments:
+                graph.compile(*arguments)
+
+
 class CompilationWatch:
     """Knows the calls of one graph by their signatures: (*descriptions of arguments, (freezing, overlap)), see
     `nested_batch.describe`. found: the Compilations so far.

@@ -10,7 +10,7 @@ from mindspore import Tensor, nn
 from cellwright.engine.step.batch_weight import Shares
 from cellwright.engine.step.before_forward import Begin
 from cellwright.engine.step.bucket import DEFAULT_BUCKET_BYTES
-from cellwright.engine.step.compilations import CompilationWatch
+from cellwright.engine.step.compilations import CompilationWatch, compile_in_turn
 from cellwright.engine.step.dropout import make_dropout_resumable
 from cellwright.engine.step.ema import MovingAverage
 from cellwright.engine.step.forward import FunctionForward, ImageForward, network_of
@@ -249,9 +249,8 @@ class TrainOneStep:
         if first:
             self._find_unused(batch)
         with self._watch.compiling(signature), in_one_line(batch, self.forward.names):
-            if first and self._in_turn is not None:
-                with self._in_turn():
-                    self.graph.compile(as_input(batch), *scalars)
+            if first:
+                compile_in_turn(self._in_turn, self.graph, as_input(batch), *scalars)
             with self._compiling():
                 out, aux = self.graph(as_input(batch), *scalars)
             return out.asnumpy(), aux

@@ -225,6 +225,13 @@ EXPORT int cellwright_shared_sum(int number, int tensors, float *const *from, fl
   return shared_sum(number, &row, 0, carried);
 }
 
+int node_sum(int64_t number, const row_t *row, int alone, int64_t carried) {
+  if (!atomic_load(&shared_silent)) return shared_sum(number, row, alone, carried);
+  for (int64_t k = 0; k < row->tensors; k++)
+    memcpy(row->to[k], row->from[k], (row->starts[k + 1] - row->starts[k]) * sizeof(float));
+  return 0;
+}
+
 /* The node: the number of the group and, if it carries, from which place on; then any number of tensors, then as many results. */
 EXPORT int cellwright_shared_allreduce(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes,
                                        void *stream, void *extra) {
@@ -245,10 +252,7 @@ EXPORT int cellwright_shared_allreduce(int nparam, void **params, int *ndims, in
     row_t row = {(float **)params + 1, (float **)params + 1 + count, starts, count};
     const int64_t *group = params[0];
     int64_t begin = clock_begin();
-    if (atomic_load(&shared_silent))
-      for (int64_t k = 0; k < count; k++) memcpy(row.to[k], row.from[k], (starts[k + 1] - starts[k]) * sizeof(float));
-    else
-      code = shared_sum(group[0], &row, 0, ndims[0] && shapes[0][0] > 1 ? group[1] : EXACT);
+    code = node_sum(group[0], &row, 0, ndims[0] && shapes[0][0] > 1 ? group[1] : EXACT);
     clock_end_node(begin, CLOCK_ALLREDUCE, starts[count]);
   }
   free(starts);

@@ -9,6 +9,8 @@
 /* Sums a row over all ranks of a group; returns 0 or a code. alone: on the calling thread, else by all threads of the pool.
  * carried: numbers travel between hosts as bfloat16, and what that rounds off is kept from this place on; EXACT: as they are. */
 int shared_sum(int64_t number, const row_t *row, int alone, int64_t carried);
+/* The same for a node of a graph: without communication (silence) the sums are the tensors themselves. */
+int node_sum(int64_t number, const row_t *row, int alone, int64_t carried);
 #define EXACT (-1)
 
 /* This rank's part of a row of so many numbers that the ranks of its host have made together; returns 0 or a code. */

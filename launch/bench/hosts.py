@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+from cellwright.launch.bench import own_process
 from cellwright.launch.bench.allreduce import slowest_rank
 from cellwright.launch.host.mpi_world import host_address
 from cellwright.launch.settings.flag_parser import setting
@@ -51,11 +52,7 @@ class Settings:
             raise ValueError(f"--gbit {self.gbit}: must be more than 0")
         if not self.megabytes or min(self.megabytes) <= 0:
             raise ValueError(f"--megabytes {self.megabytes}: must be more than 0")
-        if self.torch:
-            try:
-                subprocess.run([self.torch, "-c", "import torch"], check=True, capture_output=True)
-            except (OSError, subprocess.CalledProcessError):
-                raise ValueError(f"--torch {self.torch}: no Python interpreter that has PyTorch") from None
+        own_process.check_torch(self.torch)
 
 
 def measure(settings):

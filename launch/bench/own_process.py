@@ -31,6 +31,15 @@ def report(line, what):
     return found
 
 
+def check_torch(interpreter):
+    """ValueError where --torch names no Python interpreter that has PyTorch; None is none at all."""
+    try:
+        if interpreter:
+            subprocess.run([interpreter, "-c", "import torch"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise ValueError(f"--torch {interpreter}: no Python interpreter that has PyTorch") from None
+
+
 def start(variant, seed=1):
     """Starts MindSpore in this process as `launch.train` does, on all its cores; all but "ours" run stock kernels."""
     from cellwright.launch.host.runtime import allow_all_instructions, quiet_environment, start_mindspore

@@ -11,7 +11,6 @@ its variants, which a few steps of each decide.
 import dataclasses
 import json
 import statistics
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,13 +114,9 @@ def main(arguments=None):
     """Runs the command and returns its exit code: 0 where our mean reached the target, 1 where not, 2 for a setting."""
     try:
         settings, recipe = read(arguments)
-        if settings.torch:
-            subprocess.run([settings.torch, "-c", "import torch"], check=True, capture_output=True)
+        own_process.check_torch(settings.torch)
     except ValueError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
-        return 2
-    except (OSError, subprocess.CalledProcessError):
-        sys.stderr.write(f"{PROGRAM}: --torch {settings.torch}: no Python interpreter that has PyTorch\n")
         return 2
     found = measure(settings, recipe)
     if "ours / PyTorch" in found:
