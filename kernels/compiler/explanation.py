@@ -27,10 +27,13 @@ class Part(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """parts: in the network's order. share: of the FLOPs of all convolutions and dense layers that run on programs."""
+    """parts: in the network's order. share: of the FLOPs of all convolutions and dense layers that run on programs.
+    flops: all of them, forward, for one image.
+    """
 
     parts: tuple
     share: float
+    flops: float
 
     def __str__(self):
         rows = [("part", "cell", "runs as", "FLOPs", "why not a program")]
@@ -49,15 +52,15 @@ def explain(network, shape, candidates, dtype=None):
     programs are to store tensors; none: as they do.
     """
     flops = count_flops(network, shape)
-    total = sum(flops.values()) or 1.0
+    total = sum(flops.values())
     parts = []
     for name, cell, replacement, reason in candidates:
         runs, stored = False, FLOAT32
         if replacement is not None:
             runs, reason, stored = _as_program(cell, replacement, shape, dtype or replacement.dtype)
-        share = sum(flops.get(id(inner), 0.0) for inner in cells_of(cell)) / total
+        share = sum(flops.get(id(inner), 0.0) for inner in cells_of(cell)) / (total or 1.0)
         parts.append(Part(name, stock_class(cell).__name__, runs, reason, share, stored))
-    return Explanation(tuple(parts), sum(part.share for part in parts if part.replaced))
+    return Explanation(tuple(parts), sum(part.share for part in parts if part.replaced), total)
 
 
 def _as_program(cell, replacement, shape, dtype):

@@ -32,9 +32,11 @@ class Settings:
     """How often, on what, against what."""
 
     data_path: str = setting(DEBIAN_FOLDER, "folder of the four files, as in Debian's package", None, "DIR")
-    runs: int = setting(10, "runs of each side, seeds 1, 2, ...")
+    runs: int = setting(10, "runs of each side, turn by turn")
+    seed: int = setting(1, "of the first run; each run has the next one")
     torch: str | None = setting(None, "Python interpreter that has PyTorch; none: ours alone", None, "PYTHON")
     tune: bool = setting(False, "the last 5,000 training images stand in for the test images")
+    amp_level: str = setting("auto", "ours: float32 (O0), bfloat16 (O2), or the faster one", ("auto", "O0", "O2"))
     json: str | None = setting(None, "write the report to this file", None, "FILE")
 
     def __post_init__(self):
@@ -59,40 +61,47 @@ def read(arguments):
     return settings, recipe
 
 
+class Side:
+    """One side's runs. name: what it computes with; line: the command of a run; job: what the command is told."""
+
+    def __init__(self, name, line, job, **about):
+        self.name, self.line, self.job, self.about, self.runs = name, line, job, about, []
+
+    def run(self, seed):
+        """Runs once, keeps what came out and prints it."""
+        found = _run(self.line, self.job, self.name, seed)
+        if found:
+            self.runs.append({"seed": seed, **found})
+            print(f"{self.name}, seed {seed}: {found['top1']:.2f} % in {found['seconds']:.1f} s", flush=True)
+
+    def report(self):
+        """Returns the runs and their means, of top-1 in percent and of seconds."""
+        found = {"name": self.name, "runs": self.runs, **self.about}
+        for mean, of in (("mean_top1", "top1"), ("mean_s", "seconds")) if self.runs else ():
+            found[mean] = statistics.mean(run[of] for run in self.runs)
+        return found
+
+
 def measure(settings, recipe):
-    """Returns the report: each run of both sides, their means, and how many times as fast ours was."""
+    """Yields the report after every run of each side, turn by turn: runs, means, how many times as fast ours was."""
     job = {"data_path": str(Path(settings.data_path).resolve()), "tune": settings.tune, "warm": False}
-    job |= {"recipe": dataclasses.asdict(recipe)}
-    ours = [sys.executable, "-m", "cellwright.launch.speedrun.ours"]
-    compiled = _run(ours, {**job, "warm": True}, "ours", 1) or {}
-    sides = {"ours": runs_of(ours, job, f"ours {compiled.get('dtype', '')}".strip(), settings.runs)}
+    job |= {"amp_level": settings.amp_level, "recipe": dataclasses.asdict(recipe)}
+    line = [sys.executable, "-m", "cellwright.launch.speedrun.ours"]
+    compiled = _run(line, {**job, "warm": True}, "ours", 1) or {}
+    sides = {"ours": Side(f"ours {compiled.get('dtype', '')}".strip(), line, job)}
     if settings.torch:
-        peer = [settings.torch, Path(__file__).with_name("torch_peer.py")]
-        steps = quickest_steps(peer, job)
+        line = [settings.torch, Path(__file__).with_name("torch_peer.py")]
+        steps = quickest_steps(line, job)
         if steps:
             variant = min(steps, key=steps.get)
-            found = runs_of(peer, {**job, "variant": variant}, f"PyTorch {variant}", settings.runs)
-            sides["PyTorch"] = {**found, "step_s": steps}
-    report = {"recipe": dataclasses.asdict(recipe), "sides": sides}
-    if len(sides) == 2 and all(side["runs"] for side in sides.values()):
-        report["ours / PyTorch"] = sides["PyTorch"]["mean_s"] / sides["ours"]["mean_s"]
-    return report
-
-
-def runs_of(line, job, name, count):
-    """Returns a side: its runs, one after the other, and their means; prints each."""
-    runs = []
-    for seed in range(1, count + 1):
-        found = _run(line, job, name, seed)
-        if found:
-            runs.append({"seed": seed, **found})
-            print(f"{name}, seed {seed}: {found['top1']:.2f} % in {found['seconds']:.1f} s", flush=True)
-    if not runs:
-        return {"name": name, "runs": []}
-    mean, seconds = (statistics.mean(run[what] for run in runs) for what in ("top1", "seconds"))
-    told = "reached" if mean >= TARGET else "not reached"
-    print(f"{name}: mean {mean:.2f} % of {len(runs)} runs in {seconds:.1f} s; {TARGET} % {told}", flush=True)
-    return {"name": name, "runs": runs, "mean_top1": mean, "mean_s": seconds}
+            sides["PyTorch"] = Side(f"PyTorch {variant}", line, {**job, "variant": variant}, step_s=steps)
+    for seed in range(settings.seed, settings.seed + settings.runs):
+        for side in sides.values():
+            side.run(seed)
+        report = {"recipe": job["recipe"], "sides": {name: side.report() for name, side in sides.items()}}
+        if len(sides) == 2 and all(side.runs for side in sides.values()):
+            report["ours / PyTorch"] = report["sides"]["PyTorch"]["mean_s"] / report["sides"]["ours"]["mean_s"]
+        yield report
 
 
 def quickest_steps(line, job):
@@ -118,12 +127,17 @@ def main(arguments=None):
     except ValueError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return 2
-    found = measure(settings, recipe)
+    about = {"settings": vars(settings), "machine": machine(), "versions": versions()}
+    for found in measure(settings, recipe):
+        if settings.json:  # all that is there so far: the next run may be cut off
+            Path(settings.json).write_text(json.dumps({**about, **found}, indent=2) + "\n", encoding="utf-8")
+    for side in found["sides"].values():
+        if side["runs"]:
+            mean, told = side["mean_top1"], "reached" if side["mean_top1"] >= TARGET else "not reached"
+            print(f"{side['name']}: mean {mean:.2f} % of {len(side['runs'])} runs in {side['mean_s']:.1f} s")
+            print(f"{side['name']}: {TARGET} % {told}")
     if "ours / PyTorch" in found:
         print(f"ours / PyTorch: {found['ours / PyTorch']:.2f} times as fast")
-    if settings.json:
-        about = {"settings": vars(settings), "machine": machine(), "versions": versions()}
-        Path(settings.json).write_text(json.dumps({**about, **found}, indent=2) + "\n", encoding="utf-8")
     return 0 if found["sides"]["ours"].get("mean_top1", 0) >= TARGET else 1
 
 

@@ -30,7 +30,7 @@ def train(job, recipe):
         Loader(training, recipe.batch_size, drawn, seed=job["seed"], workers=1) as loader,
         Loader(held_back, recipe.batch_size, EvalTransform(32, resize="direct"), workers=1) as batches,
     ):
-        step, evaluate = _build(recipe)
+        step, evaluate = _build(recipe, job["amp_level"])
         marks, steps, done = [process_seconds()], recipe.epochs * len(loader), 0
         for epoch in range(recipe.epochs):
             for batch in loader.epoch(epoch):
@@ -46,9 +46,9 @@ def train(job, recipe):
         return top1, [*marks, process_seconds()], step.settings["amp_dtype"]
 
 
-def _build(recipe):
-    """Returns (the train step, the Evaluator), in bfloat16 where a trial finds that this machine convolves it faster
-    than float32.
+def _build(recipe, amp_level):
+    """Returns (the train step, the Evaluator). amp_level "auto" is bfloat16 where a trial finds that this machine
+    convolves it faster than float32.
     """
     from cellwright.engine import Evaluator, Momentum, SoftmaxCrossEntropy, TrainOneStep
     from cellwright.kernels.compiler import accelerate, forms, program_keys
@@ -59,11 +59,12 @@ def _build(recipe):
     loss = SoftmaxCrossEntropy(10, 0.9 * recipe.smooth)  # PyTorch gives the true class its tenth of the share too
     decay = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay, "nesterov": True}
     optimizer = Momentum(network.trainable_params(), **decay, kernel=MomentumStep)
-    amp_level = "O2" if forms.advantage() > 1 else "O0"
+    if amp_level == "auto":
+        amp_level = "O2" if forms.advantage() > 1 else "O0"
     step = TrainOneStep(network, loss, optimizer, normalise=PIXELS, amp_level=amp_level, finite_kernel=AllFinite())
     # The seed is left out, so that the first run compiles for all: nothing that is drawn from it is in the graphs.
     source = Path(__file__).with_name("network.py").read_text(encoding="utf-8")
-    runtime.use_compile_cache(runtime.graph_cache_folder(0, 1, (source, recipe, program_keys(network))))
+    runtime.use_compile_cache(runtime.graph_cache_folder(0, 1, (source, recipe, amp_level, program_keys(network))))
     return step, Evaluator(Mirrored(network), loss, normalise=PIXELS)
 
 

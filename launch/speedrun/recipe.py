@@ -17,7 +17,7 @@ def _flag(default, help):
 class Recipe:
     """A residual network and its training by SGD with Nesterov's momentum; pictures are shifted and mirrored."""
 
-    epochs: int = _flag(9, "of a run")
+    epochs: int = _flag(11, "of a run")
     batch_size: int = _flag(256, "images of a step")
     lr: float = _flag(0.25, "the highest learning rate; it rises and falls on straight lines, from and to 0")
     warmup: float = _flag(0.2, "share of the steps in which it rises")

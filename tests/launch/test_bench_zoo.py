@@ -9,7 +9,10 @@ import pytest
 from cellwright.launch.bench import zoo
 
 REPORTS = {
-    "ours": {"train_s": 0.1, "eval_s": 0.02, "peak_mib": 300, "programs": 2, "share": 0.9},
+    "ours": {
+        **{"train_s": 0.1, "eval_s": 0.02, "peak_mib": 300, "programs": 2, "share": 0.9},
+        **{"flops": 2e9, "attainable_flops": 2e11},
+    },
     "stock": {"train_s": 0.3, "eval_s": 0.05, "peak_mib": 400},
     "stock-all": {"train_s": 0.2, "eval_s": 0.06, "peak_mib": 400},
 }
@@ -31,6 +34,8 @@ def test_speeds_are_ratios_to_the_better_stock_setting(monkeypatch):
     }
     rows = {row["name"]: row["value"] for row in found["results"]}
     assert rows["resnet18: FLOPs on programs"] == pytest.approx(90)
+    assert rows["resnet18: evaluation, of the roof"] == pytest.approx(50)
+    assert rows["resnet18: training, of the roof"] == pytest.approx(30)
     assert rows["resnet18: difference of gradients, ours"] == pytest.approx(1e-3 / 2**0.5)
     assert rows["resnet18: difference of gradients, stock in another order"] == pytest.approx(2e-3 / 2**0.5)
     assert rows["resnet18: ours, evaluation"] == pytest.approx(20)
