@@ -78,13 +78,14 @@ class SharedGroup:
         part(self.number, numbers, bounds)
         return tuple(bounds)
 
-    def sum(self, arrays, carried=-1):
+    def sum(self, arrays, carried=-1, out=None):
         """Returns the sums over ranks of float32 arrays. Collective; RuntimeError where the ranks' shapes differ.
 
-        carried: from which place on what was rounded off is kept, see `carry`; -1: sums travel as float32.
+        carried: from which place on what was rounded off is kept, see `carry`; -1: sums travel as float32. out: arrays
+        for the sums, contiguous, of the same shapes; none: new ones.
         """
         given = [np.asarray(array, np.float32, order="C") for array in arrays]
-        sums = [np.empty_like(array) for array in given]
+        sums = [np.empty_like(array) for array in given] if out is None else out
         starts = np.cumsum([0, *(array.size for array in given)], dtype=np.int64)
         pointers = [(ctypes.c_void_p * len(given))(*(array.ctypes.data for array in some)) for some in (given, sums)]
         code = shim()[1].cellwright_shared_sum(

@@ -62,9 +62,8 @@ def measure(settings):
     worker = [sys.executable, "-m", "cellwright.launch.bench.hosts", "--worker", json.dumps(vars(settings))]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PRTE_")}
     environment.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-    environment["OMPI_MCA_mpi_yield_when_idle"] = (
-        "1"  # the hosts share the cores of one: who waits must let others work
-    )
+    # The hosts share the cores of one: who waits must let others work.
+    environment["OMPI_MCA_mpi_yield_when_idle"] = "1"
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -119,8 +118,11 @@ def worker(settings):
         for size in settings.megabytes:
             array = np.random.default_rng(comm.Get_rank()).normal(size=int(size * 250000)).astype(np.float32)
             result = np.empty_like(array)
-            candidates = {FLAT: partial(comm.Allreduce, array, result), OURS: partial(group.sum, [array])}
-            candidates[HALF] = partial(group.sum, [array], 0)
+            candidates = {
+                FLAT: partial(comm.Allreduce, array, result),
+                OURS: partial(group.sum, [array], out=[result]),
+                HALF: partial(group.sum, [array], 0, [result]),
+            }
             if gloo:
                 gloo(array.size)  # makes room for it
                 candidates[GLOO] = partial(gloo, array.size)
