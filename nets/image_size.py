@@ -1,4 +1,4 @@
-"""Checks of image sizes and class counts, made before a single layer is built."""
+"""Image sizes: the least that a network works with, and what a stride of two leaves of one."""
 
 
 def at_least(smallest, image_size, net):

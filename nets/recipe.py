@@ -49,9 +49,7 @@ class Recipe:
     momentum: float = _setting(0.9, "momentum of SGD")
     weight_decay: float = _setting(1e-4, "factor of the parameters that is added to their gradients")
     no_decay_rule: str = _setting(
-        "suffix",
-        "bias, gamma and beta are not decayed: where the name ends so, or has it",
-        ("suffix", "substring"),
+        "suffix", "bias, gamma and beta are not decayed: where the name ends so, or has it", ("suffix", "substring")
     )
 
     label_smooth_factor: float = _setting(0.0, "share of the target that is spread over the classes; 0: none")
@@ -68,10 +66,7 @@ class Recipe:
     keep_batchnorm_fp32: bool = _setting(True, "False: O2 takes batch normalisation to float16 too, which is O3")
 
     augmentation: dict = field(default_factory=dict)
-    eval_resize: str = _setting(
-        "shorter",
-        "evaluation: shorter side, both sides, or straight to image_size",
-    )
+    eval_resize: str = _setting("shorter", "evaluation: shorter side, both sides, or straight to image_size")
     eval_crop_ratio: float = _setting(0.875, "share of the resized side that the centre crop of evaluation keeps")
     mean: tuple[float, float, float] = _setting((123.675, 116.28, 103.53), "of each channel, in units of 0 to 255")
     std: tuple[float, float, float] = _setting((58.395, 57.12, 57.375), "of each channel, in units of 0 to 255")
@@ -98,16 +93,16 @@ class Recipe:
         for name in ("lr", "lr_gamma", "loss_scale", "dynamic_loss_scale_init"):
             if not getattr(self, name) > 0:
                 self._refuse(name, "more than 0")
-        for name, bound in (("momentum", 1), ("label_smooth_factor", 1)):
-            if not 0 <= getattr(self, name) < bound:
-                self._refuse(name, f"in [0, {bound})")
+        for name in ("momentum", "label_smooth_factor"):
+            if not 0 <= getattr(self, name) < 1:
+                self._refuse(name, "in [0, 1)")
         if not 0 < self.eval_crop_ratio <= 1:
             self._refuse("eval_crop_ratio", "in (0, 1]")
         if list(self.lr_epochs) != sorted(set(self.lr_epochs)):
             self._refuse("lr_epochs", "rising")
-        for name, length in (("mean", 3), ("std", 3)):
-            if len(getattr(self, name)) != length:
-                self._refuse(name, f"{length} numbers")
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != 3:
+                self._refuse(name, "3 numbers")
         if min(self.std) <= 0:
             self._refuse("std", "more than 0")
         if self.warmup_epochs + self.hold_epochs > self.epochs:
@@ -159,15 +154,16 @@ class Recipe:
             raise ValueError(f"steps_per_epoch={steps_per_epoch!r}: must be at least 1")
         total = self.epochs * steps_per_epoch
         step = np.arange(total)
+        epoch = step // steps_per_epoch
         rise = self.warmup_epochs * steps_per_epoch
         begin = rise + self.hold_epochs * steps_per_epoch
         rest, left = max(total - begin, 1), step - begin
         if self.lr_scheduler == "exponential":
-            rates = schedule.exponential(step, steps_per_epoch, self.lr, self.lr_epochs, self.lr_gamma)
+            rates = schedule.exponential(epoch, self.lr, self.lr_epochs, self.lr_gamma)
         elif self.lr_scheduler == "cosine_annealing":
-            rates = schedule.cosine_by_epoch(step, steps_per_epoch, self.lr, self.lr_end, self.t_max or self.epochs)
+            rates = schedule.cosine(epoch, self.t_max or self.epochs, self.lr, self.lr_end)
         elif self.lr_scheduler == "cosine":
-            rates = schedule.cosine_by_step(left, rest, self.lr, self.lr_end)
+            rates = schedule.cosine(left, rest, self.lr, self.lr_end)
         elif self.lr_scheduler == "linear":
             rates = schedule.linear(left, rest, self.lr, self.lr_end)
         elif self.lr_scheduler == "linear_cosine":
@@ -177,6 +173,6 @@ class Recipe:
         if rise:
             # The two epoch-wise recipes take their first step one up the line, the others at its foot.
             first = int(self.lr_scheduler in ("exponential", "cosine_annealing"))
-            rates[:rise] = schedule.warm_up(step[:rise], rise, self.warmup_lr, self.lr, first)
+            rates[:rise] = schedule.linear(step[:rise] + first, rise, self.warmup_lr, self.lr)
         rates[rise:begin] = self.lr
         return (rates * (self.rate_factor(global_batch) if global_batch else 1.0)).astype(np.float32)

@@ -130,7 +130,7 @@ def _read_zip(file):
         names = {name.split("/", 1)[-1]: name for name in archive.namelist()}
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
             raise ValueError("its parts are compressed, which PyTorch does not do")
-        if archive.read(names["byteorder"]) != b"little" if "byteorder" in names else False:
+        if "byteorder" in names and archive.read(names["byteorder"]) != b"little":
             raise ValueError("its numbers are big-endian")
         storages = {}
         with archive.open(names["data.pkl"]) as program:

@@ -11,7 +11,7 @@ from cellwright.nets import learning_rate, recipe_for
 
 def test_the_published_values():
     result = doctest.testmod(learning_rate)
-    assert result.attempted > 15 and not result.failed
+    assert result.attempted > 12 and not result.failed
 
 
 @pytest.mark.parametrize(
