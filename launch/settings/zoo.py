@@ -3,6 +3,10 @@
 The zoo's keys that were lines of a config file (lr, max_epoch, per_batch_size, ...) are flags here too.
 """
 
+import argparse
+
+from cellwright.launch.settings.flag_parser import boolean
+
 # Zoo name -> ours. The value stays as it is.
 RENAMED = {
     "data_dir": "data_path",
@@ -47,6 +51,7 @@ REFUSED = {
 
 # What is taken and changes nothing, because it says what is the case anyway.
 NEEDLESS = {"is_distributed": "a run is distributed if mpirun starts it"}
+_TRUE_ALONE = {"is_distributed", "is_dynamic_loss_scale"}
 
 
 def translate(arguments):
@@ -59,15 +64,25 @@ def translate(arguments):
             raise ValueError(f"--{name}: {REFUSED[name]}")
         if name in NEEDLESS or name in RENAMED or name in ("dataset_name", "image_size"):
             if not equals:
-                if not rest:
-                    raise ValueError(f"--{name}: a value is missing")
-                value = rest.pop(0)
-            if name in NEEDLESS:
-                continue
-            translated += [f"--{RENAMED.get(name, name.replace('dataset_name', 'dataset'))}", _value(name, value)]
+                value = rest.pop(0) if rest and not rest[0].startswith("--") else None
+            translated += _translated(name, value)
         else:
             translated.append(word)
     return translated
+
+
+def _translated(name, value):
+    """Our words for a flag of the zoo and its value, None where it stands alone."""
+    if value is None and name not in _TRUE_ALONE:
+        raise ValueError(f"--{name}: a value is missing")
+    if name in NEEDLESS:
+        try:
+            boolean(value or "true")
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(f"--{name}: {error}; it changes nothing: {NEEDLESS[name]}") from None
+        return []
+    ours = f"--{RENAMED.get(name, name.replace('dataset_name', 'dataset'))}"
+    return [ours] if value is None else [ours, _value(name, value)]
 
 
 def _value(name, value):

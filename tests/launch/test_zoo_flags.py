@@ -50,5 +50,19 @@ def test_both_spellings_of_a_value_are_read():
     assert translate(["--image_size", "224,224"]) == ["--image_size", "224"]
     with pytest.raises(ValueError, match="square"):
         translate(["--image_size", "224,200"])
-    with pytest.raises(ValueError, match="a value is missing"):
-        translate(["--max_epoch"])
+    for line in (["--max_epoch"], ["--max_epoch", "--net", "genet"]):
+        with pytest.raises(ValueError, match="--max_epoch: a value is missing"):
+            translate(line)
+
+
+@pytest.mark.parametrize("line, ours", [("--is_distributed", []), ("--is_dynamic_loss_scale", ["--dynamic_loss_scale"])])
+def test_a_flag_that_is_true_alone_leaves_the_next_word_alone(line, ours):
+    rest = ["--net", "genet"]
+    assert translate([line, *rest]) == [*ours, *rest] and translate([*rest, line]) == [*rest, *ours]
+    for typed in ([line, "0"], [f"{line}=0"]):
+        assert translate([*typed, *rest]) == [*ours, *(["0"] if ours else []), *rest]
+
+
+def test_a_value_that_changes_nothing_has_to_be_one():
+    with pytest.raises(ValueError, match="--is_distributed: 'genet' is not true or false; it changes nothing: a run is"):
+        translate(["--is_distributed", "genet"])
