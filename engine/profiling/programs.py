@@ -3,8 +3,8 @@
 from cellwright.engine.profiling.record import Execution, Node
 
 # FLOPs and bytes for each number; an allreduce's are those of the message.
-_COSTS = {"allreduce": (0.0, 4.0), "momentum": (5.0, 20.0), "all_finite": (1.0, 4.0)}
-_PHASES = {"allreduce": "allreduce", "momentum": "update", "all_finite": "update"}
+_COSTS = {"allreduce": (0.0, 4.0), "momentum": (5.0, 20.0), "adamw": (18.0, 28.0), "all_finite": (1.0, 4.0)}
+_PHASES = {"allreduce": "allreduce", "momentum": "update", "adamw": "update", "all_finite": "update"}
 
 
 def start_clock():

@@ -164,7 +164,7 @@ static int run(update_t *update, const node_t *node, int shared, int64_t scalars
     code = shared_hand_out(group, &row, move_part, update);
   else if (!code)
     pool_run(move_pieces, update);
-  clock_end_node(begin, CLOCK_MOMENTUM, end - update->begin);
+  clock_end_node(begin, update->squares ? CLOCK_ADAMW : CLOCK_MOMENTUM, end - update->begin);
   *(float *)node->params[node->nparam - 1] = 0;
   free(numbers);
   return code;

@@ -14,7 +14,7 @@ EVENT = np.dtype(
     + [(name, np.int32) for name in ("stage", "list", "index", "thread")]
 )
 ROOM = 1 << 18  # events between two calls of take: 12 MiB; a DenseNet-121 step has some 20,000
-ALLREDUCE, MOMENTUM, ALL_FINITE, SLOT = 1, 2, 3, 256  # clock.h
+ALLREDUCE, MOMENTUM, ALL_FINITE, ADAMW, SLOT = 1, 2, 3, 4, 256  # clock.h
 
 
 class Operation(NamedTuple):
@@ -62,7 +62,7 @@ class Clock:
 
 def node_name(what):
     """Returns the name of a node that is no program, by the `what` of its event; None for a program."""
-    fixed = {ALLREDUCE: "allreduce", MOMENTUM: "momentum", ALL_FINITE: "all_finite"}
+    fixed = {ALLREDUCE: "allreduce", MOMENTUM: "momentum", ALL_FINITE: "all_finite", ADAMW: "adamw"}
     if what in fixed:
         return fixed[what]
     if SLOT <= what < SLOT + 256:

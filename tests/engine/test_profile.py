@@ -9,10 +9,11 @@ from any_forward import Line, squares
 from profile_nets import Doubled
 from small_net import NORMALISE, ConvNet, images_and_labels
 
-from cellwright.engine import Momentum, SoftmaxCrossEntropy, TrainOneStep, profile, profiling
+from cellwright.engine import AdamW, Momentum, SoftmaxCrossEntropy, TrainOneStep, profile, profiling
 from cellwright.engine.profiling.stock import layer_of, phase_of
 from cellwright.kernels.compiler import accelerate
 from cellwright.kernels.csrc import shim_available
+from cellwright.kernels.nodes import AdamWStep, MomentumStep
 from cellwright.kernels.nodes.clock import Clock
 
 pytestmark = pytest.mark.alone
@@ -173,6 +174,22 @@ def test_accumulated_steps_are_one_update():
     assert all(len(s.graphs) == 3 for s in record.steps)  # two micro-batches and the update
     made = profiling.build_profile([record])
     assert next(row for row in made["kernels"] if (row["kind"], row["layer"]) == ("Conv2D", "first"))["count"] == 2
+
+
+@needs_shim
+@pytest.mark.parametrize(
+    "optimizer, kernel, moved", [(Momentum, MomentumStep, 20), (AdamW, AdamWStep, 28)], ids=["momentum", "adamw"]
+)
+def test_an_update_by_one_node_moves_the_bytes_of_its_optimizer(optimizer, kernel, moved, request):
+    """Momentum reads three float32 of a parameter's number and writes two, AdamW reads four and writes three."""
+    network = Line()
+    step = TrainOneStep(forward=squares(network), optimizer=optimizer(network.trainable_params(), kernel=kernel))
+    with profile(step, steps=1, skip=1) as recorder:
+        for _ in range(2):
+            step(np.ones((6, 4), np.float32), np.zeros((6, 1), np.float32), lr=0.01)
+    name = request.node.callspec.id
+    (update,) = [each for each in recorder.record.steps[0].executions if each.kind == name]
+    assert update.phase == "update" and update.bytes == moved * sum(p.size for p in network.trainable_params())
 
 
 def test_a_step_of_any_forward_function_has_a_profile():
