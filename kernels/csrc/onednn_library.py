@@ -27,7 +27,10 @@ def framework_library():
 
 
 def program_library():
-    """Returns the path of the oneDNN that programs use, and True if it is a copy that may use all instructions."""
+    """Returns the path of the oneDNN that programs use, and True if it is a copy that may use all instructions.
+
+    Where no copy can be kept, which a line says, it is the framework's.
+    """
     source = framework_library()
     if _limited_by_user() or not source.exists():
         return source, False
@@ -36,14 +39,24 @@ def program_library():
     target = home / "cellwright" / f"onednn-{mindspore.__version__}-{found.st_size}-{found.st_mtime_ns}" / source.name
     try:
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as written:
-                pass
-            shutil.copyfile(source, written.name)
-            os.replace(written.name, target)
-    except OSError:
+            _copy(source, target)
+    except OSError as error:
+        logger.warning("oneDNN could not be copied into %s (%s): programs share MindSpore's", target.parent, error.strerror)
         return source, False
     return target, True
+
+
+def _copy(source, target):
+    """Copies a file so that others see it whole or not at all; OSError, and nothing is left, where there is no room."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as written:
+        pass
+    try:
+        shutil.copyfile(source, written.name)
+        os.replace(written.name, target)
+    except OSError:
+        os.unlink(written.name)
+        raise
 
 
 def limit_stock(network):

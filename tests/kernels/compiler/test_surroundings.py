@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cellwright.kernels.csrc import shim_available
+from cellwright.kernels.csrc import onednn_library, shim_available
 
 needs_shim = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 BEGIN = """
@@ -101,6 +101,22 @@ def test_a_limit_that_comes_too_late_is_told():
     told = run(STOCK_STEP.format(early=True), limit=None)
     assert told.count("ONEDNN_MAX_CPU_ISA=AVX2") == 1
     assert not run(STOCK_STEP.format(early=True) + "assert isa > 0xf", limit="DEFAULT").count("ONEDNN_MAX_CPU_ISA")
+
+
+def test_a_full_disk_leaves_no_part_of_a_copy_of_onednn_and_is_one_line(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))  # no file may grow beyond: write fails as on a full disk
+    try:
+        assert onednn_library.program_library() == (onednn_library.framework_library(), False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    (line,) = caplog.messages
+    assert line.startswith(f"oneDNN could not be copied into {tmp_path}/") and line.endswith(": programs share MindSpore's")
+    copy, own = onednn_library.program_library()
+    assert own and copy.read_bytes() == onednn_library.framework_library().read_bytes()
 
 
 def test_a_shim_from_other_sources_is_left_alone_with_one_line():
