@@ -20,6 +20,15 @@ def _seed():
         sys.modules["mindspore"].set_seed(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory):
+    """Where the tests keep what is kept from one start to the next: compiled graphs, the embedded images, listings."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(autouse=True, scope="module")
 def seed_of_the_file():
     _seed()

@@ -41,7 +41,8 @@ def program_library():
         if not target.exists():
             _copy(source, target)
     except OSError as error:
-        logger.warning("oneDNN could not be copied into %s (%s): programs share MindSpore's", target.parent, error.strerror)
+        why = error.strerror or error
+        logger.warning("oneDNN could not be copied into %s (%s): programs share MindSpore's", target.parent, why)
         return source, False
     return target, True
 

@@ -1,7 +1,8 @@
-"""Starts the real commands for the tests, alone or under mpirun, with caches of the test session's own."""
+"""Starts the real commands for the tests, alone, under mpirun, or many in one process."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
+
+# A training that is soon under way; jobs of it that differ in nothing else find each other's compiled graphs.
+TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
 
 
 def command(module, *flags, ranks=None, timeout=600, check=True, cwd=ROOT, mpirun=MPIRUN, **environment):
@@ -27,6 +31,23 @@ def command(module, *flags, ranks=None, timeout=600, check=True, cwd=ROOT, mpiru
             f"{' '.join(line)}\nexit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
         )
     return done
+
+
+def session(lines, places, cwd, python_path=ROOT):
+    """Types command lines ("train --net genet") in one process, one after another; returns {name: (exit code, stdout,
+    stderr)} of {name: line}. places: {word: path} for the words in capitals.
+    """
+    typed = []
+    for line in lines.values():
+        words = [re.sub("^[A-Z_]+", lambda found: str(places.get(found[0], found[0])), word) for word in line.split()]
+        typed.append([f"launch.{words[0]}", *words[1:]])
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("session.py")],
+        input=json.dumps(typed), capture_output=True, text=True, cwd=cwd, timeout=900,
+        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(python_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return dict(zip(lines, map(tuple, json.loads(done.stdout))))
 
 
 def complaints(done):

@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from job_process import ends, processes_of, ranks_of, start, wait_for_steps
-from runs import command, metrics
+from runs import TINY, command, metrics
 
 from cellwright.launch.host.collectives import choose_backend, scheduler_environment
 from cellwright.launch.settings.resolve import read_settings
 
 pytestmark = pytest.mark.alone
-
-TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
 
 
 @pytest.mark.parametrize(
@@ -60,18 +58,13 @@ def test_the_scheduler_sees_no_launcher():
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="module")
-def trained(cache, tmp_path_factory):
+def trained(tmp_path_factory):
     """Runs of the same two steps with BatchNorm over all ranks: one rank, and two ranks by either back end."""
     runs = {}
     for ranks, backend, batch in ((None, "auto", 16), (2, "mpi", 8), (2, "mccl", 8)):
         run = tmp_path_factory.mktemp("runs") / "run"
         flags = ("--max_steps", 2, "--backend", backend, "--batch_size", batch, "--sync_batch_norm", "--run_dir", run)
-        done = command("launch.train", *TINY, *flags, ranks=ranks, XDG_CACHE_HOME=cache)
+        done = command("launch.train", *TINY, *flags, ranks=ranks)
         assert done.stderr == ""
         runs[backend] = run, done
     return runs
@@ -107,9 +100,9 @@ def test_networks_with_branches_refuse_it():
 
 
 @pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_killed_rank_takes_the_scheduler_along_and_frees_its_port(cache, tmp_path, victim):
+def test_a_killed_rank_takes_the_scheduler_along_and_frees_its_port(tmp_path, victim):
     run = tmp_path / "run"
-    process = start(run, *TINY, "--epochs", 50, "--backend", "mccl", XDG_CACHE_HOME=cache)
+    process = start(run, *TINY, "--epochs", 50, "--backend", "mccl")
     wait_for_steps(run, process)
     (scheduler,) = (
         pid

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 from job_process import ends, processes_of, ranks_of, wait_for_steps
-from runs import ENVIRONMENT, MPIRUN, ROOT, metrics
+from runs import ENVIRONMENT, MPIRUN, ROOT, TINY, metrics
 
 from cellwright.launch.host.namespaces import namespaces
 
 pytestmark = pytest.mark.slow
-TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one rank a host", "two ranks a host"])

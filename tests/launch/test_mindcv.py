@@ -1,18 +1,14 @@
 """MindCV's networks from the command line: tuned, resumed, evaluated, written out; and what is refused, in one line."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 import onnxruntime
 import pytest
 from mindcv_place import FOLDERS, python_path
-from runs import ENVIRONMENT, ROOT, metrics
+from runs import ROOT, metrics, session
 
 from cellwright.launch.build import fine_tuning
 from cellwright.launch.settings.embedded_images import embedded_dataset
@@ -47,9 +43,8 @@ SESSION = {
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mindcv")
-    names = ("TUNED", "STOPPED", "AGAIN", "OUT", "PROFILE", "PHOTOS", "TEN", "FILE", "VGG", "PICTURE", "MAP")
-    places = {name: folder / name.lower() for name in names} | {"CACHE": folder / "cache"}
-    places["TEN"] = embedded_dataset(folder / "cache" / "cellwright")
+    names = ("TUNED", "STOPPED", "AGAIN", "OUT", "PROFILE", "PHOTOS", "FILE", "VGG", "PICTURE", "MAP")
+    places = {name: folder / name.lower() for name in names} | {"TEN": embedded_dataset()}
     for split in ("train", "val"):
         for kind in sorted((places["TEN"] / split).iterdir())[:3]:
             (places["PHOTOS"] / split / kind.name).mkdir(parents=True)
@@ -66,26 +61,14 @@ def places(tmp_path_factory):
     return places
 
 
-def run(places, typed):
-    """Returns (exit code, stdout, stderr) of every line, typed in one session."""
-    lines = []
-    for line in typed:
-        words = [str(places.get(word, word)).replace("MAP", str(places["MAP"])) for word in line.split()]
-        lines.append([f"launch.{words[0]}", *words[1:]])
-    environment = {**os.environ, **ENVIRONMENT, "XDG_CACHE_HOME": str(places["CACHE"]), "PYTHONPATH": python_path(ROOT)}
-    program = [sys.executable, Path(__file__).with_name("session.py")]
-    work = places["CACHE"].parent
-    done = subprocess.run(
-        program, input=json.dumps(lines), capture_output=True, text=True, env=environment, cwd=work, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
-    return list(map(tuple, json.loads(done.stdout)))
+def run(places, lines):
+    """Returns {name: (exit code, stdout, stderr)} of every line, typed in one process."""
+    return session(lines, places, places["TUNED"].parent, python_path(ROOT))
 
 
 @pytest.fixture(scope="module")
-def session(places):
-    """name -> what became of every line of SESSION."""
-    return dict(zip(SESSION, run(places, SESSION.values())))
+def results(places):
+    return run(places, SESSION)
 
 
 def weights_of(place):
@@ -93,16 +76,16 @@ def weights_of(place):
     return {name: value.asnumpy() for name, value in ms.load_checkpoint(str(file)).items()}
 
 
-def told(session, *names):
+def told(results, *names):
     for name in names:
-        code, out, errors = session[name]
+        code, out, errors = results[name]
         assert code == 0, (name, out, errors)
     return out
 
 
-def test_a_file_is_tuned_with_frozen_norms_rates_by_depth_and_a_new_head(session, places):
-    told(session, "tuned")
-    assert "head of 10 classes left out, this network has 3: classifier.1.weight" in session["tuned"][2]
+def test_a_file_is_tuned_with_frozen_norms_rates_by_depth_and_a_new_head(results, places):
+    told(results, "tuned")
+    assert "head of 10 classes left out, this network has 3: classifier.1.weight" in results["tuned"][2]
     before, after = weights_of(places["FILE"]), weights_of(places["TUNED"])
     assert before.keys() == after.keys() and after["classifier.1.weight"].shape[0] == 3
     for name, value in before.items():
@@ -123,12 +106,12 @@ def test_rates_fall_from_the_head_to_the_images(places, monkeypatch):
         assert factors == sorted(factors) and factors[-1] == 1 and factors[0] == 0.5 ** (len(stages(network)) - 1)
 
 
-def test_a_run_goes_on_to_the_bit(session, places):
+def test_a_run_goes_on_to_the_bit(results, places):
     """Its dropout is a subclass of the framework's, as MindCV has it."""
-    told(session, "tuned")
+    told(results, "tuned")
     shutil.copytree(places["TUNED"], places["STOPPED"])
     shutil.rmtree(max((places["STOPPED"] / "checkpoints").iterdir()))
-    ((code, out, errors),) = run(places, ["train --resume STOPPED"])
+    ((code, out, errors),) = run(places, {"resumed": "train --resume STOPPED"}).values()
     assert code == 0 and "e0001_b000001" in out, errors
     straight, resumed = weights_of(places["TUNED"]), weights_of(places["STOPPED"])
     assert straight.keys() == resumed.keys()
@@ -136,26 +119,26 @@ def test_a_run_goes_on_to_the_bit(session, places):
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
 
 
-def test_runs_and_files_are_evaluated_written_out_and_used(session, places):
-    assert "on 72 images of" in told(session, "evaluated")
-    assert "on 1000 images of" in told(session, "file of MindCV")
-    assert "tensors, names of this project" in told(session, "for torch")
-    (found,) = json.loads(told(session, "predicted"))
+def test_runs_and_files_are_evaluated_written_out_and_used(results, places):
+    assert "on 72 images of" in told(results, "evaluated")
+    assert "on 1000 images of" in told(results, "file of MindCV")
+    assert "tensors, names of this project" in told(results, "for torch")
+    (found,) = json.loads(told(results, "predicted"))
     assert len(found["classes"]) == 3
     network = onnxruntime.InferenceSession(f"{places['OUT']}.onnx")
     tensor = np.zeros((2, 3, 32, 32), np.float32)
-    assert told(session, "onnx") and network.run(["logits"], {"tensor": tensor})[0].shape == (2, 3)
+    assert told(results, "onnx") and network.run(["logits"], {"tensor": tensor})[0].shape == (2, 3)
 
 
-def test_what_was_written_for_torch_is_read_again(session, places):
-    told(session, "from that")
-    assert "left out" not in session["from that"][2]
+def test_what_was_written_for_torch_is_read_again(results, places):
+    told(results, "from that")
+    assert "left out" not in results["from that"][2]
 
 
-def test_it_is_planned_explained_and_profiled(session):
-    assert "72 training images in 3 classes" in told(session, "dry")
-    assert "program" in told(session, "embedded")
-    told(session, "profiled")
+def test_it_is_planned_explained_and_profiled(results):
+    assert "72 training images in 3 classes" in told(results, "dry")
+    assert "program" in told(results, "embedded")
+    told(results, "profiled")
 
 
 @pytest.mark.parametrize(
@@ -171,6 +154,6 @@ def test_it_is_planned_explained_and_profiled(session):
         ("a run of another", "was trained as mindcv:mobilenet_v2_100"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(session, name, message):
-    code, _, errors = session[name]
+def test_what_cannot_be_is_said_in_one_line(results, name, message):
+    code, _, errors = results[name]
     assert code == 2 and message in errors and errors.count("\n") == 1, errors

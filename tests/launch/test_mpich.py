@@ -10,21 +10,15 @@ from pathlib import Path
 
 import pytest
 from job_process import ends, ranks_of, start, wait_for_steps
-from runs import MPIRUN, ROOT, command, metrics
+from runs import MPIRUN, ROOT, TINY, command, metrics
 
 MPIEXEC = Path(os.environ.get("MPICH_MPIEXEC") or Path(sys.prefix) / "mpich" / "bin" / "mpiexec")
 TESTS = f"{ROOT}:{Path(__file__).parent}"
-TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
 
 pytestmark = [
     pytest.mark.alone,
     pytest.mark.skipif(not MPIEXEC.exists(), reason=f"no MPICH at {MPIEXEC}: make test installs it"),
 ]
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(autouse=True)
@@ -47,18 +41,18 @@ def test_both_nodes_of_the_graph_sum():
 
 
 @pytest.mark.slow
-def test_it_trains_to_the_same_bits_as_open_mpi(cache, tmp_path):
+def test_it_trains_to_the_same_bits_as_open_mpi(tmp_path):
     for name, mpirun in (("mpich", MPIEXEC), ("openmpi", MPIRUN)):
         flags = (*TINY, "--max_steps", 3, "--run_dir", tmp_path / name)
-        command("launch.train", *flags, ranks=2, mpirun=mpirun, XDG_CACHE_HOME=cache)
+        command("launch.train", *flags, ranks=2, mpirun=mpirun)
     ours, theirs = (next((tmp_path / name / "checkpoints").iterdir()) / "weights.ckpt" for name in ("mpich", "openmpi"))
     assert ours.read_bytes() == theirs.read_bytes()
     assert len(metrics(tmp_path / "mpich")) == 3
 
 
-def test_a_killed_rank_ends_the_job(cache, tmp_path):
+def test_a_killed_rank_ends_the_job(tmp_path):
     run = tmp_path / "run"
-    process = start(run, *TINY, "--epochs", 50, mpirun=MPIEXEC, XDG_CACHE_HOME=cache)
+    process = start(run, *TINY, "--epochs", 50, mpirun=MPIEXEC)
     wait_for_steps(run, process)
     os.kill(ranks_of(run)[-1], signal.SIGKILL)
     code, _, _ = ends(process, run)
@@ -66,11 +60,9 @@ def test_a_killed_rank_ends_the_job(cache, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_exception_is_told_once_with_its_log(cache, tmp_path):
+def test_an_exception_is_told_once_with_its_log(tmp_path):
     run = tmp_path / "run"
-    process = start(
-        run, *TINY, "--epochs", 50, mpirun=MPIEXEC, module="failing_rank", PYTHONPATH=TESTS, XDG_CACHE_HOME=cache
-    )
+    process = start(run, *TINY, "--epochs", 50, mpirun=MPIEXEC, module="failing_rank", PYTHONPATH=TESTS)
     code, _, errors = ends(process, run, 240)
     assert code != 0 and errors.count("Traceback") == 1
     assert f"log of this rank: {run}/logs/rank_1.log" in errors

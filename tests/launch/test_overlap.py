@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from runs import ENVIRONMENT, ROOT, command
+from runs import ENVIRONMENT, ROOT
 
 from cellwright.launch.overlap import LEAST, MEASURED, WARM_UP, OverlapChoice, Times, choose, promise, worth_a_trial
 
@@ -110,13 +110,6 @@ def test_a_short_run_is_left_alone():
         assert not switched and said == [f"overlap off: a decision takes {needed} steps, and there are {needed - 1}"]
     ((switched, said),) = Ranks((1.0, 0.5, 0.3), steps=needed).run()
     assert switched == [True] and said[-1].startswith("overlap on")
-
-
-def test_true_is_refused_on_one_host(tmp_path):
-    flags = ("--net", "tinydarknet", "--run_dir", tmp_path / "run", "--overlap")
-    done = command("launch.train", *flags, check=False)
-    assert done.returncode == 2 and not (tmp_path / "run").exists()
-    assert "--overlap True would do nothing: all ranks are on one host" in done.stderr
 
 
 def test_the_graph_of_a_trial_takes_no_number_of_the_graphs_on_disk(tmp_path):

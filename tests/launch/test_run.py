@@ -15,39 +15,34 @@ from pathlib import Path
 
 import pytest
 from job_process import ends, processes_of, ranks_of, wait_for_steps
-from runs import ENVIRONMENT, ROOT
+from runs import ENVIRONMENT, ROOT, TINY
 
 from cellwright.launch import run as launcher
 from cellwright.launch.host.launcher_text import LauncherText
 
 pytestmark = pytest.mark.alone
 
-TINY = ("--net", "tinydarknet", "--batch_size", 8, "--epochs", 50, "--eval_interval", 0)
+ENDLESS = (*TINY, "--epochs", 50)
 RULE = b"-" * 74 + b"\n"
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("cache"))
-
-
-def environment_of(mark, cache):
+def environment_of(mark):
     """What a shell has that knows nothing of MPI."""
     clean = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**clean, "PYTHONPATH": str(ROOT), "PATH": path, "RUN_MARK": str(mark), "XDG_CACHE_HOME": cache}
+    return {**clean, "PYTHONPATH": str(ROOT), "PATH": path, "RUN_MARK": str(mark)}
 
 
-def start(run, cache, *words, module="launch.run"):
+def start(run, *words, module="launch.run"):
     line = [sys.executable, "-m", module, *map(str, words)]
-    options = {"cwd": ROOT, "env": environment_of(run, cache), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    options = {"cwd": ROOT, "env": environment_of(run), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(line, **options, text=True, start_new_session=True)
 
 
 @pytest.mark.parametrize("ranks, wanted", [(2, signal.SIGINT), pytest.param(3, signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_signal_saves_and_the_printed_line_goes_on(tmp_path, cache, ranks, wanted):
+def test_a_signal_saves_the_printed_line_goes_on_and_the_ranks_evaluate(tmp_path, ranks, wanted):
     run = tmp_path / "run"
-    process = start(run, cache, "-n", ranks, *TINY, "--run_dir", run)
+    process = start(run, "-n", ranks, *ENDLESS, "--run_dir", run)
     wait_for_steps(run, process)
     os.killpg(process.pid, wanted)  # a terminal's Ctrl-C reaches all of the foreground
     code, output, errors = ends(process, run, 200)
@@ -61,16 +56,19 @@ def test_a_signal_saves_and_the_printed_line_goes_on(tmp_path, cache, ranks, wan
     assert line == f"python -m launch.run -n {ranks} --resume {run}"
     again = subprocess.run(
         [*shlex.split(line), "--max_steps", str(steps + 2)],
-        cwd=ROOT, env=environment_of(run, cache), capture_output=True, text=True, timeout=600,
+        cwd=ROOT, env=environment_of(run), capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
     assert f"going on from {saved.name}" in again.stdout and f"{ranks} ranks" in again.stdout
     assert len((run / "metrics.jsonl").read_text().splitlines()) == steps + 2
 
+    code, output, errors = ends(start(run, "-n", ranks, "eval", "--ckpt", run), run, 400)
+    assert code == 0 and "/1000)" in output, errors
 
-def test_a_killed_rank_is_one_line_and_loses_little(tmp_path, cache):
+
+def test_a_killed_rank_is_one_line_and_loses_little(tmp_path):
     run = tmp_path / "run"
-    process = start(run, cache, "-n", 3, *TINY, "--run_dir", run, "--checkpoint_minutes", 0.01)
+    process = start(run, "-n", 3, *ENDLESS, "--run_dir", run, "--checkpoint_minutes", 0.01)
     wait_for_steps(run, process, 12)
     os.kill(ranks_of(run)[-1], signal.SIGKILL)
     code, _, errors = ends(process, run, 60)
@@ -80,22 +78,22 @@ def test_a_killed_rank_is_one_line_and_loses_little(tmp_path, cache):
     assert any(path.name.startswith("e0000_b") for path in (run / "checkpoints").iterdir())
 
 
-def test_the_first_traceback_is_the_last_text(tmp_path, cache):
+def test_the_first_traceback_is_the_last_text(tmp_path):
     run, ledger = tmp_path / "run", tmp_path / "ledger"
     ledger.write_text("epoch,batch,digest\n0,1,0000000000000000\n")  # the first batch of rank 1
-    process = start(run, cache, "-n", 2, *TINY, "--run_dir", run, "--verify_ledger", ledger)
+    process = start(run, "-n", 2, *ENDLESS, "--run_dir", run, "--verify_ledger", ledger)
     code, _, errors = ends(process, run, 400)
     assert code == 1
     assert errors.count("Traceback") == 1 and "LedgerMismatch" in errors
     assert errors.splitlines()[-1] == f"log of this rank: {run}/logs/rank_1.log"
 
 
-def at_a_terminal(run, cache, *words):
+def at_a_terminal(run, *words):
     """Starts launch.train in the foreground of a terminal of its own; returns the process and our end of that."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "launch.train", *map(str, words)],
-        cwd=ROOT, env=environment_of(run, cache), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        cwd=ROOT, env=environment_of(run), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
     os.close(theirs)
@@ -110,9 +108,9 @@ def read_to_the_end(terminal, until=None):
     return text.decode()
 
 
-def test_ctrl_c_at_a_terminal_is_130_after_a_checkpoint(tmp_path, cache):
+def test_ctrl_c_at_a_terminal_is_130_after_a_checkpoint(tmp_path):
     run = tmp_path / "run"
-    process, terminal = at_a_terminal(run, cache, *TINY, "--run_dir", run)
+    process, terminal = at_a_terminal(run, *ENDLESS, "--run_dir", run)
     wait_for_steps(run, process)
     os.write(terminal, b"\x03")
     text = read_to_the_end(terminal)
@@ -122,9 +120,9 @@ def test_ctrl_c_at_a_terminal_is_130_after_a_checkpoint(tmp_path, cache):
     assert processes_of(run) == []
 
 
-def test_ctrl_c_twice_while_the_first_step_is_compiled_prints_no_stack(tmp_path, cache):
+def test_ctrl_c_twice_while_the_first_step_is_compiled_prints_no_stack(tmp_path):
     run = tmp_path / "run"
-    process, terminal = at_a_terminal(run, cache, "--net", "genet", "--run_dir", run, "--compile_cache", False)
+    process, terminal = at_a_terminal(run, "--net", "genet", "--run_dir", run, "--compile_cache", False)
     read_to_the_end(terminal, until=b"run folder")
     time.sleep(2)
     for _ in range(2):
@@ -139,11 +137,16 @@ def test_ctrl_c_twice_while_the_first_step_is_compiled_prints_no_stack(tmp_path,
     assert processes_of(run) == []
 
 
-def test_a_bad_setting_is_told_once_with_its_own_code(tmp_path, cache):
-    process = start(tmp_path, cache, "-n", 2, "--net", "tinydarknet", "--lr_gama", 3)
+def test_a_bad_setting_is_told_once_with_its_own_code(tmp_path):
+    process = start(tmp_path, "-n", 2, "--net", "tinydarknet", "--lr_gama", 3)
     code, output, errors = ends(process, tmp_path, 300)
     assert code == 2
     assert "unknown flag --lr_gama" in errors and "prterun" not in errors
+
+
+def test_one_rank_is_the_command_itself(tmp_path):
+    code, output, errors = ends(start(tmp_path, "doctor", "--help"), tmp_path, 60)
+    assert code == 0 and "launch.doctor" in output, errors
 
 
 def test_what_nohup_ignores_stays_ignored(tmp_path):
@@ -176,15 +179,6 @@ def test_what_cannot_work_is_one_line(capsys, words, message):
         launcher.main(words)
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and message in error and error.count("\n") == 1
-
-
-def test_an_evaluation_on_several_ranks(tmp_path, cache):
-    run = tmp_path / "run"
-    code, _, errors = ends(start(run, cache, *TINY, "--run_dir", run, "--max_steps", 2), run, 400)
-    assert code == 0, errors
-    code, output, errors = ends(start(run, cache, "-n", 2, "eval", "--ckpt", run), run, 400)
-    assert code == 0, errors
-    assert "/1000)" in output
 
 
 WALL = RULE + b"prterun noticed that process rank 1 with PID 7 on node a exited on\nsignal 9 (Killed).\n" + RULE

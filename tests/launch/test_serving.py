@@ -1,4 +1,4 @@
-"""From a run to its use: launch.predict and the files of launch.export answer as launch.eval counted."""
+"""From a run to its use: launch.predict and the files of launch.export answer as the run counted."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
-from runs import command
+from runs import command, metrics
 
 from cellwright.dataloader import EvalTransform
 from cellwright.dataloader.apply_transform import ApplyTransform
@@ -20,44 +20,37 @@ from cellwright.launch.settings.embedded_images import embedded_dataset
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="module")
-def run(cache, tmp_path_factory):
+def run(tmp_path_factory):
     """A run of a few steps, evaluated: its classes differ from picture to picture."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    flags = ("--net", "tinydarknet", "--max_steps", 60, "--eval_interval", 0, "--run_dir", folder)
-    command("launch.train", *flags, XDG_CACHE_HOME=cache)
-    command("launch.eval", "--ckpt", folder, XDG_CACHE_HOME=cache)
+    command("launch.train", "--net", "tinydarknet", "--max_steps", 60, "--run_dir", folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def held_back(cache):
+def held_back():
     """(folder of the held-back images, their files in the order of their names, their labels)."""
-    folder = embedded_dataset(f"{cache}/cellwright") / "val"
+    folder = embedded_dataset() / "val"
     files = sorted(folder.rglob("*.png"), key=str)
     return folder, files, [int(file.parent.name[0]) for file in files]
 
 
 @pytest.fixture(scope="module")
-def predicted(run, held_back, cache):
+def predicted(run, held_back):
     """The labels of launch.predict for all held-back images."""
-    done = command("launch.predict", held_back[0], "--ckpt", run, "--json", "--top", 1, XDG_CACHE_HOME=cache)
+    done = command("launch.predict", held_back[0], "--ckpt", run, "--json", "--top", 1)
     found = json.loads(done.stdout)
     assert [one["file"] for one in found] == [str(file) for file in held_back[1]]
     return np.array([one["classes"][0]["label"] for one in found])
 
 
 @pytest.fixture(scope="module")
-def exported(run, cache, tmp_path_factory):
+def exported(run, tmp_path_factory):
     """The ONNX files in float32 and int8."""
     folder = tmp_path_factory.mktemp("onnx")
     for name, *flags in (("float32",), ("int8", "--int8", "--calibration_images", 256)):
         line = ("--ckpt", run, "--file_format", "onnx", "--file_name", folder / name, *flags)
-        command("launch.export", *line, XDG_CACHE_HOME=cache)
+        command("launch.export", *line)
     return folder
 
 
@@ -66,7 +59,12 @@ def labels_of(file, pictures):
     return session.run(["logits"], {"images": pictures})[0].argmax(axis=1)
 
 
-def test_predict_counts_what_eval_counted(run, predicted, held_back):
+def test_the_loss_of_the_run_fell(run):
+    losses = [record["loss"] for record in metrics(run)]
+    assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:4])
+
+
+def test_predict_counts_what_the_run_counted(run, predicted, held_back):
     counted = json.loads((run / "eval.json").read_text())
     assert len(set(predicted.tolist())) > 3
     assert int((predicted == held_back[2]).sum()) == counted["top1_correct"]
@@ -80,7 +78,7 @@ def test_the_onnx_file_gives_every_picture_the_same_class(exported, predicted, h
     assert (exported / "int8.onnx").stat().st_size < 0.4 * (exported / "float32.onnx").stat().st_size
 
 
-def test_the_onnx_file_knows_its_classes_and_its_recipe(exported, cache):
+def test_the_onnx_file_knows_its_classes_and_its_recipe(exported):
     about = onnxruntime.InferenceSession(str(exported / "float32.onnx")).get_modelmeta().custom_metadata_map
     assert len(json.loads(about["classes"])) == 10 and json.loads(about["recipe"])["net"] == "tinydarknet"
     assert about["precision"] == "float32" and "weights.ckpt" in about["weights"]
@@ -112,11 +110,11 @@ def test_the_preprocessing_of_the_file_is_that_of_the_loader_to_the_bit(resize):
             np.testing.assert_array_equal(got, wanted, err_msg=f"{transform} {pictures.shape}")
 
 
-def test_predict_from_the_onnx_file_and_as_text(run, exported, held_back, cache, tmp_path):
+def test_predict_from_the_onnx_file_and_as_text(run, exported, held_back, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("\n".join(map(str, held_back[1][::250])))
     texts = [
-        command("launch.predict", names, "--ckpt", ckpt, "--top", 2, XDG_CACHE_HOME=cache).stdout
+        command("launch.predict", names, "--ckpt", ckpt, "--top", 2).stdout
         for ckpt in (run, exported / "float32.onnx")
     ]
     assert texts[0] == texts[1]
@@ -124,10 +122,10 @@ def test_predict_from_the_onnx_file_and_as_text(run, exported, held_back, cache,
     assert len(names) == 8 and set(names) <= {folder.name for folder in held_back[0].iterdir()}
 
 
-def test_a_map_is_drawn_over_the_picture(run, held_back, cache, tmp_path):
+def test_a_map_is_drawn_over_the_picture(run, held_back, tmp_path):
     photo = tmp_path / "wide.png"
     cv2.imwrite(str(photo), cv2.resize(cv2.imread(str(held_back[1][7])), (90, 60)))
-    done = command("launch.predict", photo, "--ckpt", run, "--cam", tmp_path / "map.png", XDG_CACHE_HOME=cache)
+    done = command("launch.predict", photo, "--ckpt", run, "--cam", tmp_path / "map.png")
     assert "%" in done.stdout
     drawn, plain = cv2.imread(str(tmp_path / "map.png")), cv2.imread(str(photo))
     assert drawn.shape == (300, 450, 3)
@@ -135,10 +133,10 @@ def test_a_map_is_drawn_over_the_picture(run, held_back, cache, tmp_path):
     assert np.abs(middle).mean() > 5
 
 
-def test_what_is_no_picture_is_named_and_the_rest_goes_on(run, held_back, cache, tmp_path):
+def test_what_is_no_picture_is_named_and_the_rest_goes_on(run, held_back, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
     (tmp_path / "good.png").write_bytes(held_back[1][0].read_bytes())
-    done = command("launch.predict", tmp_path, "--ckpt", run, check=False, XDG_CACHE_HOME=cache)
+    done = command("launch.predict", tmp_path, "--ckpt", run, check=False)
     assert done.returncode == 1 and "broken.png: " in done.stderr and "good.png" in done.stdout
     assert "Traceback" not in done.stderr
     for words, message in (
@@ -146,7 +144,7 @@ def test_what_is_no_picture_is_named_and_the_rest_goes_on(run, held_back, cache,
         ((tmp_path, "--ckpt", run, "--cam", "map.png"), "--cam map.png: for 2 pictures it is a folder"),
         ((tmp_path, "--ckpt", "no.onnx"), "--ckpt no.onnx: no such file"),
     ):
-        done = command("launch.predict", *words, check=False, XDG_CACHE_HOME=cache)
+        done = command("launch.predict", *words, check=False)
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
 
 

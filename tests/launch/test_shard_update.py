@@ -1,21 +1,13 @@
-"""--shard_update: refused where it would do nothing, and elsewhere the same run to the bit."""
+"""--shard_update: the same run to the bit. Where it would do nothing: test_typed_lines.py."""
 
 import shutil
 
 import pytest
-from runs import command, metrics
+from runs import TINY, command, metrics
 from safetensors.numpy import load_file
 
 from cellwright.engine import Checkpoints
 from cellwright.kernels.csrc import shim_available
-
-TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
-
-
-def test_one_rank_has_nobody_to_share_with(tmp_path):
-    done = command("launch.train", *TINY, "--run_dir", tmp_path / "run", "--shard_update", check=False)
-    assert done.returncode == 2 and not (tmp_path / "run").exists()
-    assert "--shard_update True would do nothing: no host has several ranks; a run that" in done.stderr
 
 
 def saved(run):
@@ -29,8 +21,7 @@ def saved(run):
 @pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 def test_a_run_and_its_resumes_with_and_without_are_the_same_to_the_bit(tmp_path):
     def train(steps, *flags, ranks=2, **options):
-        cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-        return command("launch.train", "--max_steps", steps, *flags, ranks=ranks, **cache, **options)
+        return command("launch.train", "--max_steps", steps, *flags, ranks=ranks, **options)
 
     for name, flags in (("alone", ()), ("shared", ("--shard_update",))):
         train(3, *TINY, *flags, "--run_dir", tmp_path / name)

@@ -1,16 +1,8 @@
 """--wire_dtype: where it acts, and where it is refused in one line."""
 
 import pytest
-from runs import command
 
 from cellwright.launch.settings.resolve import read_settings
-
-
-def test_on_one_host_nothing_travels_and_it_is_refused(tmp_path):
-    flags = ("--net", "tinydarknet", "--run_dir", tmp_path / "run", "--wire_dtype", "bfloat16")
-    done = command("launch.train", *flags, check=False)
-    assert done.returncode == 2 and not (tmp_path / "run").exists()
-    assert "--wire_dtype bfloat16 would do nothing: all ranks are on one host" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -55,14 +55,16 @@ def test_both_spellings_of_a_value_are_read():
             translate(line)
 
 
-@pytest.mark.parametrize("line, ours", [("--is_distributed", []), ("--is_dynamic_loss_scale", ["--dynamic_loss_scale"])])
-def test_a_flag_that_is_true_alone_leaves_the_next_word_alone(line, ours):
+@pytest.mark.parametrize(
+    "name, ours", [("--is_distributed", []), ("--is_dynamic_loss_scale", ["--dynamic_loss_scale"])]
+)
+def test_a_flag_that_is_true_alone_leaves_the_next_word_alone(name, ours):
     rest = ["--net", "genet"]
-    assert translate([line, *rest]) == [*ours, *rest] and translate([*rest, line]) == [*rest, *ours]
-    for typed in ([line, "0"], [f"{line}=0"]):
+    assert translate([name, *rest]) == [*ours, *rest] and translate([*rest, name]) == [*rest, *ours]
+    for typed in ([name, "0"], [f"{name}=0"]):
         assert translate([*typed, *rest]) == [*ours, *(["0"] if ours else []), *rest]
 
 
 def test_a_value_that_changes_nothing_has_to_be_one():
-    with pytest.raises(ValueError, match="--is_distributed: 'genet' is not true or false; it changes nothing: a run is"):
+    with pytest.raises(ValueError, match="--is_distributed: 'genet' is not true or false; it changes nothing: a run"):
         translate(["--is_distributed", "genet"])
