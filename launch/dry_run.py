@@ -1,7 +1,5 @@
 """What a run would do, said before it does anything: --dry_run, --explain_cores, and the like."""
 
-import contextlib
-import io
 import math
 import os
 
@@ -48,18 +46,27 @@ def show_dry_run(job, resolved, training, held_back):
         sections.append(["cores" + ("" if settings.bind == "auto" else " (--bind none: not bound)")])
         sections[-1] += [f"  rank {each['rank']} on {each['host']}: {each['cores']}" for each in everyone]
     if settings.dry_run or settings.explain_buckets or settings.explain_kernels:
-        network = build_network(recipe)
-        if settings.dry_run or settings.explain_buckets:
-            sections.append(bucket_lines(network, resolved.step.bucket_bytes, world.size))
-        if settings.explain_kernels:
-            sections.append(kernel_lines(network, resolved))
-        if settings.dry_run:
-            sections += [
-                memory_lines(network, resolved, workers, world.local_size),
-                checkpoint_lines(resolved, network),
-            ]
+        try:
+            sections += network_sections(resolved, workers, world)
+        except MemoryError as error:
+            what = f"{recipe.net} with one image of that size"
+            raise ValueError(f"--image_size {recipe.image_size}: {what} does not fit into memory: {error}") from None
     print("\n".join(line for section in sections for line in section), flush=True)
     return 0
+
+
+def network_sections(resolved, workers, world):
+    """Returns the sections, lists of lines, that a network is built for."""
+    settings, network = resolved.run, build_network(resolved.recipe)
+    sections = []
+    if settings.dry_run or settings.explain_buckets:
+        sections.append(bucket_lines(network, resolved.step.bucket_bytes, world.size))
+    if settings.explain_kernels:
+        sections.append(kernel_lines(network, resolved))
+    if settings.dry_run:
+        sections.append(memory_lines(network, resolved, workers, world.local_size))
+        sections.append(checkpoint_lines(resolved, network))
+    return sections
 
 
 def world_lines(everyone, device_target):
@@ -174,11 +181,7 @@ def layer_outputs(network, image_size):
     network.set_train(False)
     leaves = [cell for _, cell in network.cells_and_names() if not any(True for _ in cell.cells())]
     handles = [cell.register_forward_hook(count) for cell in leaves]
-    # The first product of a tensor and a number trips over a module built for NumPy 1 and says so; the next do not.
-    with contextlib.redirect_stderr(io.StringIO()):
-        with contextlib.suppress(SystemError):
-            2.0 * ms.Tensor([1.0])
-        network(ms.Tensor(np.zeros((1, 3, image_size, image_size), np.float32)))
+    network(ms.Tensor(np.zeros((1, 3, image_size, image_size), np.float32)))
     for handle in handles:
         handle.remove()
     return sum(total)

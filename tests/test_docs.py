@@ -3,6 +3,7 @@ code.
 """
 
 import ast
+import json
 import re
 import shlex
 import subprocess
@@ -51,41 +52,53 @@ def test_python_and_yaml_snippets_parse(page):
             assert list(yaml.safe_load_all(snippet))
 
 
-@cache
-def flags_of(command):
-    """All flags that the help of a command names."""
-    done = subprocess.run(
-        [sys.executable, "-m", f"cellwright.launch.{command}", "--help"], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, (command, done.stderr)
-    # The comparison of two profiles has a parser of its own.
-    return set(re.findall(r"--\w+", done.stdout)) | ({"--compare"} if command == "profile" else set())
+MODULES = {
+    **{path.stem: path.stem for path in ROOT.glob("launch/*.py")},
+    **{path.parent.name: f"{path.parent.name}.__main__" for path in ROOT.glob("launch/*/__main__.py")},
+}
+HELPS = """
+import contextlib, importlib, io, json, sys
+helps = {}
+for module in sys.argv[1:]:
+    with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.suppress(SystemExit):
+        importlib.import_module(f"cellwright.launch.{module}").main(["--help"])
+    helps[module] = told.getvalue()
+print(json.dumps(helps))
+"""
 
 
 def commands(page):
-    """(command, its flags) of the lines of a page that start one of `launch`."""
+    """(commands that share a line's flags, those flags) of the lines of a page that start one of `launch`."""
     lines = [line for _, snippet in FENCE.findall(text_of(page)) for line in snippet.replace("\\\n", " ").splitlines()]
     lines += re.findall(r"`([^`\n]+)`", FENCE.sub("", text_of(page)))
     for line in lines:
         found = re.search(r"(?:python -m (?:cellwright\.)?launch\.|\bcellwright )(\w+)(.*)", line.partition("  #")[0])
-        if not found:
+        if not found or found[1] not in MODULES or found[1] == "bench":  # each of its members has flags of its own
             continue
-        command, words = found[1], re.sub(r"[\[\]]", "", found[2])
-        if command == "run":
-            named = [word for word in shlex.split(words) if word in ("eval", "profile", "doctor")]
-            yield command, set(re.findall(r"--\w+", words)) - flags_of(named[0] if named else "train")
-        else:
-            yield command, set(re.findall(r"--\w+", words.partition(" > ")[0]))
+        words, sharing = re.sub(r"[\[\]]", "", found[2]).partition(" > ")[0], [found[1]]
+        if found[1] == "run":
+            sharing += [word for word in shlex.split(words) if word in ("eval", "profile", "doctor")] or ["train"]
+        if flags := set(re.findall(r"--\w+", words)):
+            yield sharing, flags
+
+
+@cache
+def flags():
+    """{command: all flags that its help names} of the commands that pages name with flags."""
+    named = sorted({command for page in PAGES for sharing, _ in commands(page) for command in sharing})
+    line = [sys.executable, "-c", HELPS, *(MODULES[command] for command in named)]
+    helps = json.loads(subprocess.run(line, capture_output=True, text=True, check=True, timeout=300).stdout)
+    found = {command: set(re.findall(r"--\w+", helps[MODULES[command]])) for command in named}
+    assert all(found.values()), found
+    found["profile"].add("--compare")  # the comparison of two profiles has a parser of its own
+    return found
 
 
 @each_page
 def test_commands_have_these_flags(page):
-    for command, flags in commands(page):
-        if (ROOT / "launch" / f"{command}.py").exists() or (ROOT / "launch" / command / "__main__.py").exists():
-            known = flags_of(command) if flags else set()
-            if command == "bench":
-                continue  # each of its members has flags of its own
-            assert flags <= known, (command, flags - known)
+    for sharing, used in commands(page):
+        known = set().union(*(flags()[command] for command in sharing))
+        assert used <= known, (sharing, used - known)
 
 
 @each_page
