@@ -11,15 +11,16 @@ from safetensors.numpy import load_file
 from cellwright.launch.export import export, main
 from cellwright.nets import create_network
 
+# All kinds of layers, and one network at its full depth.
 NETS = {
-    "densenet121": {},
-    "densenet121 avg": {"transition": "avg"},
+    "densenet121": {"blocks": (2, 1, 1, 2)},
+    "densenet121 avg": {"blocks": (2, 1, 1, 2), "transition": "avg"},
     "tinydarknet": {},
-    "genet theta minus": {"extra": False, "mlp": False},
-    "genet mlp alone": {"extra": False, "mlp": True},
-    "genet theta": {"extra": True, "mlp": False},
+    "genet theta minus": {"extra": False, "mlp": False, "stages": (2, 1, 1, 1)},
+    "genet mlp alone": {"extra": False, "mlp": True, "stages": (2, 1, 1, 1)},
+    "genet theta": {"extra": True, "mlp": False, "stages": (2, 1, 1, 1)},
     "genet theta plus": {"extra": True, "mlp": True},
-    "genet theta plus single": {"extra": True, "mlp": True, "gather": "single"},
+    "genet theta plus single": {"extra": True, "mlp": True, "gather": "single", "stages": (2, 1, 1, 1)},
     "vgg16 imagenet": {"hidden": 64},
     "vgg16 cifar10": {"hidden": 64, "batch_norm": True},
 }
@@ -67,17 +68,8 @@ def test_onnx_agrees_with_the_network(tmp_path, case):
 
 
 def flags_of(weights, *more):
-    return [
-        "--net",
-        "tinydarknet",
-        "--ckpt",
-        str(weights),
-        "--num_classes",
-        str(CLASSES),
-        "--image_size",
-        str(SIZE),
-        *more,
-    ]
+    of = {"net": "tinydarknet", "ckpt": weights, "num_classes": CLASSES, "image_size": SIZE}
+    return [*(word for name, value in of.items() for word in (f"--{name}", str(value))), *more]
 
 
 @pytest.fixture
