@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from loader_cases import picture
+from picture_files import picture
 
 
 @pytest.fixture(scope="session")

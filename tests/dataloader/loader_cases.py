@@ -1,17 +1,11 @@
-"""What several tests of the loader use: a picture, and the digest of a batch."""
+"""What several tests of the loader use: the digest of a batch, and a folder's files once more, some of them changed."""
 
 import hashlib
+from pathlib import Path
 
-import cv2
 import numpy as np
 
-
-def picture(rng, height, width):
-    """A smooth random RGB picture with a few edges, which JPEG keeps at some bytes a pixel."""
-    coarse = rng.integers(0, 256, (max(2, height // 16), max(2, width // 16), 3), dtype=np.uint8)
-    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    image[height // 3 : height // 2, width // 4 : width // 2] = rng.integers(0, 256, 3)
-    return image
+from cellwright.dataloader import ImageFolder
 
 
 def digest(batch):
@@ -19,3 +13,14 @@ def digest(batch):
     for array in (*batch, batch.ids):
         h.update(np.ascontiguousarray(array))
     return h.hexdigest()
+
+
+def copied(source, root, content=lambda k, data: data):
+    """Returns the ImageFolder of the same classes and names below root; content: a sample and its file's bytes to
+    those that are written.
+    """
+    for k in range(len(source)):
+        path = root / source.classes[source.label(k)] / Path(source.path(k)).name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content(k, source.read(k)))
+    return ImageFolder(root)

@@ -4,12 +4,12 @@ import csv
 import struct
 import time
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from loader_cases import digest, picture
+from loader_cases import copied, digest
+from picture_files import jpeg, picture
 
 from cellwright.dataloader import EvalTransform, ImageFolder, Loader, TooManyBadFiles, TrainTransform
 from cellwright.dataloader.decode.decoders import BadImage
@@ -18,8 +18,7 @@ from cellwright.dataloader.decode.picture import Encoded
 TRAIN = TrainTransform(24)
 
 
-def jpeg(height=60, width=80, **settings):
-    return cv2.imencode(".jpg", picture(np.random.default_rng(3), height, width), **settings)[1].tobytes()
+PHOTO = jpeg(picture(np.random.default_rng(3), 60, 80))
 
 
 def png_bomb():
@@ -34,7 +33,7 @@ def png_bomb():
 
 
 def jpeg_bomb():
-    data = bytearray(jpeg())
+    data = bytearray(PHOTO)
     at = data.index(b"\xff\xc0") + 5
     data[at : at + 4] = struct.pack(">HH", 60000, 60000)
     return bytes(data)
@@ -43,10 +42,10 @@ def jpeg_bomb():
 BAD = {
     "empty": b"",
     "text": b"this is no picture\n" * 20,
-    "truncated": jpeg()[:-300],
-    "without its end": jpeg()[:-2],
-    "cut in its header": jpeg()[:100],
-    "garbled": jpeg()[:700] + b"\xff\xd9\x00\x07" * 30 + jpeg()[900:],
+    "truncated": PHOTO[:-300],
+    "without its end": PHOTO[:-2],
+    "cut in its header": PHOTO[:100],
+    "garbled": PHOTO[:700] + b"\xff\xd9\x00\x07" * 30 + PHOTO[900:],
     "png bomb": png_bomb(),
     "jpeg bomb": jpeg_bomb(),
     "one pixel": cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes(),
@@ -64,13 +63,8 @@ def test_what_is_no_usable_picture_is_refused(name):
 @pytest.fixture
 def partly_bad(folder, tmp_path):
     """The folder's files with 4 of 37 replaced by bad ones; returns the source and the bad sample ids."""
-    source = ImageFolder(folder)
-    ids = (3, 8, 20, 36)
-    for k in range(len(source)):
-        path = tmp_path / source.classes[source.label(k)] / Path(source.path(k)).name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(source.read(k) if k not in ids else list(BAD.values())[ids.index(k)])
-    return ImageFolder(tmp_path), ids
+    bad = dict(zip((3, 8, 20, 36), BAD.values()))
+    return copied(ImageFolder(folder), tmp_path, lambda k, data: bad.get(k, data)), tuple(bad)
 
 
 @pytest.mark.slow
@@ -121,12 +115,8 @@ def test_too_many_bad_files_end_the_run(partly_bad):
     ((0.06, TooManyBadFiles, "3 of 37 files cannot be used"), (1, RuntimeError, "no other file could take its place$")),
 )
 def test_where_no_file_is_good_the_files_are_told_of_and_not_the_code(folder, tmp_path, max_bad, error, told):
-    source = ImageFolder(folder)
-    for k in range(len(source)):
-        path = tmp_path / source.classes[source.label(k)] / Path(source.path(k)).name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"no picture")
-    with Loader(ImageFolder(tmp_path), 8, TRAIN, workers=1, max_bad=max_bad) as loader:
+    source = copied(ImageFolder(folder), tmp_path, lambda k, data: b"no picture")
+    with Loader(source, 8, TRAIN, workers=1, max_bad=max_bad) as loader:
         with pytest.raises(error, match=told) as caught:
             next(loader.epoch(0))
     assert "Traceback" not in str(caught.value)

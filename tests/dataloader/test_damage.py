@@ -6,8 +6,9 @@ import itertools
 import cv2
 import numpy as np
 import pytest
-from damage import cut_everywhere, damaged, jpegs, kinds_of_jpeg, others
+from damage import cut_everywhere, damaged
 from loader_cases import digest
+from picture_files import jpegs, kinds_of_jpeg, others
 
 from cellwright.dataloader import BadImage, ImageFolder, Loader, TrainTransform
 from cellwright.dataloader.decode import decoders as image_module

@@ -1,13 +1,10 @@
 """Cutting JPEGs without decoding them: the pixels are those of the whole file, whatever its kind."""
 
-import io
-import struct
-
 import cv2
 import numpy as np
 import pytest
 import simplejpeg
-from loader_cases import picture
+from picture_files import SAMPLINGS, cmyk, jpeg, noisy, picture, with_orientation
 
 from cellwright.dataloader.decode.decoders import BadImage
 from cellwright.dataloader.decode.jpeg import read_frame
@@ -16,35 +13,11 @@ from cellwright.dataloader.decode.jpeg_region import RegionDecoder, can_decode
 from cellwright.dataloader.decode.picture import Encoded
 from cellwright.kernels.image.huffman import canonical, complete_dc
 
-SAMPLINGS = {"444": (1, 1), "422": (2, 1), "420": (2, 2), "440": (1, 2), "411": (4, 1)}
 RNG = np.random.default_rng(11)
 
 
-def encode(image, sampling, quality=90, optimised=False, restart=0, progressive=False):
-    if sampling == "gray":
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    settings = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        quality,
-        cv2.IMWRITE_JPEG_OPTIMIZE,
-        int(optimised),
-        cv2.IMWRITE_JPEG_RST_INTERVAL,
-        restart,
-        cv2.IMWRITE_JPEG_PROGRESSIVE,
-        int(progressive),
-    ]
-    if sampling != "gray":
-        settings += [
-            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-            getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}"),
-        ]
-    return cv2.imencode(".jpg", image, settings)[1].tobytes()
-
-
 def rough(height, width):
-    """A picture with noise, which needs every kind of Huffman code."""
-    image = picture(RNG, height, width).astype(int) + RNG.integers(-30, 30, (height, width, 3))
-    return np.clip(image, 0, 255).astype(np.uint8)
+    return noisy(RNG, height, width)
 
 
 def boxes(height, width, count=6):
@@ -58,7 +31,7 @@ def boxes(height, width, count=6):
 @pytest.mark.parametrize("quality, optimised", ((30, False), (95, True), (100, False)))
 @pytest.mark.parametrize("size", ((150, 200), (33, 17), (64, 128), (8, 8), (5, 90), (260, 3)))
 def test_a_part_has_the_pixels_of_the_whole(sampling, quality, optimised, size):
-    data = encode(rough(*size), sampling, quality, optimised)
+    data = jpeg(rough(*size), sampling, quality, optimize=optimised)
     whole = simplejpeg.decode_jpeg(data)
     cutter, frame = Cutter(), read_frame(data)
     kept = cutter.kept_notes(data, frame)
@@ -73,7 +46,7 @@ def test_a_part_has_the_pixels_of_the_whole(sampling, quality, optimised, size):
 @pytest.mark.parametrize("sampling", [*SAMPLINGS, "gray"])
 @pytest.mark.parametrize("shrink", (2, 4, 8))
 def test_a_part_may_be_shrunk_and_keeps_its_place(sampling, shrink):
-    data = encode(rough(400, 600), sampling)
+    data = jpeg(rough(400, 600), sampling)
     whole = simplejpeg.decode_jpeg(data, min_factor=shrink, min_height=400 // shrink, min_width=600 // shrink)
     for top, left, h, w in (
         (100, 130, 160, 161),
@@ -93,7 +66,7 @@ def test_a_part_may_be_shrunk_and_keeps_its_place(sampling, shrink):
 @pytest.mark.parametrize("quality, optimised", ((30, False), (95, True), (100, False)))
 @pytest.mark.parametrize("size", ((150, 200), (33, 17), (64, 528), (8, 8), (5, 90), (260, 5)))
 def test_a_part_is_decoded_to_the_pixels_of_the_whole(sampling, quality, optimised, size):
-    data = encode(rough(*size), sampling, quality, optimised)
+    data = jpeg(rough(*size), sampling, quality, optimize=optimised)
     whole = simplejpeg.decode_jpeg(data)
     decoder, frame = RegionDecoder(), read_frame(data)
     assert can_decode(frame)
@@ -105,10 +78,10 @@ def test_a_part_is_decoded_to_the_pixels_of_the_whole(sampling, quality, optimis
 
 
 def test_what_the_decoder_does_not_have_the_bits_of_is_left_to_libjpeg():
-    data = encode(rough(60, 70), "420")
+    data = jpeg(rough(60, 70), "420")
     assert can_decode(read_frame(data))
-    assert not can_decode(read_frame(encode(rough(60, 70), "440")))
-    assert not can_decode(read_frame(encode(rough(60, 4), "420")))
+    assert not can_decode(read_frame(jpeg(rough(60, 70), "440")))
+    assert not can_decode(read_frame(jpeg(rough(60, 4), "420")))
     adobe_rgb = data[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0" + data[20:]  # in place of the JFIF segment
     assert not can_decode(read_frame(adobe_rgb))
     assert np.array_equal(Encoded(adobe_rgb).pixels((0, 0, 9, 9))[0][:9, :9], simplejpeg.decode_jpeg(adobe_rgb)[:9, :9])
@@ -119,14 +92,14 @@ def test_what_the_decoder_does_not_have_the_bits_of_is_left_to_libjpeg():
 
 
 def test_cutting_pays_for_small_boxes_and_is_left_alone_for_large_ones():
-    data = encode(rough(300, 400), "420")
+    data = jpeg(rough(300, 400), "420")
     assert Encoded(data).pixels((100, 100, 100, 100))[0].shape[0] < 200
     assert Encoded(data).pixels((5, 5, 290, 390))[0].shape == (300, 400, 3)
 
 
-@pytest.mark.parametrize("settings", ({"progressive": True}, {"restart": 3}))
+@pytest.mark.parametrize("settings", ({"progressive": 1}, {"rst_interval": 3}))
 def test_files_that_cannot_be_cut_are_decoded_whole(settings):
-    data = encode(rough(90, 120), "420", **settings)
+    data = jpeg(rough(90, 120), "420", **settings)
     assert read_frame(data) is None
     assert np.array_equal(Encoded(data).pixels((40, 40, 8, 8))[0], simplejpeg.decode_jpeg(data))
 
@@ -142,24 +115,20 @@ def test_a_cmyk_file_and_files_of_other_kinds_become_rgb():
     assert np.array_equal(Encoded(alpha).pixels()[0], image)
     gray = cv2.imencode(".png", image[..., 0])[1].tobytes()
     assert np.array_equal(Encoded(gray).pixels()[0], np.repeat(image[..., :1], 3, 2))
-    pil = pytest.importorskip("PIL.Image")
-    out = io.BytesIO()
-    pil.fromarray(image).convert("CMYK").save(out, "JPEG", quality=95)
-    got = Encoded(out.getvalue()).pixels((10, 10, 8, 8))[0]
+    got = Encoded(cmyk(image)).pixels((10, 10, 8, 8))[0]
     assert got.shape == image.shape and np.abs(got.astype(int) - image).mean() < 8
 
 
 def test_the_orientation_tag_is_ignored():
-    data = encode(picture(RNG, 40, 60), "444")
-    tag = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    turned = data[:2] + struct.pack(">BBH", 0xFF, 0xE1, 2 + len(tag)) + tag + data[2:]
+    data = jpeg(picture(RNG, 40, 60), "444")
+    turned = with_orientation(data)
     assert np.array_equal(Encoded(turned).pixels()[0], Encoded(data).pixels()[0])
     assert Encoded(turned).pixels((0, 0, 8, 8))[0].shape[0] <= 40
 
 
 def test_damage_is_never_worse_than_for_the_whole_decoder():
     """Random damage: a part is cut only where the file's bits hold together; a truncated file is refused."""
-    data = encode(rough(200, 260), "420")
+    data = jpeg(rough(200, 260), "420")
     cutter = Cutter()
     for _ in range(300):
         broken = bytearray(data)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loader_cases import digest
+from loader_cases import copied, digest
+from shared_memory import unused_shared_memory
 
 from cellwright.dataloader import ImageFolder, Loader, TrainTransform
 from cellwright.dataloader.workers.forkserver import worker_environment
@@ -24,11 +25,7 @@ TRAIN = TrainTransform(24)
 def stuck_folder(folder, tmp_path):
     """The folder with sample 5 a pipe that nobody writes to: the worker that reads it waits for ever."""
     source = ImageFolder(folder)
-    for k in range(len(source)):
-        path = tmp_path / source.classes[source.label(k)] / Path(source.path(k)).name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(source.read(k))
-    stuck = ImageFolder(tmp_path)
+    stuck = copied(source, tmp_path)
     os.unlink(stuck.path(5))
     os.mkfifo(stuck.path(5))
     return source, stuck
@@ -150,18 +147,6 @@ def shared_memory(pid):
     return [line for line in maps.splitlines() if "/dev/shm/" in line]
 
 
-def unowned_shared_memory():
-    """Files in /dev/shm that no running process has mapped: other programs of the machine may come and go meanwhile."""
-    owned = ""
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        try:
-            with maps.open() as lines:
-                owned += "".join(line for line in lines if "/dev/shm/" in line)
-        except (OSError, ProcessLookupError):
-            continue
-    return {name for name in os.listdir("/dev/shm") if f"/dev/shm/{name}" not in owned}
-
-
 def gone(pid):
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -172,7 +157,7 @@ def gone(pid):
 
 @pytest.mark.parametrize("how", ("return", "raise", "interrupt", "terminate", "kill", "kill supervisor"))
 def test_no_process_and_no_shared_memory_is_left(folder, how):
-    before = unowned_shared_memory()
+    before = unused_shared_memory()
     script = SCRIPT.format(root=str(ROOT), folder=str(folder))
     process = subprocess.Popen(
         [sys.executable, "-c", script, how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -189,7 +174,7 @@ def test_no_process_and_no_shared_memory_is_left(folder, how):
         wait_until(lambda: all(map(gone, pids)))  # while their parent still lives
         process.kill()
     process.communicate(timeout=60)
-    wait_until(lambda: all(map(gone, pids)) and unowned_shared_memory() <= before)
+    wait_until(lambda: all(map(gone, pids)) and unused_shared_memory() <= before)
 
 
 def test_an_interrupt_of_the_whole_group_reaches_the_parent_alone(folder):

@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from loader_cases import digest, picture
+from loader_cases import copied, digest
+from picture_files import picture
 
 from cellwright.dataloader import EvalTransform, ImageFolder, Loader, Pack, TrainTransform
 from cellwright.dataloader.decode import jpeg_region
@@ -26,11 +27,7 @@ TRAIN = TrainTransform(24)
 def photos(folder, tmp_path_factory):
     """The small folder and six larger JPEGs, of which parts are cut."""
     root = tmp_path_factory.mktemp("photos")
-    source = ImageFolder(folder)
-    for k in range(len(source)):
-        path = root / source.classes[source.label(k)] / Path(source.path(k)).name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(source.read(k))
+    copied(ImageFolder(folder), root)
     rng = np.random.default_rng(4)
     for k in range(6):
         image = picture(rng, 300 + 13 * k, 420 - 31 * k).astype(int) + rng.integers(
@@ -63,7 +60,6 @@ def test_a_pack_gives_the_folder_s_batches_bit_for_bit(photos, packed):
 
 
 def test_a_part_is_decoded_from_the_notes_and_not_by_a_scan(packed, monkeypatch):
-
     pack = Pack(packed)
     k = next(k for k in range(len(pack)) if "big0" in pack.path(k))
     monkeypatch.setattr(jpeg_region, "read_planes", None)
@@ -77,23 +73,8 @@ def test_a_part_is_decoded_from_the_notes_and_not_by_a_scan(packed, monkeypatch)
 @pytest.mark.parametrize("side", ("short_side", "max_side"))
 def test_pictures_can_be_shrunk_and_stored_as_pixels(photos, tmp_path, form, side):
     out = tmp_path / "small.pack"
-    assert (
-        main(
-            [
-                "--data_path",
-                str(photos),
-                "--out",
-                str(out),
-                f"--{side}",
-                "60",
-                "--format",
-                form,
-                "--workers",
-                "1",
-            ]
-        )
-        == 0
-    )
+    line = f"--data_path {photos} --out {out} --{side} 60 --format {form} --workers 1"
+    assert main(line.split()) == 0
     folder, pack = ImageFolder(photos), Pack(out)
     for k in range(len(pack)):
         before, after = Encoded(folder.read(k)), open_picture(pack.read(k), pack.notes(k))
@@ -154,17 +135,7 @@ def test_an_ended_pack_leaves_no_file_under_its_name(photos, tmp_path, how):
         (slow / f"{k}.jpg").write_bytes(path.read_bytes())
     os.mkfifo(slow / "9.jpg")  # the pack waits here for ever
     out = tmp_path / "out.pack"
-    command = [
-        sys.executable,
-        "-m",
-        "launch.pack",
-        "--data_path",
-        str(slow.parent),
-        "--out",
-        str(out),
-        "--workers",
-        "1",
-    ]
+    command = [sys.executable, *f"-m launch.pack --data_path {slow.parent} --out {out} --workers 1".split()]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
     until = time.monotonic() + 60
     while not list(tmp_path.glob("out.pack.*.part")) and time.monotonic() < until:

@@ -60,17 +60,3 @@ def test_a_crash_dump_of_tiny_darknet_runs_again_from_the_command_line(tmp_path)
     assert "then: first not finite was output of layer conv9.bn" in done.stdout
     assert "here: first not finite is output of layer conv9.bn" in done.stdout
     assert "not finite, loss scale 1024" in done.stdout
-
-
-def test_a_wrong_folder_is_one_line_and_exit_code_2(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "launch.replay", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=ROOT,
-    )
-    assert done.returncode == 2
-    assert (
-        done.stderr == f"python -m launch.replay: {tmp_path} is not a crash dump: it holds no batch.npz and meta.json\n"
-    )

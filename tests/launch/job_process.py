@@ -62,14 +62,3 @@ def ends(process, run, limit=LIMIT_S):
         time.sleep(0.1)
     assert processes_of(run) == []
     return process.returncode, output, errors
-
-
-def unused_shared_memory():
-    """The names in /dev/shm that no process has mapped."""
-    maps = ""
-    for path in Path("/proc").glob("[0-9]*/maps"):
-        try:
-            maps += path.read_text()
-        except OSError:
-            continue
-    return {name for name in os.listdir("/dev/shm") if f"/dev/shm/{name}" not in maps}

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from job_process import LIMIT_S, ends, processes_of, ranks_of, start, unused_shared_memory, wait_for_steps
+from job_process import LIMIT_S, ends, processes_of, ranks_of, start, wait_for_steps
 from runs import ROOT, TINY
+from shared_memory import unused_shared_memory
 
 pytestmark = pytest.mark.alone
 

@@ -121,6 +121,7 @@ REFUSED = {
     "train --run_dir OTHER_RUN --tracker nothing": "--tracker nothing: must be MODULE:FUNCTION",
     "train --run_dir OTHER_RUN --tracker no_such_module:start": "No module named 'no_such_module'",
     "train --run_dir OTHER_RUN --tracker json:no_such": "--tracker json:no_such: json has no function no_such",
+    "replay PHOTOS": " is not a crash dump: it holds no batch.npz and meta.json",
     "train --net tinydarknet --dry_run --image_size 1000000": "--image_size 1000000: ",
 }
 # The flags of augmentation that came after the first ones.
