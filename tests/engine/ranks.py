@@ -89,13 +89,13 @@ def overflow_on_one(world, folder):
 
 
 def share(world, folder, *forms):
-    """What `share_in` finds in the usual form and in those given."""
-    return {form: share_in(world, form) for form in ("usual", *forms)}
+    """What `share_in` finds in the given forms."""
+    return {form: share_in(world, form) for form in forms}
 
 
 def share_in(world, form):
     """Five steps of a network without BatchNorm, the same 12 images per step dealt to the ranks; returns the
-    weights. form: "forward", by a function of a batch; "flat", by an allreduce of one tensor at a time.
+    weights. form: "forward", by a function of a batch; "flat", by an allreduce of one tensor at a time; or "usual".
     """
     step = make_step(world, norm=False, bucket_bytes=200, form=form)
     for number in range(5):

@@ -3,6 +3,8 @@
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from cellwright.engine import Momentum, SoftmaxCrossEntropy, TrainOneStep
+
 
 class SmallNet(nn.Cell):
     """Convolution, BatchNorm (unless norm=False), mean, dense: 4x4x3 images or larger, 10 classes."""
@@ -60,6 +62,12 @@ def batches(count, size, seed=0):
 
 
 NORMALISE = ((120.0, 115.0, 100.0), (60.0, 61.0, 62.0))
+
+
+def step_of(network, optimizer=None, **settings):
+    """Returns the train step of a network for 10 classes and such images, by default with momentum 0.9."""
+    optimizer = optimizer or Momentum(network.trainable_params(), 0.9)
+    return TrainOneStep(network, SoftmaxCrossEntropy(10), optimizer, normalise=NORMALISE, **settings)
 
 
 class ChannelMeans(nn.Cell):

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from small_net import NORMALISE, ConvNet, SmallNet, batches
+from small_net import ConvNet, SmallNet, batches, step_of
 
-from cellwright.engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.engine import LossScale
 from cellwright.engine.step.precision import half_type
 from cellwright.kernels.compiler import accelerate, accelerated
 from cellwright.kernels.csrc import shim_available
@@ -12,11 +12,10 @@ from cellwright.kernels.csrc import shim_available
 pytestmark = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 
 
-def step_of(level, make=ConvNet, **settings):
-    network = accelerate(make())
+def step_at(level, **settings):
+    network = accelerate(ConvNet())
     assert accelerated(network)
-    optimizer = Momentum(network.trainable_params(), 0.9)
-    return TrainOneStep(network, SoftmaxCrossEntropy(10), optimizer, normalise=NORMALISE, amp_level=level, **settings)
+    return step_of(network, amp_level=level, **settings)
 
 
 def dtypes_of(network):
@@ -24,12 +23,12 @@ def dtypes_of(network):
 
 
 def test_auto_is_bfloat16_where_programs_run_and_float16_elsewhere():
-    step = step_of("O2")
+    step = step_at("O2")
     assert step.settings["amp_dtype"] == "bfloat16"
     assert dtypes_of(step.network) == {"bfloat16"}
     assert half_type(SmallNet(), "O2") == "float16"
     assert half_type(SmallNet(), "O0") == "float32"
-    assert step_of("O0").settings["amp_dtype"] == "float32"
+    assert step_at("O0").settings["amp_dtype"] == "float32"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +45,7 @@ def test_what_cannot_be_is_told_in_a_line(level, dtype, text):
 
 
 def test_cells_that_are_to_stay_float32_keep_their_program_in_it():
-    step = step_of("O2", float32_cells=(type(ConvNet().body[1]),))
+    step = step_at("O2", float32_cells=(type(ConvNet().body[1]),))
     assert dtypes_of(step.network) == {"float32"}
 
 
@@ -55,7 +54,7 @@ def test_the_curve_is_that_of_float32():
     data = batches(4, 16)
     curves = {}
     for level in ("O0", "O2", "O3"):
-        step = step_of(level)
+        step = step_at(level)
         curves[level] = np.array([step(*data[k % 4], lr=0.3).loss for k in range(20)])
     progress = curves["O0"][:4].mean() - curves["O0"][-4:].mean()
     assert progress > 0.1
@@ -69,13 +68,13 @@ def state_of(step):
 
 def test_a_resumed_run_has_the_same_bits():
     data = batches(6, 8)
-    whole = step_of("O2")
+    whole = step_at("O2")
     for images, labels in data[:3]:
         whole(images, labels, lr=0.1)
     half_way = state_of(whole)
     for images, labels in data[3:]:
         whole(images, labels, lr=0.1)
-    resumed = step_of("O2")
+    resumed = step_at("O2")
     for parameter in (*resumed.network.get_parameters(), *resumed.state_parameters()):
         parameter.set_data(type(parameter)(half_way[parameter.name]))
     resumed.state_was_set()
@@ -87,7 +86,7 @@ def test_a_resumed_run_has_the_same_bits():
 
 
 def test_a_step_that_overflows_is_skipped():
-    step = step_of("O2", loss_scale=LossScale.dynamic(init=2.0**24, ceiling=2.0**24))
+    step = step_at("O2", loss_scale=LossScale.dynamic(init=2.0**24, ceiling=2.0**24))
     images, labels = batches(1, 8)[0]
     step(images, labels, lr=0.1)
     assert step(np.full_like(images, 255), labels, lr=1.0).finite  # bfloat16 has the exponents of float32

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from any_forward import Line, Pieces, Tupled, WithUnused, classified, distil, nested, squares, vector_loss
 from mindspore import Tensor
-from small_net import NORMALISE, SmallNet, images_and_labels
+from small_net import SmallNet, images_and_labels, step_of
 
 from cellwright.engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
 
@@ -87,13 +87,7 @@ def test_accumulated_images_count_by_their_weights():
     results = []
     for accumulate in (1, 2):
         net = SmallNet(norm=False)
-        step = TrainOneStep(
-            net,
-            SoftmaxCrossEntropy(10),
-            Momentum(net.trainable_params(), 0.9),
-            normalise=NORMALISE,
-            accumulate=accumulate,
-        )
+        step = step_of(net, accumulate=accumulate)
         for part in np.split(np.arange(16), accumulate):
             report = step(images[part], labels[part], weights[part], lr=0.5)
         results.append((report.loss, net.head.weight.asnumpy()))
@@ -145,20 +139,13 @@ def test_mixed_labels_are_not_cast():
     shares = np.eye(10, dtype=np.float32)[labels]
     losses = []
     for given in (labels, shares, labels.astype(np.int64), 0.5 * shares + 0.5 * np.roll(shares, 1, axis=1)):
-        net = SmallNet(norm=False)
-        step = TrainOneStep(net, SoftmaxCrossEntropy(10), Momentum(net.trainable_params()), normalise=NORMALISE)
-        losses.append(step(images, given, lr=0.0).loss)
+        losses.append(step_of(SmallNet(norm=False))(images, given, lr=0.0).loss)
     assert losses[0] == losses[2] == pytest.approx(losses[1], rel=1e-6)
     assert abs(losses[3] - losses[0]) > 1e-3
 
 
-def small_step(**settings):
-    net = SmallNet()
-    return TrainOneStep(net, SoftmaxCrossEntropy(10), Momentum(net.trainable_params()), normalise=NORMALISE, **settings)
-
-
 def test_labels_that_are_no_class_are_refused_unless_they_are_padding():
-    step = small_step()
+    step = step_of(SmallNet())
     images, labels = images_and_labels(4)
     for wrong in (-1, 10):
         with pytest.raises(ValueError, match=f"label {wrong}: must be from 0 to 9"):
@@ -170,7 +157,7 @@ def test_labels_that_are_no_class_are_refused_unless_they_are_padding():
 
 
 def test_learning_rates_that_are_no_number_are_refused():
-    step = small_step()
+    step = step_of(SmallNet())
     for wrong, said in (
         ([0.1, 0.2], "must be one number a step"),
         (float("nan"), "finite"),
@@ -208,7 +195,7 @@ def test_what_cannot_work_is_one_line_before_the_first_step():
 
 
 def test_gradients_and_norms_by_layer_leave_everything_as_it_was():
-    step = small_step(loss_scale=8.0)
+    step = step_of(SmallNet(), loss_scale=8.0)
     images, labels = images_and_labels(8)
     step(images, labels, lr=0.1)
     before = {p.name: p.asnumpy().copy() for p in [*step.network.get_parameters(), *step.state_parameters()]}
@@ -225,7 +212,7 @@ def test_gradients_and_norms_by_layer_leave_everything_as_it_was():
 
 
 def test_a_frozen_norm_stays_frozen_and_a_thawed_one_compiles_again():
-    step = small_step()
+    step = step_of(SmallNet())
     norm = step.network.norm
     images, labels = images_and_labels(8)
     norm.set_train(False)

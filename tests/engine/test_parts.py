@@ -7,25 +7,20 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
-from small_net import NORMALISE, DropNet, OtherDropout, SmallNet, images_and_labels
+from small_net import DropNet, OtherDropout, SmallNet, images_and_labels, step_of
 from tensorboardX.proto import event_pb2
 
-from cellwright.engine import LARS, LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep, synchronise_batch_norm
+from cellwright.engine import LARS, LossScale, synchronise_batch_norm
 from cellwright.engine.loop.curves import Curves, Series, write_curves
 from cellwright.engine.loop.metrics import Metrics, read_metrics
 from cellwright.engine.loop.tensorboard import check_tensorboard, open_events
 from cellwright.kernels.nodes import Allreduce
 
 
-def make_step(net, optimizer=None, **settings):
-    optimizer = optimizer or Momentum(net.trainable_params(), 0.9)
-    return TrainOneStep(net, SoftmaxCrossEntropy(10), optimizer, normalise=NORMALISE, **settings)
-
-
 @pytest.mark.parametrize("limit", [1e-3, 0.05, 100.0])
 def test_clipping_shortens_the_step_to_the_limit_and_no_further(limit):
     net = SmallNet(norm=False)
-    step = make_step(net, clip_norm=limit)
+    step = step_of(net, clip_norm=limit)
     before = np.concatenate([p.asnumpy().ravel() for p in net.trainable_params()])
     report = step(*images_and_labels(8), lr=1.0)
     moved = before - np.concatenate([p.asnumpy().ravel() for p in net.trainable_params()])
@@ -34,7 +29,7 @@ def test_clipping_shortens_the_step_to_the_limit_and_no_further(limit):
 
 def test_lars_moves_a_layer_by_trust_times_its_norm():
     net = SmallNet(norm=False)
-    step = make_step(net, LARS(net.trainable_params(), 0.0, trust=0.01))
+    step = step_of(net, LARS(net.trainable_params(), 0.0, trust=0.01))
     before = {p.name: p.asnumpy().copy() for p in net.trainable_params()}
     step(*images_and_labels(8), lr=1.0)
     for name in ("conv.weight", "head.weight"):
@@ -44,7 +39,7 @@ def test_lars_moves_a_layer_by_trust_times_its_norm():
 
 def test_averaged_weights_can_be_swapped_in_and_out():
     net = SmallNet()
-    step = make_step(net, ema=0.9)
+    step = step_of(net, ema=0.9)
     for _ in range(3):
         step(*images_and_labels(8), lr=0.1)
     own = net.head.weight.asnumpy().copy()
@@ -62,7 +57,7 @@ def test_an_evaluation_by_averaged_weights_leaves_no_trace(mode):
 
     def train(evaluated):
         # Overflows are dropped: the update, and the average's, are a branch of the graph.
-        step = make_step(SmallNet(), ema=0.9, loss_scale=LossScale.dynamic(init=1024, window=3))
+        step = step_of(SmallNet(), ema=0.9, loss_scale=LossScale.dynamic(init=1024, window=3))
         for seed in range(4):
             step(*images_and_labels(8, seed=seed), lr=0.1)
             if evaluated:
@@ -77,7 +72,7 @@ def test_an_evaluation_by_averaged_weights_leaves_no_trace(mode):
 def test_dropout_draws_by_seed_and_step_alone(make):
     def losses(seed, start, count):
         net = DropNet(make())
-        step = make_step(net, seed=seed)
+        step = step_of(net, seed=seed)
         step.begin.steps.set_data(Tensor(start, ms.int32))
         return [step(*images_and_labels(64), lr=0.0).loss for _ in range(count)]
 
@@ -89,17 +84,17 @@ def test_dropout_draws_by_seed_and_step_alone(make):
 
 def test_a_second_step_on_a_network_has_its_own_seed_and_counter():
     net = DropNet()
-    first, second = make_step(net, seed=1), make_step(net, seed=2)
+    first, second = step_of(net, seed=1), step_of(net, seed=2)
     images, labels = images_and_labels(64)
     mixed = [(first(images, labels, lr=0.0).loss, second(images, labels, lr=0.0).loss) for _ in range(2)]
-    alone = {seed: make_step(DropNet(), seed=seed) for seed in (1, 2)}
+    alone = {seed: step_of(DropNet(), seed=seed) for seed in (1, 2)}
     assert [pair[0] for pair in mixed] == [alone[1](images, labels, lr=0.0).loss for _ in range(2)]
     assert [pair[1] for pair in mixed] == [alone[2](images, labels, lr=0.0).loss for _ in range(2)]
     assert first.begin.steps.asnumpy() == second.begin.steps.asnumpy() == 2
 
 
 def test_micro_batches_of_a_step_draw_masks_of_their_own():
-    step = make_step(DropNet(), accumulate=2)
+    step = step_of(DropNet(), accumulate=2)
     images, labels = images_and_labels(64)
     losses = []
     for _ in range(2):
@@ -112,7 +107,7 @@ def test_micro_batches_of_a_step_draw_masks_of_their_own():
 
 def test_dropout_keeps_the_right_share_and_mean():
     net = DropNet()
-    step = make_step(net)
+    step = step_of(net)
     dropout = step.dropouts[0]
     dropout.set_train(True)
     out = dropout(Tensor(np.ones((1000, 50), np.float32))).asnumpy()
@@ -124,7 +119,7 @@ def test_dropout_keeps_the_right_share_and_mean():
 
 
 def test_a_compilation_in_mid_run_names_the_argument(caplog):
-    step = make_step(SmallNet())
+    step = step_of(SmallNet())
     images, labels = images_and_labels(8)
     step(images, labels, lr=0.1)
     step(images, labels, lr=0.05)
@@ -209,7 +204,7 @@ def test_statistics_are_what_norms_keep_and_no_frozen_weight():
     net = SmallNet()
     net.conv.weight.requires_grad = False
     net.norm.gamma.requires_grad = False
-    step = make_step(net)
+    step = step_of(net)
     assert [p.name for p in step.statistics] == ["norm.moving_mean", "norm.moving_variance"]
     assert [p.name for p in step.optimizer.params] == ["norm.beta", "head.weight", "head.bias"]
 

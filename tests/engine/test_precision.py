@@ -7,9 +7,9 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import nn
-from small_net import NORMALISE, SmallNet, images_and_labels
+from small_net import SmallNet, images_and_labels, step_of
 
-from cellwright.engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.engine import LossScale
 
 HALF, SINGLE = {"Float16"}, {"Float32"}
 
@@ -19,8 +19,7 @@ def compute_types(folder, **settings):
     dump.
     """
     net = SmallNet()
-    optimizer = Momentum(net.trainable_params(), 0.9)
-    step = TrainOneStep(net, SoftmaxCrossEntropy(10), optimizer, normalise=NORMALISE, **settings)
+    step = step_of(net, **settings)
     ms.set_context(save_graphs=1, save_graphs_path=str(folder))
     try:
         report = step(*images_and_labels(4), lr=0.1)
@@ -61,16 +60,7 @@ def test_float16_overflows_where_float32_does_not():
     """The scale is too large for float16 gradients, so the step backs off until they fit."""
     reports = {}
     for level in ("O0", "O3"):
-        net = SmallNet()
-        scale = LossScale.dynamic(init=2.0**24)
-        step = TrainOneStep(
-            net,
-            SoftmaxCrossEntropy(10),
-            Momentum(net.trainable_params(), 0.9),
-            normalise=NORMALISE,
-            amp_level=level,
-            loss_scale=scale,
-        )
+        step = step_of(SmallNet(), amp_level=level, loss_scale=LossScale.dynamic(init=2.0**24))
         images, labels = images_and_labels(16)
         reports[level] = [step(images, labels, lr=0.1) for _ in range(15)]
     assert all(report.finite for report in reports["O0"])
@@ -82,6 +72,6 @@ def test_float16_overflows_where_float32_does_not():
 def test_a_network_is_cast_once():
     net = SmallNet()
     for _ in range(2):
-        TrainOneStep(net, SoftmaxCrossEntropy(10), Momentum(net.trainable_params(), 0.9), amp_level="O2")
+        step_of(net, amp_level="O2")
     with pytest.raises(ValueError, match="amp_level = 'O3': the network was cast to O2 before"):
-        TrainOneStep(net, SoftmaxCrossEntropy(10), Momentum(net.trainable_params(), 0.9), amp_level="O3")
+        step_of(net, amp_level="O3")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from any_forward import Line, squares
 from profile_nets import Doubled
-from small_net import NORMALISE, ConvNet, images_and_labels
+from small_net import ConvNet, images_and_labels, step_of
 
-from cellwright.engine import AdamW, Momentum, SoftmaxCrossEntropy, TrainOneStep, profile, profiling
+from cellwright.engine import AdamW, Momentum, TrainOneStep, profile, profiling
 from cellwright.engine.profiling.stock import layer_of, phase_of
 from cellwright.kernels.compiler import accelerate
 from cellwright.kernels.csrc import shim_available
@@ -22,11 +22,6 @@ SIDE, BATCH, STEPS = 8, 8, 4
 needs_shim = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 
 
-def make_step(network, **settings):
-    optimizer = Momentum(network.trainable_params(), 0.9, 1e-4)
-    return TrainOneStep(network, SoftmaxCrossEntropy(10), optimizer, normalise=NORMALISE, **settings)
-
-
 def endless(size=BATCH, pause=0.0):
     images, labels = images_and_labels(size, size=SIDE)
     while True:
@@ -37,13 +32,13 @@ def endless(size=BATCH, pause=0.0):
 @pytest.fixture(scope="module")
 def programs():
     """(step, its Recorder) of a network of which a part runs as a program."""
-    step = make_step(accelerate(ConvNet()))
+    step = step_of(accelerate(ConvNet()))
     return step, profiling.run_steps(step, endless(), 0.01, STEPS, skip=2, kernels=True)
 
 
 @pytest.fixture(scope="module")
 def stock():
-    step = make_step(Doubled())
+    step = step_of(Doubled())
     return step, profiling.run_steps(step, endless(), 0.01, STEPS, skip=1, kernels=True)
 
 
@@ -168,7 +163,7 @@ def test_a_slow_source_and_changing_shapes_are_found(stock):
 
 
 def test_accumulated_steps_are_one_update():
-    step = make_step(Doubled(), accumulate=2)
+    step = step_of(Doubled(), accumulate=2)
     record = profiling.run_steps(step, endless(), 0.01, 2, skip=1, kernels=True).record
     assert [s.images for s in record.steps] == [2 * BATCH] * 2
     assert all(len(s.graphs) == 3 for s in record.steps)  # two micro-batches and the update

@@ -37,17 +37,17 @@ def run(folder, ranks, *scenarios):
 # A start of ranks costs as much as a scenario: each of these runs what several tests look at.
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("one"), 1, "share", "share_statistics", "share_statistics:stock", "evaluate")
+    return run(tmp_path_factory.mktemp("one"), 1, "share:usual", "share_statistics", "share_statistics:stock", "evaluate")
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("two"), 2, "share:flat", "resume")
+    return run(tmp_path_factory.mktemp("two"), 2, "share:flat:forward", "resume")
 
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
-    scenarios = ["overflow_on_one", "share:forward", "share_statistics", "evaluate"]
+    scenarios = ["overflow_on_one", "share:usual", "share_statistics", "evaluate"]
     return run(tmp_path_factory.mktemp("three"), 3, *scenarios, *(["overlap", "wire"] if shim_available() else []))
 
 
@@ -60,10 +60,9 @@ def test_an_infinity_on_one_rank_of_three_is_skipped_by_all(three):
 
 
 def test_ranks_that_share_a_batch_make_the_step_of_one(one, two, three):
-    whole = one["share"][0]["usual"]
-    shared = [(2, two["share:flat"], "usual"), (2, two["share:flat"], "flat")]
-    shared += [(3, three["share:forward"], "usual"), (3, three["share:forward"], "forward")]
-    for ranks, everyone, form in shared:
+    whole = one["share:usual"][0]["usual"]
+    shared = [(2, two["share:flat:forward"], form) for form in ("flat", "forward")]
+    for ranks, everyone, form in (*shared, (3, three["share:usual"], "usual")):
         results = [result[form] for result in everyone]
         for result in results:
             assert result["weights"] == results[0]["weights"], "ranks disagree"

@@ -1,17 +1,11 @@
 import numpy as np
 import pytest
-from small_net import NORMALISE, ConvNet, SmallNet, batches, images_and_labels
+from small_net import ConvNet, SmallNet, batches, images_and_labels, step_of
 
-from cellwright.engine import LossScale, Momentum, SoftmaxCrossEntropy, TrainOneStep
+from cellwright.engine import LossScale, Momentum
 from cellwright.kernels.compiler import accelerate, accelerated
 from cellwright.kernels.csrc import shim_available
 from cellwright.kernels.nodes import AllFinite, MomentumStep
-
-
-def make_step(net=None, **settings):
-    net = net or SmallNet()
-    optimizer = Momentum(net.trainable_params(), 0.9, 1e-4)
-    return TrainOneStep(net, SoftmaxCrossEntropy(10), optimizer, normalise=NORMALISE, **settings)
 
 
 def everything(step):
@@ -20,14 +14,14 @@ def everything(step):
 
 
 def test_the_loss_falls_on_one_batch():
-    step = make_step()
+    step = step_of(SmallNet())
     images, labels = images_and_labels(16)
     losses = [step(images, labels, lr=0.1).loss for _ in range(15)]
     assert losses[-1] < 0.9 * losses[0]
 
 
 def test_overflow_moves_nothing_but_the_scale_and_training_goes_on():
-    step = make_step(loss_scale=LossScale.dynamic(init=1024, window=3))
+    step = step_of(SmallNet(), loss_scale=LossScale.dynamic(init=1024, window=3))
     images, labels = images_and_labels(16)
     for _ in range(2):
         assert step(images, labels, lr=0.1).finite
@@ -50,14 +44,7 @@ def test_overflow_moves_nothing_in_a_network_that_runs_as_one_kernel():
     net = accelerate(ConvNet())
     assert accelerated(net)
     optimizer = Momentum(net.trainable_params(), 0.9, kernel=MomentumStep)
-    step = TrainOneStep(
-        net,
-        SoftmaxCrossEntropy(10),
-        optimizer,
-        normalise=NORMALISE,
-        loss_scale=1024,
-        finite_kernel=AllFinite(),
-    )
+    step = step_of(net, optimizer, loss_scale=1024, finite_kernel=AllFinite())
     images, labels = images_and_labels(16)
     states = []
     for number in range(5):
@@ -71,7 +58,7 @@ def test_overflow_moves_nothing_in_a_network_that_runs_as_one_kernel():
 
 
 def test_scale_stays_within_floor_and_ceiling():
-    step = make_step(loss_scale=LossScale.dynamic(init=2, window=1, floor=2, ceiling=4))
+    step = step_of(SmallNet(), loss_scale=LossScale.dynamic(init=2, window=1, floor=2, ceiling=4))
     images, labels = images_and_labels(4)
     scales = [step(images, labels, lr=0.01).loss_scale for _ in range(4)]
     assert scales == [2, 4, 4, 4]
@@ -80,7 +67,7 @@ def test_scale_stays_within_floor_and_ceiling():
 
 
 def test_fixed_scale_without_dropping_applies_the_overflow():
-    step = make_step(loss_scale=LossScale.fixed(1024, drop_overflow=False))
+    step = step_of(SmallNet(), loss_scale=LossScale.fixed(1024, drop_overflow=False))
     images, labels = images_and_labels(4)
     assert not step(images, labels, np.full(4, np.inf, np.float32), lr=0.1).finite
     assert not np.isfinite(step.network.head.weight.asnumpy()).all()
@@ -89,7 +76,7 @@ def test_fixed_scale_without_dropping_applies_the_overflow():
 def test_a_fixed_scale_of_a_power_of_two_changes_no_bit():
     results = []
     for scale in (None, 1024):
-        step = make_step(loss_scale=scale)
+        step = step_of(SmallNet(), loss_scale=scale)
         for images, labels in batches(3, 8):
             step(images, labels, lr=0.1)
         results.append(step.network.head.weight.asnumpy())
@@ -98,7 +85,7 @@ def test_a_fixed_scale_of_a_power_of_two_changes_no_bit():
 
 def test_bad_settings_name_the_value():
     with pytest.raises(ValueError, match="amp_level = 'O5'"):
-        make_step(amp_level="O5")
+        step_of(SmallNet(), amp_level="O5")
     with pytest.raises(ValueError, match="loss scale = 0"):
         LossScale.fixed(0)
     with pytest.raises(ValueError, match="backoff = 1.5"):

@@ -5,9 +5,8 @@ import os
 import mindspore as ms
 import numpy as np
 import pytest
-from small_net import NORMALISE, ConvNet, images_and_labels
+from small_net import ConvNet, images_and_labels, step_of
 
-from cellwright.engine import Momentum, SoftmaxCrossEntropy, TrainOneStep
 from cellwright.kernels.compiler import accelerate, accelerated
 from cellwright.kernels.csrc import shim_available
 from cellwright.kernels.nodes.program import plans
@@ -24,10 +23,6 @@ def network_of(seed, prefix=""):
     if prefix:
         network.update_parameters_name(prefix)
     return accelerate(network)
-
-
-def step_of(network):
-    return TrainOneStep(network, SoftmaxCrossEntropy(10), Momentum(network.trainable_params()), normalise=NORMALISE)
 
 
 def values(network):
