@@ -21,6 +21,18 @@ class Line(nn.Cell):
         return self.dense(x)
 
 
+def data(count, seed=0):
+    """Returns inputs and targets of a Line."""
+    draw = np.random.default_rng(seed)
+    return draw.normal(size=(count, 4)).astype(np.float32), draw.normal(size=(count, 1)).astype(np.float32)
+
+
+def gradient(weight, x, target):
+    """Returns the gradient of the mean of squares by the weight of a Line, in float64."""
+    x = x.astype(np.float64)
+    return 2 * ((x @ weight.astype(np.float64).T) - target).T @ x / len(x)
+
+
 class WithUnused(nn.Cell):
     """A line, and a parameter that nothing reads."""
 

@@ -3,7 +3,19 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from any_forward import Line, Pieces, Tupled, WithUnused, classified, distil, nested, squares, vector_loss
+from any_forward import (
+    Line,
+    Pieces,
+    Tupled,
+    WithUnused,
+    classified,
+    data,
+    distil,
+    gradient,
+    nested,
+    squares,
+    vector_loss,
+)
 from mindspore import Tensor
 from small_net import SmallNet, images_and_labels, step_of
 
@@ -15,17 +27,6 @@ def line_step(make, network=None, **settings):
     return TrainOneStep(
         forward=make(network), optimizer=Momentum(network.trainable_params(), 0.0), network=network, **settings
     )
-
-
-def data(count, seed=0):
-    draw = np.random.default_rng(seed)
-    return draw.normal(size=(count, 4)).astype(np.float32), draw.normal(size=(count, 1)).astype(np.float32)
-
-
-def gradient(weight, x, target):
-    """Of the mean of squares, in float64."""
-    x = x.astype(np.float64)
-    return 2 * ((x @ weight.astype(np.float64).T) - target).T @ x / len(x)
 
 
 def test_float_targets_give_the_gradient_of_the_formula_and_aux_comes_back():

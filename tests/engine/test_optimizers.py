@@ -3,9 +3,8 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from any_forward import Line, squares
+from any_forward import Line, data, gradient, squares
 from mindspore import Tensor, nn
-from test_forward import data, gradient
 
 from cellwright.engine import AdamW, Checkpoints, Momentum, ParameterGroup, Position, TrainOneStep
 from cellwright.kernels.csrc import shim_available
