@@ -15,7 +15,7 @@
 #include "export.h"
 #include "shared_allreduce.h"
 #include "shared_ring.h"
-#include "wide.h"
+#include "target_clones.h"
 #include "wire_bfloat16.h"
 
 #define CHUNK (15 * 1024) /* numbers that one host sends another at a time: 60 KiB, which Open MPI's TCP sends unasked */
@@ -111,7 +111,8 @@ static int land(const hosts_t *hosts, flight_t *flight) {
 }
 
 /* The sum of all hosts' numbers in their order; the own ones are where the result goes. */
-WIDE static void add_in_order(float *restrict result, const float *restrict received, int hosts, int own, int64_t count) {
+TARGET_CLONES("avx2")
+static void add_in_order(float *restrict result, const float *restrict received, int hosts, int own, int64_t count) {
   for (int64_t k = 0; k < count; k++) {
     float sum = own == 0 ? result[k] : received[k];
     for (int host = 1; host < hosts; host++) sum += host == own ? result[k] : received[host * (int64_t)CHUNK + k];

@@ -5,6 +5,7 @@
 #include "hash32.h"
 #include "onednn.h"
 #include "program.h"
+#include "target_clones.h"
 
 #define ARGUMENTS(kind) const job_##kind##_t *a = &job->job_##kind;
 #define POINTER(name) float *name = place(c, &a->name);
@@ -96,14 +97,14 @@ static int weight_gradient(const op_t *job, const context_t *c) {
   return reorder_run(job->handle, c->runner, sum_threads(&a->sum, c, a->floats), place(c, &a->target));
 }
 
-/* `count` groups run as one, or channels are added: a filter's row of weights is `wide` numbers long instead of `row`, with zeros
- * but for its own group's. */
+/* `count` groups run as one, or channels are added: a filter's row of weights is `expanded_row` numbers long instead of `row`, with
+ * zeros but for its own group's. */
 static int grouped_reorder(const op_t *job, const context_t *c) {
   ARGUMENTS(grouped_reorder) POINTER(source) POINTER(expanded)
   int64_t row = a->row;
-  memset(expanded, 0, a->filters * a->wide * sizeof(float));
+  memset(expanded, 0, a->filters * a->expanded_row * sizeof(float));
   for (int64_t k = 0; k < a->filters; k++)
-    memcpy(expanded + k * a->wide + k / a->group % a->count * row, source + k * row, row * sizeof(float));
+    memcpy(expanded + k * a->expanded_row + k / a->group % a->count * row, source + k * row, row * sizeof(float));
   return reorder_run(job->handle, c->runner, expanded, place(c, &a->target));
 }
 
@@ -112,7 +113,7 @@ static int grouped_weight_gradient(const op_t *job, const context_t *c) {
   int64_t row = a->row;
   int code = reorder_run(job->handle, c->runner, sum_threads(&a->sum, c, a->floats), expanded);
   for (int64_t k = 0; k < a->filters && !code; k++)
-    memcpy(target + k * row, expanded + k * a->wide + k / a->group % a->count * row, row * sizeof(float));
+    memcpy(target + k * row, expanded + k * a->expanded_row + k / a->group % a->count * row, row * sizeof(float));
   return code;
 }
 
@@ -185,13 +186,9 @@ static void fold(const op_t *job, const context_t *c) {
  * of 64 bits: one number that changes in a row always changes it, several leave it as it was once in 2^64 times. */
 typedef uint64_t digest_t __attribute__((vector_size(64)));
 #define DIGESTS 4
-#if defined(__x86_64__)
-#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define WIDE
-#endif
 
-WIDE static void add_digest(const char *source, int64_t bytes, digest_t *found) {
+TARGET_CLONES("avx512f", "avx2")
+static void add_digest(const char *source, int64_t bytes, digest_t *found) {
   int64_t row = 0;
   digest_t now;
   for (; row + DIGESTS * (int64_t)sizeof now <= bytes; row += DIGESTS * sizeof now)

@@ -293,11 +293,11 @@ typedef struct {
 } job_weight_gradient_t;
 typedef struct {
   operand_t source, expanded, target;
-  int64_t filters, row, group, count, wide, floats;
+  int64_t filters, row, group, count, expanded_row, floats;
 } job_grouped_reorder_t;
 typedef struct {
   operand_t sum, expanded, target;
-  int64_t filters, row, group, count, wide, floats;
+  int64_t filters, row, group, count, expanded_row, floats;
 } job_grouped_weight_gradient_t;
 typedef struct {
   operand_t sum, target;

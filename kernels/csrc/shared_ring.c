@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "wide.h"
+#include "target_clones.h"
 
 #define SPINS 4000
 #define YIELDS 200
@@ -33,7 +33,8 @@ void wait_for(_Atomic int64_t *counter, int64_t value) {
 }
 
 void publish(_Atomic int64_t *counter, int64_t value) { atomic_store_explicit(counter, value, memory_order_release); }
-WIDE static void add_up(float *restrict result, float *const *sources, int ranks, int64_t count) {
+TARGET_CLONES("avx2")
+static void add_up(float *restrict result, float *const *sources, int ranks, int64_t count) {
   if (ranks == 2) {
     const float *restrict a = sources[0], *restrict b = sources[1];
     for (int64_t k = 0; k < count; k++) result[k] = a[k] + b[k];

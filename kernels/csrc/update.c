@@ -13,7 +13,7 @@
 #include "operations.h"
 #include "shared_allreduce.h"
 #include "thread_pool.h"
-#include "wide.h"
+#include "target_clones.h"
 
 #define PIECE (32 * 1024) /* numbers that a thread takes at a time */
 
@@ -66,7 +66,8 @@ static int64_t take(update_t *update, int64_t *tensor, int64_t *offset) {
   return 0;
 }
 
-WIDE static void move_momentum(const update_t *u, const stretch_t *at) {
+TARGET_CLONES("avx2")
+static void move_momentum(const update_t *u, const stretch_t *at) {
   float *restrict p = at->p, *restrict v = at->v;
   const float *restrict g = at->g;
   float decay = u->decays[at->tensor], lr = u->lr * u->rates[at->tensor], factor = u->factor, momentum = u->momentum;
@@ -84,7 +85,8 @@ WIDE static void move_momentum(const update_t *u, const stretch_t *at) {
 }
 
 /* m = beta1 m + rest1 g; v = beta2 v + rest2 g g; p -= lr (m / correction1 / (sqrt(v / correction2) + eps) + decay p) */
-WIDE static void move_adamw(const update_t *u, const stretch_t *at) {
+TARGET_CLONES("avx2")
+static void move_adamw(const update_t *u, const stretch_t *at) {
   float *restrict p = at->p, *restrict m = at->v, *restrict v = at->s;
   const float *restrict g = at->g;
   float decay = u->decays[at->tensor], lr = u->lr * u->rates[at->tensor], factor = u->factor, eps = u->eps;
@@ -205,7 +207,8 @@ NODE(cellwright_shared_adamw, adamw, 1)
 
 typedef int32_t bits_t __attribute__((may_alias));
 
-WIDE static void check(int thread, void *argument) {
+TARGET_CLONES("avx2")
+static void check(int thread, void *argument) {
   (void)thread;
   update_t *u = argument;
   int64_t tensor, offset, length;

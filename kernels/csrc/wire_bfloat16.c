@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "wide.h"
+#include "target_clones.h"
 
 #define EXPONENT 0x7f800000u
 
@@ -20,7 +20,8 @@ static inline float widened(uint16_t half) {
   return number;
 }
 
-WIDE void round_off(uint16_t *restrict halves, const float *restrict numbers, float *restrict carried, int64_t count) {
+TARGET_CLONES("avx2")
+void round_off(uint16_t *restrict halves, const float *restrict numbers, float *restrict carried, int64_t count) {
   for (int64_t k = 0; k < count; k++) {
     float number = numbers[k] + carried[k];
     uint32_t bits = bits_of(number), nan = (bits & ~(1u << 31)) > EXPONENT;
@@ -31,11 +32,13 @@ WIDE void round_off(uint16_t *restrict halves, const float *restrict numbers, fl
   }
 }
 
-WIDE void widen(float *restrict numbers, const uint16_t *restrict halves, int64_t count) {
+TARGET_CLONES("avx2")
+void widen(float *restrict numbers, const uint16_t *restrict halves, int64_t count) {
   for (int64_t k = 0; k < count; k++) numbers[k] = widened(halves[k]);
 }
 
-WIDE void add_widened(float *restrict own_numbers, const uint16_t *restrict received, int64_t stride, int hosts, int own,
+TARGET_CLONES("avx2")
+void add_widened(float *restrict own_numbers, const uint16_t *restrict received, int64_t stride, int hosts, int own,
                       int64_t count) {
   for (int64_t k = 0; k < count; k++) {
     float sum = own == 0 ? own_numbers[k] : widened(received[k]);

@@ -47,14 +47,14 @@ class Expansion:
             "row": self.channels // self.groups * window,
             "group": filters // self.groups,
             "count": self.count,
-            "wide": self.run_channels // numbers["groups"] * window,
+            "expanded_row": self.run_channels // numbers["groups"] * window,
         }
 
 
 def bring_weights(stages, entry, numbers, expansion, weights, target, floats):
     """Adds the job that brings weights into the layout of the convolution that is run."""
     own = expansion.sizes(numbers)
-    expanded = stages.take_lasting(own["filters"] * own["wide"])
+    expanded = stages.take_lasting(own["filters"] * own["expanded_row"])
     reorder = native.reorder(entry.handle, False)
     places = {"source": weights, "expanded": expanded, "target": target}
     stages.weights_job("grouped_reorder", entry.layer, handle=reorder, **places, **own, floats=floats)
@@ -63,7 +63,7 @@ def bring_weights(stages, entry, numbers, expansion, weights, target, floats):
 def bring_gradient(stages, entry, numbers, expansion, total, target, floats):
     """Adds the job that adds up the gradients of the threads, and takes those of the weights that there are."""
     own = expansion.sizes(numbers)
-    expanded = stages.take_lasting(own["filters"] * own["wide"])
+    expanded = stages.take_lasting(own["filters"] * own["expanded_row"])
     reorder = native.reorder(entry.handle, True)
     places = {"sum": total, "expanded": expanded, "target": target}
     if target is not NONE:
