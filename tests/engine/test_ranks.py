@@ -17,14 +17,8 @@ MPIRUN = Path(sys.executable).parent / "mpirun"
 
 def run(folder, ranks, *scenarios):
     """Runs scenarios of ranks.py on so many ranks; returns {scenario: list of the ranks' results}."""
-    environment = {
-        **os.environ,
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(HERE.parent.parent),
-    }
-    command = [MPIRUN, "-n", str(ranks), "--oversubscribe", "--bind-to", "none"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent.parent)}
+    command = [MPIRUN, "-n", str(ranks), "--bind-to", "none"]
     command += [sys.executable, "-m", "mpi4py", HERE / "ranks.py"]  # a rank that fails ends the others
     done = subprocess.run(
         [*map(str, command), str(folder), *scenarios], env=environment, capture_output=True, text=True, timeout=600

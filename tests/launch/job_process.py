@@ -6,14 +6,14 @@ import sys
 import time
 from pathlib import Path
 
-from runs import ENVIRONMENT, MPIRUN, ROOT
+from runs import MPIRUN, ROOT
 
 LIMIT_S = 10
 
 
 def start(run, *flags, ranks=2, module="launch.train", mpirun=MPIRUN, **environment):
     line = [mpirun, "-n", str(ranks), sys.executable, "-m", module, "--run_dir", run, *map(str, flags)]
-    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), "RUN_MARK": str(run), **environment}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RUN_MARK": str(run), **environment}
     return subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -9,11 +9,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MPIRUN = Path(sys.executable).with_name("mpirun")
-ENVIRONMENT = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-}
 
 # A training that is soon under way; jobs of it that differ in nothing else find each other's compiled graphs.
 TINY = ("--net", "tinydarknet", "--batch_size", 8, "--image_size", 32, "--eval_interval", 0)
@@ -24,7 +19,7 @@ def command(module, *flags, ranks=None, timeout=600, check=True, cwd=ROOT, mpiru
     line = [sys.executable, "-m", module, *map(str, flags)]
     if ranks:
         line = [str(mpirun), "-n", str(ranks), *line]
-    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), **environment}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     done = subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     if check and done.returncode:
         raise AssertionError(
@@ -44,7 +39,7 @@ def session(lines, places, cwd, python_path=ROOT):
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("session.py")],
         input=json.dumps(typed), capture_output=True, text=True, cwd=cwd, timeout=900,
-        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(python_path)},
+        env={**os.environ, "PYTHONPATH": str(python_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return dict(zip(lines, map(tuple, json.loads(done.stdout))))

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from runs import ENVIRONMENT, MPIRUN, ROOT
+from runs import MPIRUN, ROOT
 
 from cellwright.launch.host.agreement import agree, code
 from cellwright.launch.host.mpi_world import World
@@ -44,7 +44,7 @@ def test_ranks_with_other_flags_end_at_once_with_a_line(tmp_path):
     began = time.monotonic()
     done = subprocess.run(
         [str(MPIRUN), "-n", "1", *one, ":", "-n", "1", *two],
-        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=300,

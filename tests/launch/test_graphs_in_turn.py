@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import ENVIRONMENT, MPIRUN, ROOT
+from runs import MPIRUN, ROOT
 
 from cellwright.launch.host.cores import CorePlan, crowded
 
@@ -19,7 +19,7 @@ def run(cache, folder, *flags):
     """Runs the script on one core, with a cache; returns (what its ranks wrote, exit code)."""
     folder.mkdir()
     line = [MPIRUN, "-n", RANKS, "--bind-to", "none", sys.executable, SCRIPT, folder, *flags]
-    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)}
     environment["OMPI_MCA_mpi_yield_when_idle"] = "1"
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from job_process import ends, processes_of, ranks_of, wait_for_steps
-from runs import ENVIRONMENT, MPIRUN, ROOT, TINY, metrics
+from runs import MPIRUN, ROOT, TINY, metrics
 
 from cellwright.launch.host.namespaces import namespaces
 
@@ -34,7 +34,7 @@ def start(hosts, run, *flags, module="launch.train"):
 
 def start_program(hosts, mark, *program):
     line = [*hosts.mpirun(MPIRUN, hosts.ranks), *map(str, program)]
-    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), "RUN_MARK": str(mark)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RUN_MARK": str(mark)}
     environment.pop("PRTE_MCA_rmaps_default_mapping_policy")
     environment["OMPI_MCA_mpi_yield_when_idle"] = "1"  # they share the cores of one host
     return subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from runs import ENVIRONMENT, ROOT
+from runs import ROOT
 
 from cellwright.launch.overlap import LEAST, MEASURED, WARM_UP, OverlapChoice, Times, choose, promise, worth_a_trial
 
@@ -114,7 +114,7 @@ def test_a_short_run_is_left_alone():
 
 def test_the_graph_of_a_trial_takes_no_number_of_the_graphs_on_disk(tmp_path):
     program = Path(__file__).with_name("kept_graphs.py")
-    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, program, tmp_path], env=environment, capture_output=True, text=True, check=True
     )

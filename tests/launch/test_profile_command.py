@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from runs import ENVIRONMENT, MPIRUN, ROOT, command
+from runs import MPIRUN, ROOT, command
 
 from cellwright.kernels.csrc import shim_available
 from cellwright.launch.host.clock_offsets import offset_of
@@ -116,7 +116,7 @@ def test_what_is_no_profile_is_one_line(text, capsys, tmp_path):
 
 @pytest.fixture(scope="module")
 def causes():
-    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE / "engine")])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE / "engine")])}
     line = [MPIRUN, "-n", "2", "--bind-to", "none", sys.executable, HERE / "launch" / "profile_causes.py"]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from runs import ENVIRONMENT, ROOT, command, metrics, session
+from runs import ROOT, command, metrics, session
 
 from cellwright.dataloader import PackWriter
 from cellwright.launch.settings.embedded_images import embedded_dataset
@@ -59,7 +59,7 @@ def test_what_to_type_next_works_when_it_is_typed(first):
     run, told = first
     evaluate, go_on = [line.strip() for line in told.split("what to type next:\n")[1].splitlines()]
     for line, expected in ((evaluate, "on 72 images of"), (f"{go_on} --dry_run", "steps: 9 an epoch")):
-        environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(line, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0 and expected in done.stdout, (line, done.stdout, done.stderr)
 
