@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layer_cells import LAYERS
 from mindspore import Tensor, nn
 from small_cells import SMALL, Head, conv, difference, fill, images, outcome
 
@@ -23,17 +24,18 @@ from cellwright.kernels.csrc import shim_available
 pytestmark = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 # Where the sums of a norm almost cancel, the framework's own error is larger than the programs'.
 TOLERANCE = 1e-5
+CELLS = SMALL | LAYERS
 
 
 @functools.cache
 def outcome_of_stock(name):
-    network = SMALL[name]()
+    network = CELLS[name]()
     return outcome(network, images(network))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", CELLS)
 def test_a_program_agrees_with_the_stock_operators(name):
-    fast = SMALL[name]()
+    fast = CELLS[name]()
     names = [parameter.name for parameter in fast.get_parameters()]
     assert accelerate(fast) is fast
     assert accelerated(fast) == [fast]
