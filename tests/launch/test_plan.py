@@ -56,11 +56,6 @@ def test_the_buckets_hold_every_gradient_once(plan):
     assert len(counts) > 1 and sum(counts) == len(network.trainable_params())
 
 
-def test_explain_cores_alone():
-    done = command("launch.train", "--net", "tinydarknet", "--explain_cores")
-    assert done.stdout.startswith("cores\n  rank 0 on ") and len(done.stdout.splitlines()) == 2
-
-
 def test_more_ranks_than_devices_is_one_line():
     flags = ("--net", "tinydarknet", "--device_target", "GPU", "--dry_run")
     done = command("launch.train", *flags, ranks=2, check=False, CUDA_VISIBLE_DEVICES="0")

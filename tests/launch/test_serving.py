@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
-from runs import command, metrics
+from runs import command, metrics, session
 
 from cellwright.dataloader import EvalTransform
 from cellwright.dataloader.apply_transform import ApplyTransform
@@ -44,14 +44,45 @@ def predicted(run, held_back):
     return np.array([one["classes"][0]["label"] for one in found])
 
 
+# What is typed in one process with the run, by name; words in capitals are places.
+SESSION = {
+    "float32": "export --ckpt RUN --file_format onnx --file_name OUT/float32",
+    "int8": "export --ckpt RUN --file_format onnx --file_name OUT/int8 --int8 --calibration_images 256",
+    "by the run": "predict NAMES --ckpt RUN --top 2",
+    "by the file": "predict NAMES --ckpt OUT/float32.onnx --top 2",
+    "map": "predict WIDE --ckpt RUN --cam OUT/map.png",
+    "one of two is broken": "predict TWO --ckpt RUN",
+    "no such picture": "predict nowhere.png --ckpt RUN",
+    "one map for two": "predict TWO --ckpt RUN --cam map.png",
+    "no such file": "predict TWO --ckpt no.onnx",
+}
+
+
 @pytest.fixture(scope="module")
-def exported(run, tmp_path_factory):
-    """The ONNX files in float32 and int8."""
-    folder = tmp_path_factory.mktemp("onnx")
-    for name, *flags in (("float32",), ("int8", "--int8", "--calibration_images", 256)):
-        line = ("--ckpt", run, "--file_format", "onnx", "--file_name", folder / name, *flags)
-        command("launch.export", *line)
-    return folder
+def places(run, held_back, tmp_path_factory):
+    """Where the words in capitals are: four names of pictures, a wide picture, and a good one beside a broken one."""
+    out = tmp_path_factory.mktemp("out")
+    places = {"RUN": run, "OUT": out, "NAMES": out / "names.txt", "WIDE": out / "wide.png", "TWO": out / "two"}
+    places["NAMES"].write_text("\n".join(map(str, held_back[1][::250])))
+    cv2.imwrite(str(places["WIDE"]), cv2.resize(cv2.imread(str(held_back[1][7])), (90, 60)))
+    places["TWO"].mkdir()
+    (places["TWO"] / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    (places["TWO"] / "good.png").write_bytes(held_back[1][0].read_bytes())
+    return places
+
+
+@pytest.fixture(scope="module")
+def results(places):
+    """{name: (exit code, stdout, stderr)} of all lines."""
+    return session(SESSION, places, places["OUT"])
+
+
+@pytest.fixture(scope="module")
+def exported(results, places):
+    """The folder of the ONNX files in float32 and int8."""
+    for name in ("float32", "int8"):
+        assert results[name][0] == 0, results[name]
+    return places["OUT"]
 
 
 def labels_of(file, pictures):
@@ -110,42 +141,39 @@ def test_the_preprocessing_of_the_file_is_that_of_the_loader_to_the_bit(resize):
             np.testing.assert_array_equal(got, wanted, err_msg=f"{transform} {pictures.shape}")
 
 
-def test_predict_from_the_onnx_file_and_as_text(run, exported, held_back, tmp_path):
-    names = tmp_path / "names.txt"
-    names.write_text("\n".join(map(str, held_back[1][::250])))
-    texts = [
-        command("launch.predict", names, "--ckpt", ckpt, "--top", 2).stdout
-        for ckpt in (run, exported / "float32.onnx")
-    ]
-    assert texts[0] == texts[1]
-    names = [line.partition(" %  ")[2] for line in texts[0].splitlines() if " %  " in line]
+def test_predict_from_the_onnx_file_and_as_text(results, held_back):
+    (code, text, errors), from_file = results["by the run"], results["by the file"]
+    assert (code, text) == from_file[:2] and code == 0, errors + from_file[2]
+    names = [line.partition(" %  ")[2] for line in text.splitlines() if " %  " in line]
     assert len(names) == 8 and set(names) <= {folder.name for folder in held_back[0].iterdir()}
 
 
-def test_a_map_is_drawn_over_the_picture(run, held_back, tmp_path):
-    photo = tmp_path / "wide.png"
-    cv2.imwrite(str(photo), cv2.resize(cv2.imread(str(held_back[1][7])), (90, 60)))
-    done = command("launch.predict", photo, "--ckpt", run, "--cam", tmp_path / "map.png")
-    assert "%" in done.stdout
-    drawn, plain = cv2.imread(str(tmp_path / "map.png")), cv2.imread(str(photo))
+def test_a_map_is_drawn_over_the_picture(results, places):
+    code, text, errors = results["map"]
+    assert code == 0 and "%" in text, errors
+    drawn, plain = cv2.imread(str(places["OUT"] / "map.png")), cv2.imread(str(places["WIDE"]))
     assert drawn.shape == (300, 450, 3)
     middle = drawn[100:200, 150:300].astype(int) - cv2.resize(plain, (450, 300))[100:200, 150:300]
     assert np.abs(middle).mean() > 5
 
 
-def test_what_is_no_picture_is_named_and_the_rest_goes_on(run, held_back, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
-    (tmp_path / "good.png").write_bytes(held_back[1][0].read_bytes())
-    done = command("launch.predict", tmp_path, "--ckpt", run, check=False)
-    assert done.returncode == 1 and "broken.png: " in done.stderr and "good.png" in done.stdout
-    assert "Traceback" not in done.stderr
-    for words, message in (
-        (("nowhere.png", "--ckpt", run), "nowhere.png: no such file or folder"),
-        ((tmp_path, "--ckpt", run, "--cam", "map.png"), "--cam map.png: for 2 pictures it is a folder"),
-        ((tmp_path, "--ckpt", "no.onnx"), "--ckpt no.onnx: no such file"),
-    ):
-        done = command("launch.predict", *words, check=False)
-        assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+def test_what_is_no_picture_is_named_and_the_rest_goes_on(results):
+    code, text, errors = results["one of two is broken"]
+    assert code == 1 and "broken.png: " in errors and "good.png" in text
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("no such picture", "nowhere.png: no such file or folder"),
+        ("one map for two", "--cam map.png: for 2 pictures it is a folder"),
+        ("no such file", "--ckpt no.onnx: no such file"),
+    ],
+)
+def test_what_cannot_be_predicted_is_one_line(results, name, message):
+    code, _, errors = results[name]
+    assert code == 2 and message in errors and errors.count("\n") == 1
 
 
 def test_each_picture_has_a_map_of_its_own(tmp_path):

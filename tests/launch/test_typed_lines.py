@@ -67,6 +67,7 @@ def test_what_to_type_next_works_when_it_is_typed(first):
 # What is typed in one process after the first run, by name; words in capitals are places.
 SESSION = {
     "kernels": "train --net tinydarknet --explain_kernels",
+    "cores": "train --net tinydarknet --explain_cores",
     "resumed when done": "train --resume RUN",
     "evaluated on other images": "eval --ckpt RUN --data_path MORE",
     "evaluated on training images": "eval --ckpt RUN --data_path PHOTOS --val_data_path PHOTOS/train",
@@ -256,6 +257,11 @@ def test_a_run_from_before_some_flags_goes_on(results):
 def test_the_kernels_can_be_asked_for(results):
     code, told, errors = results.of["kernels"]
     assert code == 0 and re.search(r"\(the network\)  TinyDarkNet  (\w+ program|stock)", told), errors
+
+
+def test_the_cores_can_be_asked_for(results):
+    code, told, errors = results.of["cores"]
+    assert code == 0 and told.startswith("cores\n  rank 0 on ") and len(told.splitlines()) == 2, errors
 
 
 def test_vgg16_looks_at_what_is_there(results):
