@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -67,6 +68,8 @@ def test_what_to_type_next_works_when_it_is_typed(first):
 # What is typed in one process after the first run, by name; words in capitals are places.
 SESSION = {
     "kernels": "train --net tinydarknet --explain_kernels",
+    "diverged": "train --net tinydarknet --image_size 32 --data_path PHOTOS --run_dir DIVERGED --lr 1e30 "
+    "--optimizer lars --nesterov --accumulate 2 --clip_norm 5 --eval_interval 0",
     "cores": "train --net tinydarknet --explain_cores",
     "resumed when done": "train --resume RUN",
     "evaluated on other images": "eval --ckpt RUN --data_path MORE",
@@ -167,7 +170,7 @@ def wrong_pack(photos, path):
 def results(first, photos, tmp_path_factory):
     """of: {name: (exit code, stdout, stderr)} of all lines; places; files of the first run before them; work: where."""
     folder = tmp_path_factory.mktemp("session")
-    places = {name: folder / name.lower() for name in ("OTHER_RUN", "PRETRAINED", "SORTED", "OUT")}
+    places = {name: folder / name.lower() for name in ("OTHER_RUN", "PRETRAINED", "SORTED", "DIVERGED", "OUT")}
     places |= {"RUN": first[0], "PHOTOS": photos, "PHOTO": next(photos.rglob("*.png"))}
     places["FILE"] = next(first[0].rglob("weights.ckpt"))
     places["PETS"] = photos_of(folder / "pets", ("cat", "dog", "owl"))
@@ -277,14 +280,12 @@ def test_classes_that_are_numbers_can_be_sorted_so(results):
     assert config["data"]["classes"] == ["2", "9", "10"]
 
 
-def test_a_rate_that_left_the_numbers_names_its_likely_cause_and_is_replayed(photos, tmp_path):
-    flags = ("--data_path", photos, "--lr", 1e30, "--run_dir", tmp_path / "run", "--optimizer", "lars", "--nesterov")
-    flags += ("--accumulate", 2, "--clip_norm", 5, "--eval_interval", 0)
-    done = command("launch.train", *FLAGS, *flags, check=False)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "the likely cause is a learning rate that is too high (1e+30); try --lr" in done.stderr
-    dump = re.search(r"launch\.replay (\S+)", done.stderr)[1]
-    meta = json.loads((ROOT / dump / "meta.json").read_text())
+def test_a_rate_that_left_the_numbers_names_its_likely_cause_and_is_replayed(results):
+    code, _, errors = results.of["diverged"]
+    assert code == 1 and "Traceback" not in errors
+    assert "the likely cause is a learning rate that is too high (1e+30); try --lr" in errors
+    dump = re.search(r"launch\.replay (\S+)", errors)[1]
+    meta = json.loads(Path(dump, "meta.json").read_text())
     assert meta["recipe"]["optimizer"] == "lars" and meta["settings"]["step"]["clip_norm"] == 5
     again = command("launch.replay", dump)
     then, here = re.findall(r"first not finite (?:was|is) (.*)", again.stdout)
