@@ -7,8 +7,6 @@ import pytest
 from cellwright.launch.bench import decode_stages
 from cellwright.launch.bench.loader import AUGMENTATIONS, Settings, measure, ratios
 
-pytestmark = pytest.mark.alone
-
 SMALL = {"workers": 1, "pictures": 16, "kilobytes": 30, "batch_size": 4, "seconds": 0.02, "rounds": 1}
 
 

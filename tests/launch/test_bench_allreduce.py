@@ -4,8 +4,6 @@ import pytest
 
 from cellwright.launch.bench import allreduce, hosts
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_what_a_rank_moves_through_main_memory_does_not_grow_with_the_ranks(ranks):

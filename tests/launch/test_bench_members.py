@@ -9,8 +9,6 @@ from cellwright.launch.bench import eval as bench_eval
 from cellwright.launch.bench import start_up as bench_start_up
 from cellwright.launch.bench.pictures.photographs import PHOTOGRAPHS
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.mark.slow
 def test_eval_meets_its_peers():

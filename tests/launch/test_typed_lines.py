@@ -15,8 +15,6 @@ from runs import ROOT, command, metrics, session
 from cellwright.dataloader import PackWriter
 from cellwright.launch.settings.embedded_images import embedded_dataset
 
-FLAGS = ("--net", "tinydarknet", "--image_size", 32)
-
 
 def photos_of(folder, names, first=0, count=24, splits=("train", "val")):
     """A folder of photos: one class folder for each name, filled from another class of the embedded images each."""
@@ -38,8 +36,8 @@ def photos(tmp_path_factory):
 def first(photos, tmp_path_factory):
     """The run folder and the output of a first run on photos/train."""
     run = tmp_path_factory.mktemp("runs") / "a run"
-    flags = ("--data_path", photos / "train", "--run_dir", run, "--epochs", 1, "--ema", 0.9)
-    return run, command("launch.train", *FLAGS, *flags).stdout
+    flags = ("--net", "tinydarknet", "--image_size", 32, "--run_dir", run, "--epochs", 1, "--ema", 0.9)
+    return run, command("launch.train", *flags, "--data_path", photos / "train").stdout
 
 
 def test_the_first_lines_say_what_was_chosen(first):
