@@ -5,10 +5,10 @@ import os
 import shutil
 
 import pytest
+from photos import photos_of
 from runs import command, metrics, session
 
 from cellwright.launch.data import open_sources
-from cellwright.launch.settings.embedded_images import embedded_dataset
 from cellwright.launch.settings.run_settings import RunSettings
 
 FLAGS = "--net tinydarknet --image_size 32 --batch_size 16 --lr 0.01 --eval_interval 0 --data_path"
@@ -24,13 +24,7 @@ SESSION = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    source, root = embedded_dataset(), tmp_path_factory.mktemp("data")
-    for split in ("train", "val"):
-        for folder in sorted((source / split).iterdir())[:3]:
-            (root / split / folder.name).mkdir(parents=True)
-            for path in sorted(folder.iterdir())[:30]:
-                shutil.copy(path, root / split / folder.name)
-    return root
+    return photos_of(tmp_path_factory.mktemp("data"), count=30)
 
 
 @pytest.fixture(scope="module")

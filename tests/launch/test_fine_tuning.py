@@ -5,10 +5,10 @@ import shutil
 import numpy as np
 import pytest
 from mindspore import load_checkpoint
+from photos import photos_of
 from runs import command, metrics
 
 from cellwright.launch.build import build_network, fine_tuning
-from cellwright.launch.settings.embedded_images import embedded_dataset
 from cellwright.launch.settings.resolve import read_settings
 from cellwright.launch.settings.step_settings import StepSettings
 from cellwright.nets import create_network, stages
@@ -54,12 +54,7 @@ def test_what_would_do_nothing_is_refused():
 
 @pytest.fixture(scope="module")
 def three_classes(tmp_path_factory):
-    source, root = embedded_dataset(), tmp_path_factory.mktemp("photos")
-    for folder in sorted((source / "train").iterdir())[:3]:
-        (root / folder.name).mkdir()
-        for path in sorted(folder.iterdir())[:24]:
-            shutil.copy(path, root / folder.name)
-    return root
+    return photos_of(tmp_path_factory.mktemp("photos"), splits=("train",)) / "train"
 
 
 def last_weights(run):

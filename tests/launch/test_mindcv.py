@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from mindcv_place import FOLDERS, python_path
+from photos import photos_of
 from runs import ROOT, metrics, session
 
 from cellwright.launch.build import fine_tuning
@@ -45,11 +46,7 @@ def places(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mindcv")
     names = ("TUNED", "STOPPED", "AGAIN", "OUT", "PROFILE", "PHOTOS", "FILE", "VGG", "PICTURE", "MAP")
     places = {name: folder / name.lower() for name in names} | {"TEN": embedded_dataset()}
-    for split in ("train", "val"):
-        for kind in sorted((places["TEN"] / split).iterdir())[:3]:
-            (places["PHOTOS"] / split / kind.name).mkdir(parents=True)
-            for path in sorted(kind.iterdir())[:24]:
-                shutil.copy(path, places["PHOTOS"] / split / kind.name)
+    photos_of(places["PHOTOS"])
     places["PICTURE"] = next((places["PHOTOS"] / "val").rglob("*.png"))
     with pytest.MonkeyPatch.context() as patch:
         for path in FOLDERS:

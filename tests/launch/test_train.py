@@ -1,14 +1,12 @@
 """The real thing: launch.train and launch.eval, alone and under mpirun, on the embedded images."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 import yaml
+from photos import photos_of
 from runs import TINY, command, complaints, metrics
-
-from cellwright.launch.settings.embedded_images import embedded_dataset
 
 STEP_FIELDS = {"step", "epoch", "loss", "lr", "loss_scale", "step_ms", "wait_ms", "images_per_s"}
 TRACKER = """
@@ -126,15 +124,8 @@ def test_a_device_that_is_not_there_is_one_line_and_exit_code_2(tmp_path):
 
 
 def test_a_folder_of_ones_own_sets_the_class_count(tmp_path):
-    source = embedded_dataset()
-    for split in ("train", "val"):
-        for name in ("0-t-shirt", "1-trouser", "7-sneaker"):
-            target = tmp_path / "data" / split / name
-            target.mkdir(parents=True)
-            for path in sorted((source / split / name).iterdir())[:40]:
-                shutil.copy(path, target)
-    run = tmp_path / "run"
-    flags = ("--net", "tinydarknet", "--data_path", tmp_path / "data", "--image_size", 32, "--batch_size", 16)
+    data, run = photos_of(tmp_path / "data", count=40), tmp_path / "run"
+    flags = ("--net", "tinydarknet", "--data_path", data, "--image_size", 32, "--batch_size", 16)
     train(run, *flags, "--max_steps", 3, "--lr", 0.01)
     assert json.loads((run / "eval.json").read_text())["total"] == 120
-    assert yaml.safe_load((run / "config.yaml").read_text())["run"]["data_path"] == str(tmp_path / "data")
+    assert yaml.safe_load((run / "config.yaml").read_text())["run"]["data_path"] == str(data)

@@ -10,21 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from photos import photos_of
 from runs import ROOT, command, metrics, session
 
 from cellwright.dataloader import PackWriter
-from cellwright.launch.settings.embedded_images import embedded_dataset
-
-
-def photos_of(folder, names, first=0, count=24, splits=("train", "val")):
-    """A folder of photos: one class folder for each name, filled from another class of the embedded images each."""
-    source = embedded_dataset()
-    for split in splits:
-        for name, origin in zip(names, sorted((source / split).iterdir())):
-            (folder / split / name).mkdir(parents=True)
-            for path in sorted(origin.iterdir())[first : first + count]:
-                shutil.copy(path, folder / split / name)
-    return folder
 
 
 @pytest.fixture(scope="module")
