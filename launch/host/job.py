@@ -27,13 +27,13 @@ class BadSetting(ValueError):
 
 
 class checking:
-    """Context manager: a ValueError inside is a BadSetting, on all ranks alike."""
+    """Context manager: a ValueError inside, or a MemoryError, is a BadSetting, on all ranks alike."""
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
-        if kind is ValueError:
+        if kind is ValueError or isinstance(error, MemoryError):
             raise BadSetting(str(error)) from error
 
 

@@ -114,6 +114,7 @@ REFUSED = {
     "train --run_dir OTHER_RUN --tracker json:no_such": "--tracker json:no_such: json has no function no_such",
     "replay PHOTOS": " is not a crash dump: it holds no batch.npz and meta.json",
     "train --net tinydarknet --dry_run --image_size 1000000": "--image_size 1000000: ",
+    "train --net tinydarknet --image_size 100000": "MiB of shared memory",
 }
 # The flags of augmentation that came after the first ones.
 NEWER = "policy policy_operations policy_magnitude erasing mixup cutmix antialias cutout_fill".split()
