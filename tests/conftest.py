@@ -28,7 +28,7 @@ def _seed():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def cache(tmp_path_factory):
+def own_cache(tmp_path_factory):
     """Where the tests keep what is kept from one start to the next: compiled graphs, the embedded images, listings."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
