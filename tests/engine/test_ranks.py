@@ -31,7 +31,8 @@ def run(folder, ranks, *scenarios):
 # A start of ranks costs as much as a scenario: each of these runs what several tests look at.
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("one"), 1, "share:usual", "share_statistics", "share_statistics:stock", "evaluate")
+    scenarios = ("share:usual", "share_statistics", "share_statistics:stock", "evaluate")
+    return run(tmp_path_factory.mktemp("one"), 1, *scenarios)
 
 
 @pytest.fixture(scope="module")

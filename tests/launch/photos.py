@@ -6,7 +6,7 @@ from cellwright.launch.settings.embedded_images import CLASSES, embedded_dataset
 
 
 def photos_of(folder, names=CLASSES[:3], first=0, count=24, splits=("train", "val")):
-    """Returns the folder, in it splits of a class folder for each name, of so many embedded images of one class each."""
+    """Returns the folder, in it splits of a class folder for each name, of so many images of one class each."""
     source = embedded_dataset()
     for split in splits:
         for name, origin in zip(names, sorted((source / split).iterdir())):
