@@ -1,7 +1,6 @@
 """What launch.train makes of data: damaged files, packs, list files, ledgers."""
 
 import csv
-import os
 import shutil
 
 import pytest
@@ -16,7 +15,7 @@ SESSION = {
     "folder": f"train {FLAGS} DATA --epochs 1 --run_dir WORK/folder --ledger WORK/folder.csv",
     "packed": "pack --data_path DATA/train --out WORK/train.pack",
     "pack": f"train {FLAGS} WORK/train.pack --epochs 1 --run_dir WORK/pack --ledger WORK/pack.csv",
-    "list": f"train {FLAGS} WORK/list.txt --epochs 1 --run_dir WORK/list --ledger WORK/list.csv "
+    "list": f"train {FLAGS} DATA/train/list.txt --epochs 1 --run_dir WORK/list --ledger WORK/list.csv "
     "--verify_ledger WORK/folder.csv",
     "damaged": f"train {FLAGS} DAMAGED --epochs 2 --run_dir WORK/damaged --workers 2 --max_bad 0.05",
 }
@@ -37,22 +36,18 @@ def damaged(data, tmp_path_factory):
     return root, victim
 
 
-def write_list(images, path):
-    """Writes a list file of a folder's images, each with its class."""
-    classes = sorted(folder.name for folder in images.iterdir())
-    lines = [
-        f"{os.path.relpath(file, path.parent)} {label}\n"
-        for label, name in enumerate(classes)
-        for file in sorted((images / name).iterdir())
-    ]
-    path.write_text("".join(lines))
+def write_list(folder):
+    """Writes list.txt into a folder of class folders: its images, each with its class."""
+    classes = sorted(path.name for path in folder.iterdir())
+    lines = [f"{name}/{path.name} {classes.index(name)}\n" for name in classes for path in (folder / name).iterdir()]
+    (folder / "list.txt").write_text("".join(sorted(lines)))
 
 
 @pytest.fixture(scope="module")
 def work(data, damaged, tmp_path_factory):
     """The folder of what the lines of SESSION wrote; damaged.txt: what that run said."""
     work = tmp_path_factory.mktemp("work")
-    write_list(data / "train", work / "list.txt")
+    write_list(data / "train")
     results = session(SESSION, {"DATA": data, "DAMAGED": damaged[0], "WORK": work}, work)
     for name, (code, _, errors) in results.items():
         assert code == 0, (name, errors)
