@@ -4,12 +4,13 @@ import contextlib
 import functools
 import logging
 
-from mindspore import nn
+from mindspore import Tensor, nn
 
 from cellwright.kernels.compiler import explanation, program_set
+from cellwright.kernels.compiler.errors import Untraceable, UntraceableEnds
 from cellwright.kernels.compiler.replacement import Replacement
-from cellwright.kernels.compiler.symbols import Untraceable
 from cellwright.kernels.compiler.tensors import BFLOAT16, FLOAT32
+from cellwright.kernels.compiler.trace import arguments
 from cellwright.kernels.csrc import program_abi as native
 from cellwright.kernels.csrc.onednn_library import limit_stock
 from cellwright.kernels.csrc.shim import ShimMissing
@@ -30,8 +31,40 @@ class _Accelerated(nn.Cell):
 
     def construct(self, x):
         if self.program_runs:
-            return self.program_node(x, self.program_trainable, self.program_frozen, self.program_statistics)[0]
+            return self.program_results((x,))
         return self.program_stock(x)
+
+    def program_results(self, given):
+        """What the stock `construct` returns for the tensors that it is given."""
+        inputs = ()
+        for k in self.program_takes:
+            inputs = inputs + (given[k],)
+        parameters = self.program_trainable, self.program_frozen, self.program_statistics
+        outputs = self.program_node(inputs[0], inputs[1:], *parameters)
+        tensors = given + outputs
+        if self.program_gives_one:
+            return tensors[self.program_gives]
+        found = ()
+        for k in self.program_gives:
+            found = found + (tensors[k],)
+        if self.program_gives_list:
+            return list(found)
+        return found
+
+
+class _AcceleratedSeveral(_Accelerated):
+    """May be given several arguments. Those that programs do not take, as they are no tensors, or of which there are
+    more than were read, are for the stock `construct`.
+    """
+
+    def construct(self, *given, **settings):
+        if self.program_runs:
+            shapes = ()
+            for one in given:
+                shapes = shapes + (one.shape if isinstance(one, Tensor) else (),)
+            if self.program_fits(shapes, len(settings)):
+                return self.program_results(given)
+        return self.program_stock(*given, **settings)
 
 
 def accelerate(network, backward_parts=1):
@@ -41,6 +74,7 @@ def accelerate(network, backward_parts=1):
     between them while their operands are in the cache) as one node forward and one backward. Parameters, their names
     and the cells stay what they are; only the class of the replaced cells changes. Whatever cannot be replaced stays:
     cells of types that programs do not know, networks that are not float32, machines without the shim or without AVX2.
+    A network or part may take several images, and return a tuple or list of tensors.
 
     backward_parts: nodes of the backward, each with about as many numbers of gradients. With several, the first
     gradients can be summed over ranks while the others are computed; they give the same bits and take a memory of
@@ -62,7 +96,8 @@ def candidates(network, backward_parts=1, name="", whole=True):
     """Yields (name, cell, Replacement or None, why there is none) of the parts that are replaced, and of cells
     that are not.
 
-    The largest cells that can be traced are replaced; of the others, those without cells inside are named.
+    The largest cells that can be traced are replaced; of the others, those are named that have no cells inside or that
+    stay stock for what goes in and out.
     """
     if isinstance(network, _Accelerated):
         yield name, network, network.__dict__["_replacement"], ""
@@ -72,7 +107,7 @@ def candidates(network, backward_parts=1, name="", whole=True):
         replacement.try_both_modes(network)
     except Untraceable as reason:
         inside = network.name_cells()
-        if not inside:
+        if not inside or isinstance(reason, UntraceableEnds):
             yield name, network, None, str(reason)
         for own, cell in inside.items():
             yield from candidates(cell, backward_parts, f"{name}.{own}" if name else own, whole=False)
@@ -83,8 +118,9 @@ def candidates(network, backward_parts=1, name="", whole=True):
 def explain(network, shape, dtype=None):
     """Returns which parts of a network run on programs for inputs (N, C, H, W), and why the others do not.
 
-    dtype: in which programs are to store tensors, "float32" or "bfloat16"; none: as they do. It can be printed as a
-    table; see explanation.Explanation. The network stays as it is, accelerated or not.
+    shape: of the input, or a list of those of several inputs. dtype: in which programs are to store tensors, "float32"
+    or "bfloat16"; none: as they do. It can be printed as a table; see explanation.Explanation. The network stays as it
+    is, accelerated or not.
     """
     if not _ready():
         raise ShimMissing("this machine cannot run programs: see the warning above")
@@ -94,8 +130,8 @@ def explain(network, shape, dtype=None):
 def _replace(cell, replacement):
     kind = type(cell)
     cell.__dict__["_replacement"] = replacement
-    fields = {"__module__": kind.__module__, "stock_class": kind}
-    cell.__class__ = type(kind.__name__, (_Accelerated, kind), fields)
+    base = _AcceleratedSeveral if arguments(cell)[1] > 1 else _Accelerated
+    cell.__class__ = type(kind.__name__, (base, kind), {"__module__": kind.__module__, "stock_class": kind})
 
 
 @functools.lru_cache(maxsize=1)

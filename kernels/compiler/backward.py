@@ -1,6 +1,7 @@
-"""Plans the backward: from the gradient of the output to those of the parameters, or to that of the input."""
+"""Plans the backward: from the gradients of the outputs to those of the parameters, or to those of the inputs."""
 
 import dataclasses
+import functools
 
 from cellwright.kernels.compiler.gradients import Gradients
 from cellwright.kernels.compiler.schedule import NONE, Ref
@@ -14,7 +15,7 @@ RELEASED = 4 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """The gradients that nodes give: of the parameters of each part, in the order of the nodes; of the input by
+    """The gradients that nodes give: of the parameters of each part, in the order of the nodes; of the inputs by
     the last one.
     """
 
@@ -23,21 +24,23 @@ class Wanted:
 
 
 class Backward(Gradients):
-    """Tensors of the node: key, input, gradient of the output, saved tensors, parameters..., then what it gives.
+    """Tensors of the node: key, inputs, gradients of the outputs, saved tensors, parameters..., then what it gives.
 
-    That is the gradient of the input (if it is wanted, by the last node), then those of the parameters; if there
+    That is the gradients of the inputs (if they are wanted, by the last node), then those of the parameters; if there
     are several nodes, the work memory is the last tensor that the first one gives, and the others have it after
     the parameters.
     """
 
     def __init__(self, tensors, images, threads, parameters, wanted, **settings):
-        super().__init__(tensors, images, threads, parameters, 4, **settings)
+        inputs = len(tensors.shapes)
+        own = 2 + inputs + len(tensors.outputs)  # the number of the first parameter
+        super().__init__(tensors, images, threads, parameters, own, **settings)
         self.wanted = wanted
         last = len(wanted.parts) - 1
-        first = [4 + len(parameters) + bool(number) for number in range(last + 1)]
-        self.input_target = Ref(first[last])
+        first = [own + len(parameters) + bool(number) for number in range(last + 1)]
+        self.input_targets = [Ref(first[last] + number) for number in range(inputs)]
         self.targets = {
-            id(parameter): Ref(first[number] + (wanted.input and number == last) + k)
+            id(parameter): Ref(first[number] + inputs * (wanted.input and number == last) + k)
             for number, part in enumerate(wanted.parts)
             for k, parameter in enumerate(part)
         }
@@ -47,9 +50,8 @@ class Backward(Gradients):
 
     def plan(self):
         """Returns the finished stages."""
-        self.stages.layer = self.tensors.output.name
-        self._begin()
         for stored in reversed(self.tensors.stored):
+            self._begin(stored)
             if not stored.parts and self.reached(stored):
                 self.stages.layer = stored.name
                 stored.kind.backward(self, stored)
@@ -85,18 +87,21 @@ class Backward(Gradients):
             self._needed[stored] = own or inside or any(self.needs(view) for view in stored.sources)
         return self._needed[stored]
 
-    def _begin(self):
-        view = self.tensors.output
-        stored = view.stored
-        target, _ = self.target(view)
-        source = Ref(2, 0, stored.channels * stored.pixels)
+    def _begin(self, stored):
+        """Adds what the network's outputs are given to the gradient of a tensor; all that reads it was there before."""
+        self.stages.layer = stored.name
         plane = {"channels": stored.channels, "pixels": stored.pixels, "form": STORED}
-        self.operation("import", source=source, target=target, **plane)
-        self.done(view)
+        for number, view in enumerate(self.tensors.outputs):
+            if view.stored is stored and self.needs(view):
+                source = Ref(1 + len(self.tensors.shapes) + number, 0, stored.channels * stored.pixels)
+                self.share(view, functools.partial(self._import, source, plane))
 
-    def give_input(self, gradient, form=STORED):
-        """Writes the gradient of the input, which is given in a form, as the framework has it."""
-        source = self.tensors.input
-        plain = dataclasses.replace(self.input_target, stride=source.channels * source.pixels)
+    def _import(self, source, plane, target):
+        self.operation("import", source=source, target=target, **plane)
+
+    def give_input(self, source, gradient, form=STORED):
+        """Writes the gradient of an input, which is given in a form, as the framework has it."""
+        target = self.input_targets[source.numbers["input"]]
+        plain = dataclasses.replace(target, stride=source.channels * source.pixels)
         plane = {"channels": source.channels, "pixels": source.pixels, "form": form}
         self.operation("export", source=gradient, target=plain, **plane)

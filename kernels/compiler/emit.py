@@ -44,8 +44,8 @@ def packed(entries):
     return array
 
 
-def emit(key, shape, closed, memory, sizes, saved_index, work_index, threads, dtype):
-    """Returns the address of a new program, which nodes can find by its key and the shape of its input.
+def emit(key, shapes, closed, memory, sizes, saved_index, work_index, threads, dtype):
+    """Returns the address of a new program, which nodes can find by its key and the shapes of its inputs.
 
     closed: its stages. memory: floats of work, of scratch, and of what is kept. sizes: floats of each tensor of the
     node. saved_index, work_index: the numbers of the tensors that hold what was saved and, or -1, the work memory.
@@ -54,7 +54,7 @@ def emit(key, shape, closed, memory, sizes, saved_index, work_index, threads, dt
     lib = native.library()
     program = lib.cellwright_program_new(
         key,
-        native.integers(shape),
+        native.shape_numbers(shapes),
         native.lanes(),
         int(dtype == BFLOAT16),
         threads,

@@ -46,26 +46,28 @@ class Explanation(NamedTuple):
 
 
 def explain(network, shape, candidates, dtype=None):
-    """Returns an Explanation for inputs of a shape (N, C, H, W).
+    """Returns an Explanation for inputs of a shape (N, C, H, W), or of one such shape each.
 
     candidates: (name, cell, Replacement or None, reason) of the parts, as `accelerate` finds them. dtype: in which
     programs are to store tensors; none: as they do.
     """
-    flops = count_flops(network, shape)
+    shapes = [tuple(one) for one in (shape if np.ndim(shape) > 1 else [shape])]
+    flops = count_flops(network, *shapes)
     total = sum(flops.values())
     parts = []
     for name, cell, replacement, reason in candidates:
         runs, stored = False, FLOAT32
         if replacement is not None:
-            runs, reason, stored = _as_program(cell, replacement, shape, dtype or replacement.dtype)
-        share = sum(flops.get(id(inner), 0.0) for inner in cells_of(cell)) / (total or 1.0)
+            runs, reason, stored = _as_program(cell, replacement, shapes, dtype or replacement.dtype)
+        counted = [cell] if replacement is None else cells_of(cell)  # the cells inside have lines of their own
+        share = sum(flops.get(id(inner), 0.0) for inner in counted) / (total or 1.0)
         parts.append(Part(name, stock_class(cell).__name__, runs, reason, share, stored))
     return Explanation(tuple(parts), sum(part.share for part in parts if part.replaced), total)
 
 
-def _as_program(cell, replacement, shape, dtype):
-    """Returns whether programs run a part that can be replaced for inputs of this shape, why not or why in float32, and
-    in what they store tensors.
+def _as_program(cell, replacement, shapes, dtype):
+    """Returns whether programs run a part that can be replaced for inputs of these shapes, why not or why in float32,
+    and in what they store tensors.
     """
     before, replacement.dtype = replacement.dtype, dtype
     try:
@@ -76,15 +78,15 @@ def _as_program(cell, replacement, shape, dtype):
         return False, choice.reason, FLOAT32
     try:
         if not replacement.name:  # the whole network
-            choice.programs.tensors(tuple(shape[1:]))
+            choice.programs.tensors(*(shapes[k] for k in choice.takes))
     except Untraceable as reason:
-        return False, f"not for {tuple(shape)}: {reason}", FLOAT32
+        return False, f"not for {', '.join(map(str, shapes))}: {reason}", FLOAT32
     return True, choice.reason, choice.programs.dtype
 
 
-def count_flops(network, shape):
+def count_flops(network, *shapes):
     """Returns {id of a cell: FLOPs for one image} of the Conv2d and Dense cells, by running stock operators on one
-    image.
+    image, or one of each shape.
     """
     found = {}
     with _stock_calls(found):
@@ -92,7 +94,7 @@ def count_flops(network, shape):
         try:
             for cell in modes:
                 cell.__dict__["training"] = False
-            network(mindspore.Tensor(np.zeros((1, *shape[1:]), np.float32)))
+            network(*(mindspore.Tensor(np.zeros((1, *shape[1:]), np.float32)) for shape in shapes))
         finally:
             for cell, mode in modes.items():
                 cell.__dict__["training"] = mode

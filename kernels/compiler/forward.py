@@ -1,4 +1,6 @@
-"""Plans the way from the input of a network to its output."""
+"""Plans the way from the inputs of a network to its outputs."""
+
+import dataclasses
 
 from cellwright.kernels.compiler.operands import EVALUATION, FORWARD, Operands
 from cellwright.kernels.compiler.schedule import Ref
@@ -6,13 +8,14 @@ from cellwright.kernels.compiler.tensors import PLAIN, STORED
 
 
 class Forward(Operands):
-    """A training step's forward. Tensors of the node: key, input, parameters..., output, saved tensors."""
+    """A training step's forward. Tensors of the node: key, inputs..., parameters..., outputs..., saved tensors."""
 
     direction = FORWARD
 
     def __init__(self, tensors, images, threads, parameters, **settings):
-        super().__init__(tensors, images, threads, parameters, 2, **settings)
-        self._output = 2 + len(parameters)
+        first = 1 + len(tensors.shapes)
+        super().__init__(tensors, images, threads, parameters, first, **settings)
+        self._outputs = {Ref(first + len(parameters) + k): view for k, view in enumerate(tensors.outputs)}
         self.written_in = {}  # stored -> the stage in which its statistics are taken
         self.normed = {}  # views whose norm is ready, and its arrays
 
@@ -21,13 +24,24 @@ class Forward(Operands):
         for stored in self.tensors.stored:
             self.stages.layer = stored.name
             stored.kind.forward(self, stored)
+            self._export([view for view in self.tensors.outputs if view.stored is stored and self._is_ready(view)])
             self._written(stored)
-        view, stored = self.tensors.output, self.tensors.output.stored
-        target = Ref(self._output, 0, stored.channels * stored.pixels)
-        plane = {"channels": stored.channels, "pixels": stored.pixels, "form": STORED}
-        self.operation("export", source=self.value(view), target=target, **plane)
+        self._export([view for view in self.tensors.outputs if not self._is_ready(view)])
         self.stages.finish()
         return self.stages
+
+    def _is_ready(self, view):
+        """True if a view can be given as soon as its tensor is written, while that is in the cache."""
+        return view.norm is None
+
+    def _export(self, views):
+        """Writes outputs of the network as the framework has them."""
+        for target, view in self._outputs.items():
+            if view in views:
+                stored = view.stored
+                target = dataclasses.replace(target, stride=stored.channels * stored.pixels)
+                plane = {"channels": stored.channels, "pixels": stored.pixels, "form": STORED}
+                self.operation("export", stored.name, source=self.value(view), target=target, **plane)
 
     def folded(self, stored):
         """Returns the View whose values are stored in place of the tensor's own, or None."""
@@ -61,12 +75,12 @@ class Evaluation(Forward):
     def __init__(self, tensors, images, threads, parameters, **settings):
         super().__init__(tensors, images, threads, parameters, keeps=True, **settings)
         self._places, self._folded = {}, {}
-        readers = [view.stored for stored in tensors.stored for view in stored.sources] + [tensors.output.stored]
-        self._readers = [stored.root()[0] for stored in readers]  # one entry for each use that is still to come
+        readers = [view for stored in tensors.stored for view in stored.sources] + tensors.outputs
+        self._readers = [view.stored.root()[0] for view in readers]  # one entry for each use that is still to come
 
     def place(self, stored):
         if stored.layout == PLAIN:
-            return self.input_tensor()
+            return self.input_tensor(stored)
         root, channel = stored.root()
         if root not in self._places:
             self._places[root] = self.stages.take_scratch(self.floats(root))
@@ -88,8 +102,12 @@ class Evaluation(Forward):
     def begin(self, chunk_size):
         pass
 
+    def _is_ready(self, view):
+        return True
+
     def _written(self, stored):
-        for view in stored.sources:
+        exported = [view for view in self.tensors.outputs if view.stored is stored]
+        for view in [*stored.sources, *exported]:
             root = view.stored.root()[0]
             self._readers.remove(root)
             if root in self._readers:

@@ -1,4 +1,6 @@
-"""Turns a trace into tensors for one input shape: what is stored, what is only a view of it, what is a part of what."""
+"""Turns a trace into tensors for some shapes of inputs: what is stored, what is only a view of it, what is a part of
+what.
+"""
 
 import math
 
@@ -8,13 +10,14 @@ from cellwright.kernels.compiler.tensors import FLOAT32, PLAIN, Stored, View
 
 
 class Tensors:
-    """The stored tensors of a traced network in the order of computation, for inputs (N, channels, height, width).
+    """The stored tensors of a traced network in the order of computation.
 
-    dtype: in which all but the input are stored. trial: whatever can fail later is tried now.
+    shapes: (channels, height, width) of each input. dtype: in which all but the inputs are stored. trial: whatever can
+    fail later is tried now.
     """
 
-    def __init__(self, trace, shape, lanes, trial=False, dtype=FLOAT32):
-        self.trace, self.shape, self.lanes, self.trial, self.dtype = trace, shape, lanes, trial, dtype
+    def __init__(self, trace, shapes, lanes, trial=False, dtype=FLOAT32):
+        self.trace, self.shapes, self.lanes, self.trial, self.dtype = trace, shapes, lanes, trial, dtype
         self.stored = []
         self._views, self._copies, self._extents = {}, {}, {}
         results = {}
@@ -23,8 +26,7 @@ class Tensors:
             self._name = layer.name or layer.kind.name
             result = results[id(layer)] = layer.kind.lower(self, layer, *inputs)
             self._name_extents(layer, result.stored if isinstance(result, View) else result.like)
-        self.input = self.stored[0]
-        self.output = self.use(self.tensor(results[id(trace.output)]))
+        self.outputs = [self.use(self.tensor(results[id(layer)])) for layer in trace.outputs]
 
     def _name_extents(self, layer, stored):
         """Keeps what the names of a layer's height and width stand for; None where two layers of one name differ."""
@@ -41,10 +43,6 @@ class Tensors:
         if None in known:
             raise Untraceable(f"a size {value} that is not known")
         return value.factor * math.prod(known)
-
-    @property
-    def flat(self):
-        return self.output.stored.flat
 
     def use(self, view):
         """Returns the view, with one more reader."""

@@ -67,7 +67,7 @@ class Operands:
     def place(self, stored):
         """Returns where a stored tensor lies; a part of a concatenation lies in the whole."""
         if stored.layout == PLAIN:
-            return self.input_tensor()
+            return self.input_tensor(stored)
         root, channel = stored.root()
         return self.part(self.saved.places[root], stored, channel)
 
@@ -75,10 +75,9 @@ class Operands:
         """Returns where a part lies that begins with a channel of the whole."""
         return whole.at(channel * stored.pixels // (2 if self.bfloat16 else 1))
 
-    def input_tensor(self):
-        """Returns where the node's input lies, as the framework has it."""
-        source = self.tensors.input
-        return Ref(1, 0, source.channels * source.pixels)
+    def input_tensor(self, stored):
+        """Returns where an input of the node lies, as the framework has it."""
+        return Ref(1 + stored.numbers["input"], 0, stored.channels * stored.pixels)
 
     def arrays(self, view):
         """Returns mean, scale and shift of a view's norm, by name; nothing of it where it has none."""
@@ -111,8 +110,8 @@ class Operands:
         return self.values[key]
 
     def _input_in(self, view, form):
-        """Returns the node's input as a convolution reads it: in the framework's layout, or in rows."""
-        source, place = view.stored, self.input_tensor()
+        """Returns an input of the node as a convolution reads it: in the framework's layout, or in rows."""
+        source, place = view.stored, self.input_tensor(view.stored)
         if not self.bfloat16:
             return place
         key, numbers = (self.stages.number, view, form), source.channels * source.pixels

@@ -1,4 +1,4 @@
-"""The programs of one traced network: its directions, each for any number of input shapes, found by key and shape."""
+"""The programs of one traced network: its directions, each for any inputs, found by key and the inputs' shapes."""
 
 import collections
 import functools
@@ -19,12 +19,12 @@ from cellwright.kernels.compiler.memory import ALIGN
 from cellwright.kernels.compiler.saved_tensors import SavedTensors
 from cellwright.kernels.compiler.symbols import Untraceable
 from cellwright.kernels.compiler.tensors import BFLOAT16, FLOAT32, PLAIN, STORED
+from cellwright.kernels.compiler.trial_shapes import SIZES, trial_shapes
 from cellwright.kernels.csrc import program_abi as native
 from cellwright.kernels.csrc.shim import set_threads
 from cellwright.kernels.nodes.program import BACKWARD, EVALUATION, FORWARD, INPUT_GRADIENT, plans
 
-_VERSION = 3  # of what a key stands for
-_TRIAL_SIZES = (224, 32, 7)
+_VERSION = 4  # of what a key stands for
 _SHAPES = 16  # programs that are kept for a direction; of more shapes than that the oldest goes
 _WEIGHTS = ("weight", "bias", "gamma", "beta", "slopes")
 _PHASES = {EVALUATION: "evaluation", FORWARD: "forward"}
@@ -36,8 +36,9 @@ class ProgramSet:
     """parts: the backward to the parameters is cut into so many programs, each with about as many numbers of gradients.
 
     training: by batch statistics where the trace says so; else the whole set computes as in evaluation. together:
-    the last part of the backward gives the gradient of the input, too. dtype: in which tensors are stored; what goes in
-    and out, and parameters and their gradients, are float32. Raises Untraceable where no size of image can be planned.
+    the last part of the backward gives the gradients of the inputs, too. dtype: in which tensors are stored; what goes
+    in and out, and parameters and their gradients, are float32. Raises Untraceable where no size of image can be
+    planned.
     """
 
     def __init__(self, trace, parts, training, together, dtype=FLOAT32):
@@ -47,6 +48,7 @@ class ProgramSet:
         self.frozen = [parameter for parameter in weights if not parameter.requires_grad]
         self.statistics = trace.parameters(STATISTICS) + trace.draws()
         self.moves_statistics = any(layer.kind.changes_parameters(layer) for layer in trace.layers)
+        self.inputs, self.outputs = len(trace.inputs), len(trace.outputs)
         self._tensors = {}
         self.parts = [tuple(self.trainable)]
         groups = self._try(training)
@@ -74,71 +76,65 @@ class ProgramSet:
         in groups.
         """
         reasons = []
-        for size in _TRIAL_SIZES + self._fitting_sizes():
-            shape = 2, self._channels(), size, size
+        for extents in trial_shapes(self.trace):
             try:
-                self._trial = Tensors(self.trace, shape[1:], native.lanes(), trial=True, dtype=self.dtype)
-                for direction in (FORWARD, INPUT_GRADIENT) if training else (FORWARD, EVALUATION):
-                    self._plan(direction, shape, dry=True)
-                return self._plan(BACKWARD, shape, dry=True).groups
+                self._trial = Tensors(self.trace, extents, native.lanes(), trial=True, dtype=self.dtype)
+                return self._plan_all([(2, *extent) for extent in extents], training)
             except Untraceable as reason:
                 reasons.append(reason)
         raise reasons[0]
 
+    def _plan_all(self, shapes, training):
+        for direction in (FORWARD, INPUT_GRADIENT) if training else (FORWARD, EVALUATION):
+            self._plan(direction, shapes, dry=True)
+        return self._plan(BACKWARD, shapes, dry=True).groups
+
+    def try_shapes(self, *shapes):
+        """Raises ValueError or Untraceable if there are no programs for inputs of these shapes."""
+        self.output_shapes(*shapes)
+        self._plan_all(shapes, True)
+
     def work(self):
         """Returns the forward FLOPs of the convolutions for an image of 224 pixels, and those for each number of
-        input and output whose layout is changed.
+        inputs and outputs whose layout is changed.
         """
-        stored, scale = self._trial.stored, (_TRIAL_SIZES[0] / self._trial.shape[-1]) ** 2
+        stored, scale = self._trial.stored, (SIZES[0] / self._trial.shapes[0][-1]) ** 2
         flops = sum(tensor.kind.flops(tensor) for tensor in stored)
-        output = self._trial.output.stored
-        brought_in = (tensor for tensor in stored if tensor.sources and _imports(tensor))
-        moved = output.channels * output.pixels + sum(tensor.channels * tensor.pixels for tensor in brought_in)
-        return flops * scale, flops / moved
+        brought = [tensor for tensor in stored if tensor.sources and _imports(tensor)]
+        brought += [view.stored for view in self._trial.outputs]
+        return flops * scale, flops / sum(tensor.channels * tensor.pixels for tensor in brought)
 
-    def _channels(self):
-        """Channels of the input."""
-        if not any(layer.kind.name == "conv" for layer in self.trace.layers):
-            raise Untraceable("it has no convolution")
-        for layer in self.trace.layers:
-            if "weight" in layer.parameters:
-                shape = layer.parameters["weight"].shape
-                return shape[1] * layer.numbers.get("groups", 1) if len(shape) > 1 else shape[0]
-            if "gamma" in layer.parameters:
-                return layer.parameters["gamma"].shape[0]
+    def tensors(self, *shapes):
+        """Returns the tensors for inputs of these shapes (N, C, H, W)."""
+        extents = tuple(tuple(shape[1:]) for shape in shapes)
+        if extents not in self._tensors:
+            self._tensors[extents] = Tensors(self.trace, extents, native.lanes(), dtype=self.dtype)
+        return self._tensors[extents]
 
-    def _fitting_sizes(self):
-        """A gather has to meet the map that it was made for: its extent times the strides before it."""
-        gathers = (layer for layer in self.trace.layers if layer.kind.name == "gather" and layer.parameters)
-        extents = {layer.parameters["weight"].shape[2] for layer in gathers}
-        return tuple(extent << halvings for extent in sorted(extents, reverse=True) for halvings in range(7))
-
-    def tensors(self, shape):
-        """Returns the tensors for inputs of this shape (C, H, W)."""
-        if shape not in self._tensors:
-            self._tensors[shape] = Tensors(self.trace, shape, native.lanes(), dtype=self.dtype)
-        return self._tensors[shape]
-
-    def output_shape(self, shape):
-        """Returns the shape of the result for inputs (N, C, H, W); ValueError if the network does not take such
+    def output_shapes(self, *shapes):
+        """Returns the shapes of the outputs for inputs (N, C, H, W); ValueError if the network does not take such
         inputs.
         """
-        if len(shape) != 4:
-            raise ValueError(f"inputs of shape {tuple(shape)}: (N, C, H, W) is needed")
+        told = ", ".join(str(tuple(shape)) for shape in shapes)
+        if any(len(shape) != 4 for shape in shapes):
+            raise ValueError(f"inputs of shape {told}: (N, C, H, W) is needed")
+        if len({shape[0] for shape in shapes}) != 1:
+            raise ValueError(f"inputs of shapes {told}: they have different numbers of images")
         try:
-            tensors = self.tensors(tuple(shape[1:]))
+            found = [view.stored for view in self.tensors(*shapes).outputs]
         except Untraceable as reason:
-            raise ValueError(f"inputs of shape {tuple(shape)}: {reason}") from None
-        stored = tensors.output.stored
-        return [shape[0], stored.channels] + ([] if tensors.flat else [stored.height, stored.width])
+            raise ValueError(f"inputs of shape {told}: {reason}") from None
+        return [
+            [shapes[0][0], stored.channels] + ([] if stored.flat else [stored.height, stored.width]) for stored in found
+        ]
 
-    def saved_floats(self, shape):
+    def saved_floats(self, *shapes):
         """Returns the floats of the saved tensors, with room for aligning them."""
-        return SavedTensors(self.tensors(tuple(shape[1:])), shape[0]).floats + ALIGN
+        return SavedTensors(self.tensors(*shapes), shapes[0][0]).floats + ALIGN
 
-    def _plan(self, direction, shape, **settings):
+    def _plan(self, direction, shapes, **settings):
         """Returns the plan of a direction for inputs (N, C, H, W), with its finished stages."""
-        tensors, images, threads = self.tensors(tuple(shape[1:])), shape[0], set_threads(0)
+        tensors, images, threads = self.tensors(*shapes), shapes[0][0], set_threads(0)
         if direction in (EVALUATION, FORWARD):
             kind = Forward if direction == FORWARD else Evaluation
             parameters = self.trainable + self.frozen + self.statistics
@@ -151,54 +147,58 @@ class ProgramSet:
         plan.plan()
         return plan
 
-    def work_floats(self, shape):
+    def work_floats(self, *shapes):
         """Returns the floats of the work memory that the parts of the backward hand on, with room for aligning it."""
-        self.build(BACKWARD, shape)
-        return _work_floats[self.keys[BACKWARD], shape]
+        self.build(BACKWARD, *shapes)
+        return _work_floats[self.keys[BACKWARD], shapes]
 
-    def _sizes(self, direction, shape, work_floats):
+    def _sizes(self, direction, shapes, work_floats):
         """Returns the floats of all tensors of the node, and the numbers of the saved and of the work tensor among
         them.
         """
-        image, result, saved = int(np.prod(shape)), int(np.prod(self.output_shape(shape))), self.saved_floats(shape)
+        images, results = ([int(np.prod(shape)) for shape in some] for some in (shapes, self.output_shapes(*shapes)))
+        saved = self.saved_floats(*shapes)
         weights = [_numbers(parameter) for parameter in self.trainable + self.frozen]
         if direction in (EVALUATION, FORWARD):
-            sizes = [0, image, *weights, *map(_size, self.statistics), result]
+            sizes = [0, *images, *weights, *map(_size, self.statistics), *results]
             return (sizes, -1, -1) if direction == EVALUATION else (sizes + [saved], len(sizes), -1)
-        sizes = [0, image, result, saved, *weights]
+        sizes = [0, *images, *results, saved, *weights]
+        saved_index = 1 + self.inputs + self.outputs
         if direction == INPUT_GRADIENT:
-            return sizes + [image], 3, -1
+            return sizes + images, saved_index, -1
         part, last = direction - BACKWARD, len(self.parts) - 1
-        own = [image] * (self.together and part == last) + list(map(_numbers, self.parts[part]))
+        own = images * (self.together and part == last) + list(map(_numbers, self.parts[part]))
         if not last:
-            return sizes + own, 3, -1
+            return sizes + own, saved_index, -1
         if part:
-            return sizes + [work_floats, *own], 3, len(sizes)
-        return sizes + [*own, work_floats], 3, len(sizes) + len(own)
+            return sizes + [work_floats, *own], saved_index, len(sizes)
+        return sizes + [*own, work_floats], saved_index, len(sizes) + len(own)
 
-    def build(self, direction, shape):
-        """Makes the programs of a direction and lets nodes find them; the parts of the backward are made together."""
-        if shape in _programs[self.keys[direction]]:
+    def build(self, direction, *shapes):
+        """Makes the programs of a direction for inputs (N, C, H, W) and lets nodes find them; the parts of the backward
+        are made together.
+        """
+        if shapes in _programs[self.keys[direction]]:
             return
-        stages = self._plan(direction, shape).stages
+        stages = self._plan(direction, shapes).stages
         directions = [direction] if direction < BACKWARD else range(BACKWARD, BACKWARD + len(self.parts))
         bounds = [0, *stages.cuts, len(stages.closed)]
         for number, begin, end in zip(directions, bounds, bounds[1:]):
             closed = stages.closed[begin:end]
-            sizes, saved_index, work_index = self._sizes(number, shape, stages.work_floats + ALIGN)
+            sizes, saved_index, work_index = self._sizes(number, shapes, stages.work_floats + ALIGN)
             memory = stages.work_floats, stages.scratch_floats, stages.kept_floats
             program = emit.emit(
-                self.keys[number], shape, closed, memory, sizes, saved_index, work_index, set_threads(0), self.dtype
+                self.keys[number], shapes, closed, memory, sizes, saved_index, work_index, set_threads(0), self.dtype
             )
-            _work_floats[self.keys[number], shape] = stages.work_floats + ALIGN
+            _work_floats[self.keys[number], shapes] = stages.work_floats + ALIGN
             phase = _PHASES.get(number, "backward")
             input_only = number == INPUT_GRADIENT
-            plans[program] = phase, shape, functools.partial(emit.describe, closed, phase, input_only, self.dtype)
-            _keep(self.keys[number], shape, program)
+            plans[program] = phase, shapes[0], functools.partial(emit.describe, closed, phase, input_only, self.dtype)
+            _keep(self.keys[number], shapes, program)
 
 
 def _imports(tensor):
-    """True if this is the input, brought into blocks."""
+    """True if this is an input, brought into blocks."""
     return tensor.kind is affine.AFFINE and tensor.sources[0].stored.layout == PLAIN
 
 
@@ -227,8 +227,8 @@ def _cut(groups, parts):
 
 # Networks of the same structure share their programs; with the last of them these go.
 _sets = collections.defaultdict(weakref.WeakSet)  # key -> the program sets that have it
-_programs = collections.defaultdict(dict)  # key -> shape -> program, the oldest first
-_work_floats = {}  # key and shape -> floats of the work memory
+_programs = collections.defaultdict(dict)  # key -> shapes -> program, the oldest first
+_work_floats = {}  # key and shapes -> floats of the work memory
 
 
 def _share(program_set):
@@ -240,36 +240,37 @@ def _share(program_set):
 def _leave(keys):
     for key in keys:
         if not list(_sets[key]):  # its length counts those whose end is being told
-            for shape in list(_programs[key]):
-                _free(key, shape)
+            for shapes in list(_programs[key]):
+                _free(key, shapes)
             del _sets[key], _programs[key]
 
 
-def _keep(key, shape, program):
-    _programs[key][shape] = program
+def _keep(key, shapes, program):
+    _programs[key][shapes] = program
     if len(_programs[key]) > _SHAPES:
         _free(key, next(iter(_programs[key])))
 
 
-def _free(key, shape):
-    program = _programs[key].pop(shape)
+def _free(key, shapes):
+    program = _programs[key].pop(shapes)
     plans.pop(program, None)
-    _work_floats.pop((key, shape), None)
+    _work_floats.pop((key, shapes), None)
     native.library().cellwright_program_free(program)
 
 
 @native.Builder
-def build(key, *shape):
+def build(key, numbers):
     """Called by a node that finds no program, on a thread of the runtime; 0 if there is one now."""
     found = next(iter(_sets.get(key, ())), None)
     if found is None:
         logger.error("a graph that was kept on disk names a program of another network or setting: delete such graphs")
         return 1
+    shapes = [tuple(numbers[4 * k : 4 * k + 4]) for k in range(found.inputs)]
     try:
-        found.build(found.keys.index(key), shape)
+        found.build(found.keys.index(key), *shapes)
         return 0
     except Exception:  # nothing may pass through the C code that called
-        logger.exception("no program for inputs of %s", shape)
+        logger.exception("no program for inputs of %s", shapes)
         return 1
 
 

@@ -3,8 +3,10 @@
 import logging
 import types
 
+import mindspore
+
+from cellwright.kernels.compiler.errors import Untraceable, UntraceableEnds
 from cellwright.kernels.compiler.program_set import ProgramSet
-from cellwright.kernels.compiler.symbols import Untraceable
 from cellwright.kernels.compiler.tensors import FLOAT32
 from cellwright.kernels.compiler.trace import read, stock_class
 from cellwright.kernels.csrc.onednn_library import limit_framework
@@ -46,7 +48,26 @@ def _pays(programs):
     """The cost rule: True if a part of a network is expected to be faster as a program."""
     flops, flops_a_number = programs.work()
     enough = flops >= LEAST_FLOPS and flops_a_number >= LEAST_FLOPS_A_NUMBER
-    return enough and len(programs.trace.layers) > LEAST_LAYERS  # the input is one of them
+    return enough and len(programs.trace.layers) - programs.inputs >= LEAST_LAYERS
+
+
+def _fits(programs):
+    """Returns what tells while a graph is compiled whether programs take tensors of these shapes, and `named` arguments
+    beside them.
+    """
+
+    def fits(shapes, named):
+        if len(shapes) != programs.trace.given or named:
+            return False
+        try:
+            programs.try_shapes(*(shapes[k] for k in programs.trace.takes))
+        except (ValueError, Untraceable) as reason:
+            limit_framework()
+            logger.warning("a part of the network is stock: %s", reason)
+            return False
+        return True
+
+    return mindspore.ops.constexpr(fits, name=f"fits_{programs.keys[0]}", reuse_result=False)
 
 
 class Choice:
@@ -56,17 +77,21 @@ class Choice:
     """
 
     def __init__(self, programs, reason, node):
-        self.programs, self.reason, self.told = programs, reason, False
+        self.programs, self.reason, self.told = programs, str(reason), False
+        self.error = reason  # to be raised where there have to be programs
         self.runs = programs is not None
         self.node = node
         self.trainable, self.frozen, self.statistics = programs.parameters if programs else ((), (), ())
+        self.takes, self.gives = (programs.trace.takes, programs.trace.gives) if programs else ((), ())
+        self.gives_one, self.gives_list = isinstance(self.gives, int), isinstance(self.gives, list)
+        self.fits = _fits(programs) if programs else None
 
 
 class Replacement:
     """Finds the Choice for the present state of a cell, again after each change of it."""
 
     def __init__(self, cell, name, parts, together):
-        """together: the gradients of input and parameters come from one node."""
+        """together: the gradients of inputs and parameters come from one node."""
         self.name, self.parts, self.together = name, parts, together
         self.dtype = FLOAT32  # in which programs store their tensors where they can
         self._choices = {}
@@ -85,9 +110,11 @@ class Replacement:
                     inner.__dict__["training"] = mode
                 choice = self.choice(cell)
                 if not choice.runs:
-                    raise Untraceable(choice.reason)
-                if self.name and not _pays(choice.programs):
-                    raise Untraceable("it has too little to do to pay for changing the layout of what goes in and out")
+                    raise choice.error
+                several = choice.programs.inputs + choice.programs.outputs > 2
+                if (self.name or several) and not _pays(choice.programs):
+                    error = UntraceableEnds if several else Untraceable
+                    raise error("it has too little to do to pay for changing the layout of what goes in and out")
         finally:
             for inner, mode in modes.items():
                 inner.__dict__["training"] = mode
@@ -112,7 +139,7 @@ class Replacement:
                     raise
                 why_wide, programs = f"float32: {reason}", self._programs(trace, cell, FLOAT32)
         except Untraceable as reason:
-            return Choice(None, str(reason), None)
+            return Choice(None, reason.with_traceback(None), None)
         return Choice(programs, why_wide, (TrainingNode if cell.training else EvaluationNode)(programs))
 
     def _programs(self, trace, cell, dtype):

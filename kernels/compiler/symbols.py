@@ -4,7 +4,7 @@ import dataclasses
 
 import mindspore
 
-from cellwright.kernels.compiler.errors import Untraceable
+from cellwright.kernels.compiler.errors import Untraceable, UntraceableEnds
 from cellwright.kernels.compiler.extent import Extent
 
 __all__ = ["Layer", "ParameterSymbol", "Symbol", "Trace", "Untraceable"]
@@ -128,16 +128,19 @@ class ParameterSymbol:
 
 
 class Trace:
-    """The layers of a network in the order in which they run; `layers[0]` is its input, `output` its result.
+    """The layers of a network in the order in which they run; `inputs` and `outputs` are some of them.
 
-    operators: what reads an operator, function or method of a tensor, by name. training: the mode of the cell that
-    is read.
+    given: how many arguments its `construct` has. takes: those that are the inputs. gives: what it returns, the number
+    of a tensor or a tuple or list of such, counting its arguments and then the outputs. operators: what reads an
+    operator, function or method of a tensor, by name. training: the mode of the cell that is read.
     """
 
-    def __init__(self, input_kind, operators, training):
-        self.layers = [Layer(input_kind, size=("height", "width"))]
+    def __init__(self, input_kind, operators, training, given=1):
+        names = ("", *(f" of input {number}" for number in range(1, given)))
+        self.inputs = [Layer(input_kind, size=(f"height{name}", f"width{name}")) for name in names]
+        self.layers, self.outputs = list(self.inputs), []
+        self.given, self.takes, self.gives = given, None, None
         self.operators, self.training = operators, training
-        self.output = None
         self.place = ""  # name of the cell that is being read
 
     def operator(self, name, *inputs, **settings):
@@ -159,22 +162,43 @@ class Trace:
         self.layers.append(layer)
         return Symbol(self, layer)
 
+    def end(self, result):
+        """To be called with what `construct` returned."""
+        arguments = self.inputs
+
+        def number(one):
+            if not isinstance(one, Symbol) or one.layer is None:
+                what = "a tensor of other axes or dtype" if isinstance(one, Symbol) else type(one).__name__
+                raise UntraceableEnds(
+                    f"it returns {what}, where programs give tensors of float32 whose axes are those of an image or"
+                    " (N, C), alone or in one tuple or list"
+                )
+            if one.layer not in [*arguments, *self.outputs]:
+                self.outputs.append(one.layer)
+            return [*arguments, *self.outputs].index(one.layer)
+
+        several = type(result) in (tuple, list)
+        self.gives = type(result)(map(number, result)) if several else number(result)
+        if not self.outputs:
+            raise Untraceable("it computes nothing")
+        self.drop_unused()
+        self.takes = tuple(k for k, layer in enumerate(arguments) if layer in self.inputs)
+
     def drop_unused(self):
-        """Forgets the layers that the result does not depend on; raises Untraceable if one of them does something
-        else, too.
-        """
-        used = {self.layers[0], self.output}
+        """Forgets the layers that no output depends on; raises Untraceable if one of them does something else, too."""
+        used = set(self.outputs)
         for layer in reversed(self.layers):
             if layer in used:
                 used.update(layer.inputs)
             elif layer.kind.changes_parameters(layer):
                 raise Untraceable(f"the result of {layer.name or layer.kind.name} is not used")
         self.layers = [layer for layer in self.layers if layer in used]
+        self.inputs = [layer for layer in self.inputs if layer in used]
 
     def readers(self, layer):
-        """Returns the layers that take this one's result, once for each use; the network's result counts as None."""
+        """Returns the layers that take this one's result, once for each use; being an output counts as None."""
         found = [reader for reader in self.layers for source in reader.inputs if source is layer]
-        return found + [None] * (layer is self.output)
+        return found + [None] * (layer in self.outputs)
 
     def parameters(self, roles):
         """Returns the parameters of these roles, in the order of the layers."""
@@ -207,4 +231,4 @@ class Trace:
             parameters = [(role, p.shape, p.requires_grad) for role, p in sorted(layer.parameters.items())]
             return f"{layer.kind.name} {layer.name}{sources}{told(tuple(sorted(layer.numbers.items())))}{parameters}"
 
-        return ";".join(map(of, self.layers))
+        return ";".join([*map(of, self.layers), f"outputs {[position[id(layer)] for layer in self.outputs]}"])

@@ -1,14 +1,17 @@
-"""Reads a cell's `construct` into a list of layers, by calling it once with a symbol in place of the tensor."""
+"""Reads a cell's `construct` into a list of layers, by calling it once with symbols in place of the tensors."""
 
 import contextlib
+import inspect
 
 import mindspore
 from mindspore import Parameter, nn
 
 from cellwright.kernels.compiler import layers
+from cellwright.kernels.compiler.errors import UntraceableEnds
 from cellwright.kernels.compiler.extent import Extent
 from cellwright.kernels.compiler.rearranged import channels_last, transposed
 from cellwright.kernels.compiler.symbols import ParameterSymbol, Symbol, Trace, Untraceable
+from cellwright.kernels.csrc.operations import MOST_INPUTS
 
 # What a class may have that computes what its base does.
 _BLAND = {"__init__", "__module__", "__doc__", "__annotations__", "__static_attributes__", "__firstlineno__"}
@@ -147,23 +150,33 @@ def _reading(reader):
                 setattr(owner, name, before)
 
 
+def arguments(cell):
+    """Returns how many arguments the `construct` of a cell needs, which are read as tensors, and how many it can have:
+    those with defaults are left to these.
+    """
+    _, *known = inspect.signature(stock_class(cell).construct).parameters.values()  # the first one is the cell
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [one for one in known if one.default is one.empty and one.kind in plain]
+    return max(1, len(needed)), len(known) + any(one.kind not in plain for one in known)
+
+
 def read(cell, name=""):
-    """Returns the Trace of a cell that takes one tensor and returns one; raises Untraceable where it cannot.
+    """Returns the Trace of a cell; raises Untraceable where it cannot.
 
     name: of the cell within its network; it begins the names of the layers.
     """
-    trace = Trace(layers.INPUT, layers.FUNCTIONS, cell.training)
+    count, _ = arguments(cell)
+    if count > MOST_INPUTS:
+        raise UntraceableEnds(f"it takes {count} tensors: at most {MOST_INPUTS}")
+    trace = Trace(layers.INPUT, layers.FUNCTIONS, cell.training, count)
     names = {id(inner): ".".join(filter(None, (name, path))) for path, inner in cell.cells_and_names()}
     reader = _Reader(trace, names)
     with _reading(reader):
         try:
-            result = reader.cell(cell, Symbol(trace, trace.layers[0]))
+            result = reader.cell(cell, *(Symbol(trace, layer) for layer in trace.inputs))
         except Untraceable:
             raise
         except Exception as error:  # whatever a construct does with something that is not a tensor
             raise Untraceable(f"{type(error).__name__}: {error}") from error
-    if not isinstance(result, Symbol) or result.layer is None or len(trace.layers) == 1:
-        raise Untraceable("it does not return one tensor of float32 whose axes are those of an image or (N, C)")
-    trace.output = result.layer
-    trace.drop_unused()
+    trace.end(result)
     return trace

@@ -148,6 +148,8 @@ CONVOLUTION = (
     "plain_source", "bfloat16", "rows", "relu",
 )  # fmt: skip
 
+MOST_INPUTS = 8  # images that a node takes; their shapes together select the program
+
 # Where an operand lies, if not in the tensor of the node with that number.
 BASES = (
     ("NONE", -1, "nowhere"),
@@ -204,6 +206,7 @@ def header():
         "  int64_t base, offset, stride, channel;",
         "} operand_t;",
         "",
+        f"#define MOST_INPUTS {MOST_INPUTS}",
         "enum { " + ", ".join(f"FORM_{name}" for name in FORMS) + " };",
         "",
         "enum {",

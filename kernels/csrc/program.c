@@ -23,7 +23,7 @@ typedef struct {
   atomic_int code;
 } run_t;
 
-typedef int (*builder_t)(int64_t key, int64_t n, int64_t c, int64_t h, int64_t w);
+typedef int (*builder_t)(int64_t key, const int64_t *shape);
 typedef void (*reporter_t)(int code);
 
 static builder_t builder;
@@ -163,11 +163,15 @@ static int run_program(program_t *program, void **params) {
 }
 
 static int find_and_run(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes) {
-  if (nparam < 3 || ndims[1] != 4 || strcmp(dtypes[0], "int64")) return ERROR_WRONG_TENSORS;
-  int64_t key = *(int64_t *)params[0];
-  program_t *program = program_find(key, shapes[1]);
-  if (!program && builder && !builder(key, shapes[1][0], shapes[1][1], shapes[1][2], shapes[1][3]))
-    program = program_find(key, shapes[1]);
+  if (nparam < 3 || ndims[0] != 1 || strcmp(dtypes[0], "int64")) return ERROR_WRONG_TENSORS;
+  int64_t key = *(int64_t *)params[0], inputs = shapes[0][0], shape[SHAPE] = {0};
+  if (inputs < 1 || inputs > MOST_INPUTS || inputs > nparam - 2) return ERROR_WRONG_TENSORS;
+  for (int64_t k = 0; k < inputs; k++) {
+    if (ndims[k + 1] != 4) return ERROR_WRONG_TENSORS;
+    memcpy(shape + 4 * k, shapes[k + 1], 4 * sizeof *shape);
+  }
+  program_t *program = program_find(key, shape);
+  if (!program && builder && !builder(key, shape)) program = program_find(key, shape);
   if (!program) return ERROR_NO_PROGRAM;
   int code = check_tensors(program, nparam, ndims, shapes, dtypes);
   if (!code) code = run_program(program, params);
@@ -175,7 +179,8 @@ static int find_and_run(int nparam, void **params, int *ndims, int64_t **shapes,
   return code;
 }
 
-/* The node. Its first tensor holds the program's key, the second is the network's input, whose shape selects the program. */
+/* The node. Its first tensor holds the program's key, once for each of the network's inputs, which follow; their shapes select the
+ * program. */
 EXPORT int cellwright_program(int nparam, void **params, int *ndims, int64_t **shapes, const char **dtypes, void *stream,
                               void *extra) {
   (void)stream, (void)extra;

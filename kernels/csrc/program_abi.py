@@ -5,7 +5,7 @@ import functools
 import os
 
 from cellwright.kernels.csrc.onednn_library import program_library
-from cellwright.kernels.csrc.operations import BASES, CONVOLUTION, ERRORS, FIRST_JOB, JOBS, OPERATIONS
+from cellwright.kernels.csrc.operations import BASES, CONVOLUTION, ERRORS, FIRST_JOB, JOBS, MOST_INPUTS, OPERATIONS
 from cellwright.kernels.csrc.shim import ShimMissing, shim
 
 BASE_NONE, BASE_SAVED, BASE_WORK, BASE_SCRATCH, BASE_PER_THREAD, BASE_KEPT = (number for _, number, _ in BASES)
@@ -51,7 +51,7 @@ class Convolution(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64) for name in CONVOLUTION]
 
 
-Builder = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * 5)
+Builder = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.POINTER(ctypes.c_int64))
 Reporter = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _i64 = ctypes.POINTER(ctypes.c_int64)
 _operations = ctypes.POINTER(Operation)
@@ -106,6 +106,12 @@ def integers(values):
     """The values as a C array of int64."""
     values = list(values)
     return (ctypes.c_int64 * max(1, len(values)))(*values)
+
+
+def shape_numbers(shapes):
+    """The shapes (N, C, H, W) of a node's inputs as a C array, as long for any number of inputs."""
+    numbers = [number for shape in shapes for number in shape]
+    return integers(numbers + [0] * (4 * MOST_INPUTS - len(numbers)))
 
 
 def convolution(direction, shape, sizes):

@@ -21,8 +21,10 @@ typedef struct {
   atomic_int next[PHASES + 1], done[PHASES + 1]; /* of each list of jobs, and of the shares */
 } stage_t;
 
+#define SHAPE (4 * MOST_INPUTS) /* numbers: (N, C, H, W) of each input, then zeros */
+
 typedef struct program {
-  int64_t key, shape[4], saved_index, work_index, threads, work, scratch, tensors, stages_count;
+  int64_t key, shape[SHAPE], saved_index, work_index, threads, work, scratch, tensors, stages_count;
   const operation_t *operations;
   int64_t *sizes; /* floats of each tensor of the node; the key has 0 */
   float *kept;
@@ -32,7 +34,7 @@ typedef struct program {
   struct program *next;
 } program_t;
 
-/* The program of a key and shape, with one more user; 0 if there is none. */
+/* The program of a key and of its inputs' shapes, with one more user; 0 if there is none. */
 program_t *program_find(int64_t key, const int64_t *shape);
 /* A user of the program is done; nobody else has it if it was taken from the list, too. */
 void program_leave(program_t *program);

@@ -59,7 +59,7 @@ NETS = {
     "convnext_tiny": "convnext_tiny",
     "poolformer_s12": "poolformer_s12",
 }
-LEAST_SIZE = {"vgg16": 224}  # its dense layers are made for this
+LEAST_SIZE = {"vgg16": 224, "inception_v3": 299}  # dense layers are made for this
 STOCK = ("stock", "stock-all")
 VARIANTS = ("ours", *STOCK, "torch", "float64")
 _PEERS = Path(__file__).with_name("peers")

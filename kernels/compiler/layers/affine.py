@@ -12,7 +12,7 @@ class Affine(Kind):
         view, place = stored.sources[0], plan.place(stored)
         source = view.stored
         if source.layout == PLAIN:
-            plain = plan.input_tensor()
+            plain = plan.input_tensor(source)
             plane = {"channels": source.channels, "pixels": source.pixels, "form": STORED}
             plan.operation("import", source=plain, target=place, **plane)
         else:
@@ -32,7 +32,7 @@ class Affine(Kind):
             return
         gradient = plan.ready(stored)
         if view.stored.layout == PLAIN:
-            plan.give_input(gradient)
+            plan.give_input(view.stored, gradient)
         else:
             plan.pass_on(view, gradient)
 

@@ -102,7 +102,7 @@ class Convolution(Kind):
             # oneDNN has nothing but reference loops for the gradient of plain images.
             target = plan.stages.take_scratch(plan.floats(view.stored, form))
             self._input_gradient(plan, stored, gradient, target, form)
-            plan.give_input(target, form)
+            plan.give_input(view.stored, target, form)
         else:
             plan.share(view, lambda target: self._input_gradient(plan, stored, gradient, target, form), form)
 

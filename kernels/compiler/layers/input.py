@@ -1,4 +1,4 @@
-"""The network's input: read as it is by a convolution of few channels, else brought into blocks first."""
+"""The network's inputs: read as they are by a convolution of few channels, else brought into blocks first."""
 
 from cellwright.kernels.compiler.layers import cost
 from cellwright.kernels.compiler.layers.affine import AFFINE
@@ -9,15 +9,19 @@ _FEW = 8  # channels: oneDNN reads images of so few as the framework has them
 
 
 class Input(Kind):
+    """numbers of its stored tensors: input (their place among those of the node)."""
+
     name = "input"
 
     def lower(self, tensors, layer):
-        view = tensors.store(self, tensors.shape, layout=PLAIN)
+        number = tensors.trace.inputs.index(layer)
+        extents = tensors.shapes[number]
+        view = tensors.store(self, extents, layout=PLAIN, numbers={"input": number})
         readers = tensors.trace.readers(layer)
         sole = readers[0] if len(readers) == 1 else None
-        if sole is not None and sole.kind.reads_plain(sole) and tensors.shape[0] < _FEW:
+        if sole is not None and sole.kind.reads_plain(sole) and extents[0] < _FEW:
             return view
-        return tensors.store(AFFINE, tensors.shape, (view,))
+        return tensors.store(AFFINE, extents, (view,))
 
     def forward(self, plan, stored):
         pass

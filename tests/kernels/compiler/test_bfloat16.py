@@ -70,7 +70,7 @@ def test_all_forms_give_the_same(name, form):
 
 def test_a_form_that_has_reference_loops_alone_is_not_taken():
     network = store_in_bfloat16(SMALL["conv 3x3 with bias, pad, odd channels"]())
-    tensors = network.set_train().program_programs.tensors((3, 12, 12))
+    tensors = network.set_train().program_programs.tensors((1, 3, 12, 12))
     convolutions = [stored for stored in tensors.stored if stored.kind.name == "conv"]
     for form in (STORED, ROWS):
         with forms.forced(form):

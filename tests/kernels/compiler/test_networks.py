@@ -27,7 +27,7 @@ NETWORKS = [
 def test_a_network_is_one_program(name, size, settings):
     network = create_network(name, 10, size, **settings)
     assert accelerated(accelerate(network)) == [network]
-    assert network.set_train().program_programs.output_shape((2, 3, size, size)) == [2, 10]
+    assert network.set_train().program_programs.output_shapes((2, 3, size, size)) == [[2, 10]]
 
 
 def test_all_convolutions_of_vgg16_with_dropout_are_one_program():

@@ -43,11 +43,12 @@ class Verdict:
             return self.wrong["raised"][:60]
         if any(distance == SHAPE for distance, _ in self.wrong.values()):
             return "shape"
-        return "results" if {"evaluation", "training"} & set(self.wrong) else "gradients" if self.wrong else ""
+        results = any(name.startswith(("evaluation", "training")) for name in self.wrong)
+        return "results" if results else "gradients" if self.wrong else ""
 
 
 class Step(nn.Cell):
-    """The result, and the gradients of the input and of the parameters of sum(result * weights)."""
+    """The results, and the gradients of the input and of the parameters of the sums of result * weights."""
 
     def __init__(self, network, weights, parameters):
         super().__init__(auto_prefix=False)
@@ -55,8 +56,13 @@ class Step(nn.Cell):
         self.gradient = ops.value_and_grad(self.loss, 0, ParameterTuple(parameters) if parameters else None, True)
 
     def loss(self, x):
-        y = self.network(x)
-        return (y * self.weights).sum(), y
+        results = self.network(x)
+        if isinstance(results, Tensor):
+            results = (results,)
+        total = 0.0
+        for y, weights in zip(results, self.weights):
+            total = total + (y * weights).sum()
+        return total, results
 
     def construct(self, x):
         return self.gradient(x)
@@ -79,11 +85,13 @@ def run(network, values, fast):
             return None, 0
     x = Tensor(values.arrays["x"])
     network.set_train(cell, False)
-    found = {"evaluation": cell(x)}
+    results = cell(x)
+    results = [results] if isinstance(results, Tensor) else results
+    found = {f"evaluation {k}": result for k, result in enumerate(results)}
     network.set_train(cell, True)
     trained = [parameter for parameter in cell.get_parameters() if parameter.requires_grad]
-    (_, result), gradients = Step(cell, Tensor(values.weights), trained)(x)
-    found["training"] = result
+    (_, results), gradients = Step(cell, tuple(map(Tensor, values.weights)), trained)(x)
+    found |= {f"training {k}": result for k, result in enumerate(results)}
     found["gradient of x"], rest = gradients if trained else (gradients, ())
     found.update((f"gradient of {parameter.name}", gradient) for parameter, gradient in zip(trained, rest))
     found.update((name, parameter) for name, parameter in own.items() if ".moving_" in name)

@@ -7,6 +7,7 @@ from fuzz.networks import Network, step
 
 _PLAIN_ACTS = ("relu", "leaky")
 NEWER = 20_000  # from this seed on layers are drawn that the fuzzer had not at first: what a seed means stays
+SEVERAL = 30_000  # from this seed on one to three further values of the last block are returned
 
 
 def draw_network(seed):
@@ -26,7 +27,10 @@ def draw_network(seed):
         block = _Block(draw, now, wide)
         block.head()
         blocks.append(tuple(block.steps))
-    return Network(shape, tuple(blocks), seed)
+    further = ()
+    if seed >= SEVERAL:
+        further = tuple(int(k) for k in draw.integers(0, len(blocks[-1]) + 1, int(draw.integers(1, 4))))
+    return Network(shape, tuple(blocks), seed, further)
 
 
 def _channels(draw):

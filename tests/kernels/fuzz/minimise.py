@@ -40,10 +40,16 @@ def _simpler(network):
     for b in range(len(blocks) - 1):
         joined = _joined(blocks[b], blocks[b + 1])
         yield dataclasses.replace(network, blocks=(*blocks[:b], joined, *blocks[b + 2 :]))
+    for k in range(len(network.further)):
+        yield dataclasses.replace(network, further=network.further[:k] + network.further[k + 1 :])
     for b, block in enumerate(blocks):
         for k in reversed(range(len(block))):
             for source in dict.fromkeys(block[k].sources):
-                yield _with(network, b, _without(block, k, source))
+                smaller = _with(network, b, _without(block, k, source))
+                if b == len(blocks) - 1:
+                    further = (source if s == k + 1 else s - (s > k + 1) for s in network.further)
+                    smaller = dataclasses.replace(smaller, further=tuple(further))
+                yield smaller
     for b, block in enumerate(blocks):
         for k, one in enumerate(block):
             for simpler in _simpler_steps(one):

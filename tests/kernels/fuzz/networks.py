@@ -75,17 +75,21 @@ def step(kind, *sources, frozen=False, again=None, **settings):
 class Network:
     """Blocks in a row, each a cell of its own that takes one tensor and returns the result of its last step.
 
-    shape: of the input, (N, C, H, W). seed: of its parameters and images.
+    shape: of the input, (N, C, H, W). seed: of its parameters and images. further: values of the last block that are
+    returned beside its last one, counted as a step's sources are.
     """
 
     shape: tuple
     blocks: tuple
     seed: int = 0
+    further: tuple = ()
 
     def shapes(self):
         """Returns the shapes of all values of each block; raises Impossible."""
         if not all(self.blocks) or not self.blocks:
             raise Impossible("nothing to compute")
+        if max(self.further, default=0) > len(self.blocks[-1]):
+            raise Impossible("a result of no step")
         found, shape = [], self.shape
         for block in self.blocks:
             values = [shape]
@@ -98,6 +102,10 @@ class Network:
             found.append(values)
             shape = values[-1]
         return found
+
+    def outputs(self):
+        """Returns the numbers of the values of the last block that are returned."""
+        return len(self.blocks[-1]), *self.further
 
     def parameters(self):
         """Yields (name, shape, role, step) of every parameter."""
@@ -123,7 +131,9 @@ class Network:
                         lines.append(f"        freeze({name})")
                 arguments = ["x" if source == 0 else f"v{source - 1}" for source in one.sources]
                 body.append(f"        v{k} = {KINDS[one.kind].call(one, name, arguments)}")
-            lines += ["", "    def construct(self, x):", *body, f"        return v{len(block) - 1}"]
+            outputs = self.outputs() if b == len(self.blocks) - 1 else [len(block)]
+            returned = ", ".join(f"v{k - 1}" if k else "x" for k in outputs)
+            lines += ["", "    def construct(self, x):", *body, f"        return {returned}"]
         lines += ["", "", "class Network(nn.Cell):", "    def __init__(self):", "        super().__init__()"]
         lines += [f"        self.b{b} = Block{b}()" for b in range(len(self.blocks))]
         lines += ["", "    def construct(self, x):", *(f"        x = self.b{b}(x)" for b in range(len(self.blocks)))]

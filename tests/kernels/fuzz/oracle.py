@@ -31,7 +31,7 @@ class Run:
             self.nearest = min(self.nearest, float(distances.min() / size))
 
     def forward(self, network):
-        """Returns the node of the result."""
+        """Returns the nodes of the results."""
         x = self.nodes["x"]
         for b, block in enumerate(network.blocks):
             results = [x]
@@ -39,7 +39,7 @@ class Run:
                 self.prefix = f"b{b}.s{k if one.again is None else one.again}."
                 results.append(KINDS[one.kind].compute(one, [results[source] for source in one.sources], self))
             x = results[-1]
-        return x
+        return [results[k] for k in network.outputs()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Values:
     """Everything that a network is given."""
 
     arrays: dict  # parameters by name, and the images `x`
-    weights: np.ndarray  # by which the output is summed up to a loss
+    weights: list  # by which the outputs are summed up to a loss
     nearest: float  # the least distance from a kink
 
 
@@ -67,7 +67,8 @@ def draw_values(network):
                 values = draw.normal(0, scale, shape)
             arrays[name] = values
         arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
-        weights = draw.normal(size=network.shapes()[-1][-1]).astype(np.float32)
+        shapes = [network.shapes()[-1][k] for k in network.outputs()]
+        weights = [draw.normal(size=shape).astype(np.float32) for shape in shapes]
         nearest = np.inf
         for training in (True, False):
             run = Run(arrays, training, np.float64)
@@ -83,13 +84,14 @@ def draw_values(network):
 def outcome(network, values, dtype=np.float64):
     """Returns everything that a network computes, as arrays by name; parameters without a gradient have none."""
     run = Run(values.arrays, False, dtype)
-    found = {"evaluation": run.forward(network).value}
+    found = {f"evaluation {k}": node.value for k, node in enumerate(run.forward(network))}
     # A norm that always takes the batch's statistics moves the moving ones in evaluation too.
     moved = {name: node.value for name, node in run.nodes.items() if ".moving_" in name}
     run = Run(values.arrays | moved, True, dtype)
-    result = run.forward(network)
-    found["training"] = result.value
-    tape.backward(result, values.weights.astype(dtype))
+    results = run.forward(network)
+    found |= {f"training {k}": node.value for k, node in enumerate(results)}
+    weights = [array.astype(dtype) for array in values.weights]
+    tape.backward(tape.Node(0.0, results, lambda _: weights), 1.0)
     found["gradient of x"] = _gradient(run.nodes["x"])
     for name, _, role, one in network.parameters():
         if role.startswith("moving_"):
