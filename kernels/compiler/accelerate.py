@@ -31,25 +31,8 @@ class _Accelerated(nn.Cell):
 
     def construct(self, x):
         if self.program_runs:
-            return self.program_results((x,))
+            return self.program_results((x,), self.program_trainable, self.program_frozen, self.program_statistics)
         return self.program_stock(x)
-
-    def program_results(self, given):
-        """What the stock `construct` returns for the tensors that it is given."""
-        inputs = ()
-        for k in self.program_takes:
-            inputs = inputs + (given[k],)
-        parameters = self.program_trainable, self.program_frozen, self.program_statistics
-        outputs = self.program_node(inputs[0], inputs[1:], *parameters)
-        tensors = given + outputs
-        if self.program_gives_one:
-            return tensors[self.program_gives]
-        found = ()
-        for k in self.program_gives:
-            found = found + (tensors[k],)
-        if self.program_gives_list:
-            return list(found)
-        return found
 
 
 class _AcceleratedSeveral(_Accelerated):
@@ -63,7 +46,7 @@ class _AcceleratedSeveral(_Accelerated):
             for one in given:
                 shapes = shapes + (one.shape if isinstance(one, Tensor) else (),)
             if self.program_fits(shapes, len(settings)):
-                return self.program_results(given)
+                return self.program_results(given, self.program_trainable, self.program_frozen, self.program_statistics)
         return self.program_stock(*given, **settings)
 
 

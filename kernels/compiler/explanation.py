@@ -78,7 +78,7 @@ def _as_program(cell, replacement, shapes, dtype):
         return False, choice.reason, FLOAT32
     try:
         if not replacement.name:  # the whole network
-            choice.programs.tensors(*(shapes[k] for k in choice.takes))
+            choice.programs.tensors(*(shapes[k] for k in choice.programs.trace.takes))
     except Untraceable as reason:
         return False, f"not for {', '.join(map(str, shapes))}: {reason}", FLOAT32
     return True, choice.reason, choice.programs.dtype

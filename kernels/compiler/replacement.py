@@ -1,5 +1,6 @@
 """What an accelerated cell runs: a program of what the cell is now, or its own `construct` where there is none."""
 
+import functools
 import logging
 import types
 
@@ -10,7 +11,7 @@ from cellwright.kernels.compiler.program_set import ProgramSet
 from cellwright.kernels.compiler.tensors import FLOAT32
 from cellwright.kernels.compiler.trace import read, stock_class
 from cellwright.kernels.csrc.onednn_library import limit_framework
-from cellwright.kernels.nodes.program import EvaluationNode, TrainingNode
+from cellwright.kernels.nodes.program import EvaluationNode, Results, TrainingNode
 
 # A part of a network pays for bringing what goes in and out into blocks and back, and for its nodes, whose weights
 # are brought into oneDNN's layout each step. Parts with fewer forward FLOPs for each number that goes in or out,
@@ -56,16 +57,20 @@ def _fits(programs):
     beside them.
     """
 
-    def fits(shapes, named):
-        if len(shapes) != programs.trace.given or named:
-            return False
+    @functools.cache  # without a graph it is asked at each call
+    def known(shapes):
         try:
-            programs.try_shapes(*(shapes[k] for k in programs.trace.takes))
+            programs.try_shapes(*shapes)
         except (ValueError, Untraceable) as reason:
             limit_framework()
             logger.warning("a part of the network is stock: %s", reason)
             return False
         return True
+
+    def fits(shapes, named):
+        if len(shapes) != programs.trace.given or named:
+            return False
+        return known(tuple(shapes[k] for k in programs.trace.takes))
 
     return mindspore.ops.constexpr(fits, name=f"fits_{programs.keys[0]}", reuse_result=False)
 
@@ -80,11 +85,10 @@ class Choice:
         self.programs, self.reason, self.told = programs, str(reason), False
         self.error = reason  # to be raised where there have to be programs
         self.runs = programs is not None
-        self.node = node
+        self.node, self.results, self.fits = node, None, None
         self.trainable, self.frozen, self.statistics = programs.parameters if programs else ((), (), ())
-        self.takes, self.gives = (programs.trace.takes, programs.trace.gives) if programs else ((), ())
-        self.gives_one, self.gives_list = isinstance(self.gives, int), isinstance(self.gives, list)
-        self.fits = _fits(programs) if programs else None
+        if programs:
+            self.results, self.fits = Results(node, programs.trace.takes, programs.trace.gives), _fits(programs)
 
 
 class Replacement:

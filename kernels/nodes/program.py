@@ -181,3 +181,31 @@ class EvaluationNode(nn.Cell):
         saved = self.forward(inputs, trainable, frozen, statistics)[-1]
         input_gradients, gradients = self.gradients(inputs, dout, saved, trainable, frozen)
         return input_gradients[0], input_gradients[1:], gradients, frozen, statistics
+
+
+class Results(nn.Cell):
+    """Returns what a cell returns for its arguments, by a node.
+
+    takes: which arguments are the node's inputs. gives: the number of the tensor that is returned, or a tuple or list
+    of such, counting the arguments and then the node's outputs.
+    """
+
+    def __init__(self, node, takes, gives):
+        super().__init__()
+        self.node, self.takes = node, takes
+        self.one, self.as_list = isinstance(gives, int), isinstance(gives, list)
+        self.gives = (gives,) if self.one else tuple(gives)
+
+    def construct(self, given, trainable, frozen, statistics):
+        inputs = ()
+        for k in self.takes:
+            inputs = inputs + (given[k],)
+        tensors = given + self.node(inputs[0], inputs[1:], trainable, frozen, statistics)
+        found = ()
+        for k in self.gives:
+            found = found + (tensors[k],)
+        if self.one:
+            return found[0]
+        if self.as_list:
+            return list(found)
+        return found

@@ -40,8 +40,9 @@ class Settings:
     json: str | None = setting(None, "write the report to this file", None, "FILE")
 
     def __post_init__(self):
-        if self.runs < 1:
-            raise ValueError(f"--runs {self.runs}: must be at least 1")
+        for name in ("runs", "seed"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
         check_output("--json", self.json)
 
 

@@ -70,6 +70,7 @@ def test_rates_rise_to_the_highest_and_fall_to_nothing():
         (("--data_path", "/nowhere"), "/nowhere/train-labels-idx1-ubyte.gz: No such file"),
         (("--batch_size", "200"), "--batch_size 200: FOLDER has 150 test images"),
         (("--runs", "0"), "--runs 0: must be at least 1"),
+        (("--seed", "-1"), "--seed -1: must be at least 1"),
         (("--lr", "0"), "--lr 0.0: must be more than 0"),
         (("--widths", "16"), "--widths (16,): must be two and more"),
         (("--tune",), "--tune: FOLDER/train-* has 1280 images, 5000 would be held back"),
