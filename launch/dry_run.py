@@ -60,7 +60,7 @@ def network_sections(resolved, workers, world):
     settings, network = resolved.run, build_network(resolved.recipe)
     sections = []
     if settings.dry_run or settings.explain_buckets:
-        sections.append(bucket_lines(network, resolved.step.bucket_bytes, world.size))
+        sections.append(bucket_lines(network, resolved, world))
     if settings.explain_kernels:
         sections.append(kernel_lines(network, resolved))
     if settings.dry_run:
@@ -110,15 +110,19 @@ def check_points(recipe, steps_per_epoch, total):
     return sorted(step for step in found if 0 <= step < total)
 
 
-def bucket_lines(network, bucket_bytes, ranks):
+def bucket_lines(network, resolved, world):
     """Returns the lines on the buckets in which gradients travel."""
     from cellwright.engine import explain_buckets
 
-    if ranks == 1:
+    step, one_host = resolved.step, world.local_size == world.size
+    if world.size == 1:
         return ["buckets: none, a single rank sums nothing"]
+    looked_at = step.clip_norm or step.drop_overflow or resolved.recipe.dynamic_loss_scale
+    if step.shard_update and one_host and not looked_at:
+        return ["buckets: none, the update that the ranks share sums all gradients on its way (--shard_update)"]
     parameters = network.trainable_params()
     sizes = [math.prod(parameter.shape) for parameter in parameters]
-    lines = explain_buckets([parameter.name for parameter in parameters], sizes, bucket_bytes).splitlines()
+    lines = explain_buckets([parameter.name for parameter in parameters], sizes, step.bucket_bytes).splitlines()
     return [f"buckets: {len(lines)}, in the order of the backward pass"] + [f"  {line}" for line in lines]
 
 

@@ -4,7 +4,8 @@ from cellwright.engine.profiling.record import Execution, Node
 
 # FLOPs and bytes for each number; an allreduce's are those of the message.
 _COSTS = {"allreduce": (0.0, 4.0), "momentum": (5.0, 20.0), "adamw": (18.0, 28.0), "all_finite": (1.0, 4.0)}
-_PHASES = {"allreduce": "allreduce", "momentum": "update", "adamw": "update", "all_finite": "update"}
+_UPDATE = ("momentum", "adamw", "all_finite", "sums and momentum", "sums and adamw")
+_PHASES = {"allreduce": "allreduce", **dict.fromkeys(_UPDATE, "update")}
 
 
 def start_clock():

@@ -122,12 +122,12 @@ def measurements(runs, step, *, gather=None, host="", cores=(), **known):
         _worker_ms(runs.worker_spans, record),
     )
     as_is, cached, silent, loader_ms, affinity, phases, compiled, worker_ms = zip(*gather(mine))
-    reduce = step.update.reduce
+    buckets = 1 if step.update.sums_in_update else len(step.update.reduce.bounds)
     facts = {
         "steps": len(runs.plain.steps), "recompiled_s": compiled[0][0], "recompilations": compiled[0][1],
         "loader_ms": max((ms for ms in loader_ms if ms), default=None),
         "worker_ms": max((ms for ms in worker_ms if ms), default=None), "affinity": affinity if all(affinity) else (),
-        "buckets": len(reduce.bounds), "gradient_bytes": sum(4 * p.size for p in step.optimizer.params),
+        "buckets": buckets, "gradient_bytes": sum(4 * p.size for p in step.optimizer.params),
         "phases": phases[0],
     }  # fmt: skip
     return Measurements(as_is, cached, silent if None not in silent else (), **(facts | known))

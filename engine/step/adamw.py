@@ -59,13 +59,13 @@ class AdamW(Optimizer):
             rates = self.decay, self.factors
             self.kernel = kernel(beta1, beta2, eps, self.inside, *rates, **self.kernel_options)
 
-    def construct(self, gradients, lr=None, factor=1.0):
+    def construct(self, gradients, lr=None, factor=1.0, own=False):
         lr, factor = self.scalars(lr, factor)
         updates = self.updates + 1.0
         counted = ops.assign(self.updates, updates)
         lr = ops.depend(lr, counted)
         if self.kernel is not None:
-            return self.kernel(self.params, self.moments, self.squares, gradients, lr, factor, updates)
+            return self.kernel(self.params, self.moments, self.squares, gradients, lr, factor, updates, own)
         corrections = (_rest_of_power(self.beta1, updates), _rest_of_power(self.beta2, updates))
         move = ops.partial(self.move, lr, factor, corrections)
         return self.map(move, self.params, self.moments, self.squares, gradients, self.decay, self.factors)

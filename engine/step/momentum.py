@@ -49,10 +49,10 @@ class Momentum(Optimizer):
             self.kernel = kernel(momentum, self.decay, self.factors, nesterov, **self.kernel_options)
         self.apply = ops.ApplyMomentum()
 
-    def construct(self, gradients, lr=None, factor=1.0):
+    def construct(self, gradients, lr=None, factor=1.0, own=False):
         lr, factor = self.scalars(lr, factor)
         if self.kernel is not None:
-            return self.kernel(self.params, self.moments, gradients, lr, factor)
+            return self.kernel(self.params, self.moments, gradients, lr, factor, own)
         move = ops.partial(self.move, lr, factor)
         return self.map(move, self.params, self.moments, gradients, self.decay, self.factors)
 

@@ -18,7 +18,8 @@ class Optimizer(nn.Cell):
 
     shard: None, or a group of the ranks of this host (`kernels.nodes.MpiAllreduce.group`), which then share the update,
     each the moments of its part alone; all of them must do the same. It needs a kernel. Weights have the same bits as
-    without; `shard` is then a Shard, and `sharded` holds, by prefix, the flat parameters that are of this part.
+    without; `shard` is then a Shard, and `sharded` holds, by prefix, the flat parameters that are of this part. A call
+    with own=True takes gradients that are not summed over the ranks, which then have to be those of one host.
 
     Raises ValueError for an empty list, a frozen parameter and numbers out of range.
     """

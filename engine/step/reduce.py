@@ -89,10 +89,18 @@ class Reduce(nn.Cell):
                 sums = sums + (self.sum_up(number, bucket),)
             else:
                 sums = sums + self.sum_up(number, bucket)
-        if self.carries:  # the numbers travel as they are
-            numbers = self.map(_flatten, numbers)
-            return sums + self.allreduce(ops.depend(numbers[0], sums[-1]), *numbers[1:])
+        if self.carries:
+            return sums + self.sum_alone(numbers, sums[-1])
         return self.allreduce.wait(sums, given) if self.overlaps else sums
+
+    def sum_alone(self, numbers, before):
+        """Returns the sums of numbers as they are, flat, after what is to come before."""
+        numbers = self.map(_flatten, numbers)
+        return self.allreduce(ops.depend(numbers[0], before), *numbers[1:])
+
+    def sum_numbers(self, numbers, gradients):
+        """Returns the sums of the numbers alone, when all gradients are there."""
+        return self.map(_first, self.sum_alone(numbers, gradients))
 
     def sum_up(self, number, bucket):
         if self.carries:

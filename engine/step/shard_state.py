@@ -14,7 +14,7 @@ def whole_rows(optimizer, world):
     if shard is not None and world is None:
         raise ValueError("checkpoints of an optimizer with shards need the world of its ranks (world=)")
     for prefix, parameter in optimizer.sharded.items():
-        own, row = parameter.asnumpy().view(np.int32), None  # sums of integers: 0 + -0.0 would be 0.0
+        own, row = shard.part(parameter).view(np.int32), None  # sums of integers: 0 + -0.0 would be 0.0
         if world.rank == 0:
             row = rows.setdefault(prefix, np.empty(shard.total, np.float32)).view(np.int32)
         for start in range(0, shard.total, _BLOCK):
@@ -33,7 +33,7 @@ def own_rows(optimizer):
     rows = {}
     for prefix, parameter in optimizer.sharded.items():
         rows[prefix] = np.zeros(optimizer.shard.total, np.float32)
-        rows[prefix][optimizer.shard.begin : optimizer.shard.end] = parameter.asnumpy()
+        rows[prefix][optimizer.shard.begin : optimizer.shard.end] = optimizer.shard.part(parameter)
     return rows
 
 

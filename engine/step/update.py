@@ -19,9 +19,12 @@ class Update(nn.Cell):
     float32 (5,): loss, finite, scale used, gradient norm before clipping (-1 unless clipped), sum of votes.
 
     If the settings drop overflows, a step that is not finite moves nothing but the scale. The check is made on the sums
-    over ranks: all ranks decide alike. optimizer: one of ours or of MindSpore's. begin: a
-    Begin, which takes the network's statistics back when a step is dropped. average: a MovingAverage. finite_kernel: a
-    cell, tuple of float32 tensors -> bool scalar, in place of the stock operators. The rest is as in TrainOneStep.
+    over ranks: all ranks decide alike. Where nobody looks at the sums but an optimizer whose update the ranks of one
+    host share, it makes them on the way, each rank those of its part (`sums_in_update`).
+
+    optimizer: one of ours or of MindSpore's. begin: a Begin, which takes the network's statistics back when a step is
+    dropped. average: a MovingAverage. finite_kernel: a cell, tuple of float32 tensors -> bool scalar, in place of the
+    stock operators. The rest is as in TrainOneStep.
     """
 
     def __init__(
@@ -52,12 +55,16 @@ class Update(nn.Cell):
         self.clip_norm = clip_norm
         self.reduce = Reduce(self.optimizer.params, allreduce, bucket_bytes, after_backward)
         self.ranks = allreduce.size if allreduce is not None else 1
+        self.sums_in_update = not self.drop and clip_norm is None and _same_host(self.optimizer.shard, allreduce)
         self.finite_kernel = finite_kernel
 
     def construct(self, loss, gradients, lr, shares=1.0, vote=0.0):
         scale = self.scale.value + 0.0
         numbers = (loss, ops.cast(shares, ms.float32), ops.cast(vote, ms.float32))
-        if self.ranks > 1:
+        if self.sums_in_update:
+            numbers = self.reduce.sum_numbers(numbers, gradients)
+            finite = ops.isfinite(numbers[0])
+        elif self.ranks > 1:
             sums = self.reduce(gradients, numbers)
             gradients, numbers = self.reduce.split(sums)
             finite = self.check(sums) if self.drop else ops.isfinite(numbers[0])
@@ -91,7 +98,17 @@ class Update(nn.Cell):
         return all_finite(tensors) if self.finite_kernel is None else self.finite_kernel(tensors)
 
     def apply(self, gradients, factor, lr):
-        done = self.optimizer(gradients, lr, factor)
+        if self.sums_in_update:
+            done = self.optimizer(gradients, lr, factor, True)
+        else:
+            done = self.optimizer(gradients, lr, factor)
         if self.average is not None:
             done = ops.depend(self.average(), done)
         return done
+
+
+def _same_host(shard, allreduce):
+    """True if the ranks that share an update are those that sum, all of one host."""
+    if shard is None or allreduce is None:
+        return False
+    return shard.group is getattr(allreduce, "group", None) and shard.group.hosts == 1

@@ -15,7 +15,7 @@ typedef struct {
   int32_t stage, list, index, thread;
 } clock_event_t;
 
-enum { CLOCK_ALLREDUCE = 1, CLOCK_MOMENTUM, CLOCK_ALL_FINITE, CLOCK_ADAMW, CLOCK_SLOT = 256 };
+enum { CLOCK_ALLREDUCE = 1, CLOCK_MOMENTUM, CLOCK_ALL_FINITE, CLOCK_ADAMW, CLOCK_SUMS_MOMENTUM, CLOCK_SUMS_ADAMW, CLOCK_SLOT = 256 };
 
 extern atomic_int clock_on;
 void clock_note(int64_t begin, int64_t what, int64_t size, int stage, int list, int index, int thread);

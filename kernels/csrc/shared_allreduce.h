@@ -16,9 +16,8 @@ int node_sum(int64_t number, const row_t *row, int alone, int64_t carried);
 /* This rank's part of a row of so many numbers that the ranks of its host have made together; returns 0 or a code. */
 int shared_part(int64_t number, int64_t total, int64_t *begin, int64_t *end);
 /* Makes this rank's part of a row, piece by piece on all threads of the pool, in row->to, where the others' parts come too; returns 0
- * or a code. row->from must be row->to. */
-int shared_hand_out(int64_t number, const row_t *row, void (*make)(void *argument, int64_t begin, int64_t count),
-                    void *argument);
+ * or a code. of_sums: of the sums of row->from over the ranks, all of one host. */
+int shared_hand_out(int64_t number, const row_t *row, int of_sums, make_t *make, void *argument);
 
 typedef struct hosts hosts_t;
 

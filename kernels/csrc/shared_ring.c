@@ -4,7 +4,8 @@
  * and the others' slots, in the order of the ranks, puts the sums into its slot, and copies the others' sums out of theirs.
  * The board of a rank says how many pieces it has written, summed and read.
  *
- * hand_out goes through the same slots: there each rank makes a part of the row, as the optimizer does, and copies it into its slot.
+ * Where each rank makes a part of a row, as the optimizer does, that goes through the same slots: made of the sums, which then nobody
+ * else gets (sum_here), or of what is there already (hand_out).
  */
 #include "shared_ring.h"
 
@@ -51,32 +52,32 @@ int64_t cut(int64_t length, int64_t part, int64_t parts) {
   return part == parts ? length : length * part / parts / LINE * LINE;
 }
 
-/* What an owner has of piece `step`: where in the row, and how much, perhaps nothing. */
+/* What an owner has of piece `step`: where in the row, and how much, perhaps nothing. Of each thread's stretch a part, or where a row is
+ * made, of its own part each thread a stretch. */
 static int64_t owned_range(const walk_t *walk, int owner, int64_t step, int64_t *begin) {
-  int64_t first = cut(walk->length, owner, walk->ring->owners), end = cut(walk->length, owner + 1, walk->ring->owners);
-  first += step * walk->piece;
-  *begin = walk->begin + first;
+  int64_t base = walk->begin, length = walk->length, part = owner, parts = walk->owners;
+  if (walk->channels) {
+    base = cut(length, owner, parts), length = cut(length, owner + 1, parts) - base;
+    part = walk->channel, parts = walk->channels;
+  }
+  int64_t first = cut(length, part, parts) + step * walk->piece, end = cut(length, part + 1, parts);
+  *begin = base + first;
   return end - first < 0 ? 0 : end - first < walk->piece ? end - first : walk->piece;
 }
 
 static float *slot_of(const walk_t *walk, int rank, int64_t step, int owner) {
   int64_t slot = (walk->base + step) % SLOTS;
-  return walk->slots + ((int64_t)rank * SLOTS + slot) * walk->ring->piece + owner * walk->piece;
+  return walk->slots + ((int64_t)rank * SLOTS + slot) * walk->ring->piece + owner * walk->apart;
 }
 walk_t walk_begin(const ring_t *ring, const row_t *row, int channel, int64_t base, int64_t begin, int64_t length) {
-  walk_t walk = {.ring = ring, .row = row, .base = base, .begin = begin, .length = length};
+  walk_t walk = {.ring = ring, .row = row, .base = base, .begin = begin, .length = length, .owners = ring->owners};
   walk.boards = ring->boards + (int64_t)channel * ring->ranks;
   walk.slots = ring->slots + (int64_t)channel * ring->ranks * SLOTS * ring->piece;
-  walk.piece = ring->piece / ring->owners / LINE * LINE;
+  walk.piece = walk.apart = ring->piece / ring->owners / LINE * LINE;
   walk.streamed = row->starts[row->tensors] >= STREAMED;
   int64_t most = length / ring->owners + LINE; /* no part is longer */
   walk.steps = length ? (most + walk.piece - 1) / walk.piece : 0;
   return walk;
-}
-
-static void take(walk_t *walk, float *to, int64_t place, int64_t count) {
-  row_take(walk->row, to, place, count);
-  walk->moved[0] += count;
 }
 
 static void give(walk_t *walk, const float *from, int64_t place, int64_t count) {
@@ -84,14 +85,18 @@ static void give(walk_t *walk, const float *from, int64_t place, int64_t count) 
   walk->moved[1] += count;
 }
 
+static void wait_for_room(const walk_t *walk, int64_t step) {
+  for (int rank = 0; rank < walk->ring->ranks; rank++) wait_for(&walk->boards[rank].read, walk->base + step - SLOTS + 1);
+}
+
 static void copy_in(walk_t *walk, int64_t step) {
   const ring_t *ring = walk->ring;
-  for (int rank = 0; rank < ring->ranks; rank++) wait_for(&walk->boards[rank].read, walk->base + step - SLOTS + 1);
-  for (int owner = 0; owner < ring->owners; owner++) {
+  wait_for_room(walk, step);
+  for (int owner = 0; owner < walk->owners; owner++) {
     int64_t begin, count = owned_range(walk, owner, step, &begin);
     if (owner == ring->rank || !count) continue;
-    take(walk, slot_of(walk, ring->rank, step, owner), begin, count);
-    walk->moved[3] += count;
+    row_take(walk->row, slot_of(walk, ring->rank, step, owner), begin, count);
+    walk->moved[0] += count, walk->moved[3] += count;
   }
   publish(&walk->boards[ring->rank].written, walk->base + step + 1);
 }
@@ -112,19 +117,24 @@ static void add_owned(walk_t *walk, int64_t step, float *to) {
   walk->moved[2] += (ring->ranks - 1) * count;
 }
 
-/* Gives sums that this rank owns to itself; they lie in its slot for the others. */
+/* Gives what this rank owns to itself, or makes it; it lies in its slot for the others. */
 static void show_owned(walk_t *walk, int64_t step) {
   const ring_t *ring = walk->ring;
   int64_t begin, count = owned_range(walk, ring->rank, step, &begin);
-  give(walk, slot_of(walk, ring->rank, step, ring->rank), begin, count);
-  walk->moved[2] += count, walk->moved[3] += count;
+  float *slot = slot_of(walk, ring->rank, step, ring->rank);
+  if (walk->make)
+    walk->make(walk->argument, begin, count, slot);
+  else
+    give(walk, slot, begin, count);
+  walk->moved[walk->apart ? 2 : 0] += count;
+  walk->moved[3] += walk->make && walk->apart ? 2 * count : count; /* sums, and then what was made of them */
   publish(&walk->boards[ring->rank].summed, walk->base + step + 1);
 }
 
 static void copy_out(walk_t *walk, int64_t step) {
   const ring_t *ring = walk->ring;
-  for (int turn = 0; turn < ring->owners; turn++) {
-    int owner = (ring->rank + turn) % ring->owners; /* not all ranks from the same one at once */
+  for (int turn = 0; turn < walk->owners; turn++) {
+    int owner = (ring->rank + turn) % walk->owners; /* not all ranks from the same one at once */
     int64_t begin, count = owned_range(walk, owner, step, &begin);
     wait_for(&walk->boards[owner].summed, walk->base + step + 1);
     if (owner == ring->rank || !count) continue;
@@ -134,7 +144,7 @@ static void copy_out(walk_t *walk, int64_t step) {
   publish(&walk->boards[ring->rank].read, walk->base + step + 1);
 }
 
-static int owns(const walk_t *walk) { return walk->ring->rank < walk->ring->owners; }
+static int owns(const walk_t *walk) { return walk->ring->rank < walk->owners; }
 
 /* One host: three pieces are under way at a time, so that a rank seldom waits. */
 void sum_here(walk_t *walk) {
@@ -163,7 +173,7 @@ void gather(walk_t *walk) {
   for (int64_t step = 0; step < walk->steps + 1; step++) {
     if (step < walk->steps && owns(walk)) {
       int64_t begin, count = owned_range(walk, ring->rank, step, &begin);
-      for (int rank = 0; rank < ring->ranks; rank++) wait_for(&walk->boards[rank].read, walk->base + step - SLOTS + 1);
+      wait_for_room(walk, step);
       memcpy(slot_of(walk, ring->rank, step, ring->rank), walk->owned + step * walk->piece, count * sizeof(float));
       show_owned(walk, step);
     }
@@ -171,42 +181,21 @@ void gather(walk_t *walk) {
   }
 }
 
-/* What a rank's thread makes in piece `step` of the row where all ranks have a part: where, and how much, perhaps nothing. */
-static int64_t part_range(const walk_t *walk, int rank, int64_t step, int64_t *begin) {
-  int64_t total = walk->row->starts[walk->row->tensors], part = cut(total, rank, walk->ring->ranks);
-  int64_t length = cut(total, rank + 1, walk->ring->ranks) - part;
-  int64_t first = cut(length, walk->channel, walk->channels), end = cut(length, walk->channel + 1, walk->channels);
-  first += step * walk->piece;
-  *begin = part + first;
-  return end - first < 0 ? 0 : end - first < walk->piece ? end - first : walk->piece;
-}
-
-walk_t hand_out_begin(const ring_t *ring, const row_t *row, int channel, int channels, int64_t base) {
-  walk_t walk = walk_begin(ring, row, channel, base, 0, 0);
-  walk.piece = ring->piece, walk.channel = channel, walk.channels = channels;
+walk_t making_begin(const ring_t *ring, const row_t *row, int channel, int channels, int64_t base, int of_sums) {
+  walk_t walk = walk_begin(ring, row, channel, base, 0, row->starts[row->tensors]);
+  if (!of_sums) walk.piece = ring->piece, walk.apart = 0;
+  walk.owners = ring->ranks, walk.channel = channel, walk.channels = channels, walk.steps = 0;
   for (int rank = 0; rank < ring->ranks; rank++)
-    for (int64_t begin; part_range(&walk, rank, walk.steps, &begin);) walk.steps++;
+    for (int64_t begin; owned_range(&walk, rank, walk.steps, &begin);) walk.steps++;
   return walk;
 }
 
 void hand_out(walk_t *walk) {
-  const ring_t *ring = walk->ring;
   for (int64_t step = 0; step < walk->steps + 2; step++) {
     if (step < walk->steps) {
-      int64_t begin, count = part_range(walk, ring->rank, step, &begin);
-      if (count) walk->make(walk->argument, begin, count);
-      for (int rank = 0; rank < ring->ranks; rank++) wait_for(&walk->boards[rank].read, walk->base + step - SLOTS + 1);
-      take(walk, slot_of(walk, ring->rank, step, 0), begin, count);
-      walk->moved[3] += count;
-      publish(&walk->boards[ring->rank].written, walk->base + step + 1);
+      wait_for_room(walk, step);
+      show_owned(walk, step);
     }
-    for (int turn = 1; turn < ring->ranks && step > 1; turn++) {
-      int owner = (ring->rank + turn) % ring->ranks;
-      int64_t begin, count = part_range(walk, owner, step - 2, &begin);
-      wait_for(&walk->boards[owner].written, walk->base + step - 1);
-      give(walk, slot_of(walk, owner, step - 2, 0), begin, count);
-      walk->moved[2] += count;
-    }
-    if (step > 1) publish(&walk->boards[ring->rank].read, walk->base + step - 1);
+    if (step > 1) copy_out(walk, step - 2);
   }
 }

@@ -32,11 +32,11 @@ typedef struct {
   board_t *boards;
   float *slots, *owned;
   int64_t begin, length; /* of the stretch */
-  int64_t piece;         /* numbers of one owner in a slot */
+  int64_t piece, apart;  /* numbers of one owner in a slot, and from there to the next one's; 0: it holds one owner's alone */
   int64_t base, steps;   /* pieces before, pieces now */
   int streamed;
-  int channel, channels;                                     /* of hand_out: which thread this is, of how many */
-  void (*make)(void *argument, int64_t begin, int64_t count); /* makes numbers of its own part */
+  int owners, channel, channels; /* channels: of a row that is made, where this thread is one of so many; else 0 */
+  make_t *make;                  /* 0: the row is summed alone */
   void *argument;
   int64_t moved[4]; /* numbers: of tensors read, of sums written, of the ring read, of the ring written */
 } walk_t;
@@ -45,14 +45,14 @@ typedef struct {
 int64_t cut(int64_t length, int64_t part, int64_t parts);
 /* A walk of a channel's thread through numbers [begin, begin + length) of a row, `base` pieces after the first of all. */
 walk_t walk_begin(const ring_t *ring, const row_t *row, int channel, int64_t base, int64_t begin, int64_t length);
-/* One host: the sums over its ranks into the row. */
+/* One host: the sums over its ranks into the row, or what each rank makes of its part of the sums. */
 void sum_here(walk_t *walk);
 /* Several hosts: the sums of this host into `owned`; and what is in `owned` to all ranks of this host. */
 void scatter(walk_t *walk);
 void gather(walk_t *walk);
 
-/* One host: each rank makes its part of the row, in place, and gives it to the others. */
-walk_t hand_out_begin(const ring_t *ring, const row_t *row, int channel, int channels, int64_t base);
+/* One host: each rank makes its part of a row and gives it to the others; of the sums (sum_here), or by itself (hand_out). */
+walk_t making_begin(const ring_t *ring, const row_t *row, int channel, int channels, int64_t base, int of_sums);
 void hand_out(walk_t *walk);
 
 void wait_for(_Atomic int64_t *counter, int64_t value);

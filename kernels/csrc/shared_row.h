@@ -10,6 +10,10 @@ typedef struct {
   int64_t tensors;
 } row_t;
 
+/* Makes `count` numbers from a place of a row on, in place. slot: where other ranks get them from, and before that, where they are made
+ * of sums, these; 0: there are no others. */
+typedef void make_t(void *argument, int64_t place, int64_t count, float *slot);
+
 /* Finds the tensor that holds a place of the row; returns how many of `count` numbers from there on it holds. */
 int64_t row_find(const row_t *row, int64_t place, int64_t count, int64_t *tensor, int64_t *offset);
 /* Copies `count` numbers from a place of the row on out of the tensors. */

@@ -1,6 +1,7 @@
 /* The optimizer's pass over all parameters in one node: each number is read and written once.
  *
- * The ranks of a host can share it: each moves a part of the row that the parameters make, and hands it out (shared_hand_out.c). */
+ * The ranks of a host can share it: each moves a part of the row that the parameters make, and hands it out (shared_hand_out.c). Where the
+ * gradients are not summed yet, that is done on the way. */
 #pragma GCC optimize("no-math-errno") /* else no root is taken eight at a time */
 #include <math.h>
 #include <stdatomic.h>
@@ -47,8 +48,9 @@ typedef struct update {
   int nesterov, inside;
   atomic_llong next;
   atomic_int finite;
-  const row_t *row; /* of the parameters, where ranks share the update */
+  const row_t *row; /* of gradients and parameters, where ranks share the update */
   int64_t begin;    /* of this rank's part of it, which is what its moments are of */
+  int of_sums;      /* over ranks, of these gradients */
 } update_t;
 
 /* Takes the next piece of the row of all tensors; 0 at the end. */
@@ -112,15 +114,17 @@ static void move_pieces(int thread, void *argument) {
   }
 }
 
-/* Numbers [begin, begin + count) of the row of all parameters, which are of this rank's part. */
-static void move_part(void *argument, int64_t begin, int64_t count) {
+/* Numbers [begin, begin + count) of the row of all parameters, which are of this rank's part: see make_t. */
+static void move_part(void *argument, int64_t begin, int64_t count, float *slot) {
   const update_t *u = argument;
   for (int64_t done = 0, k, offset, place; done < count;) {
     int64_t length = row_find(u->row, begin + done, count - done, &k, &offset);
     place = begin + done - u->begin;
     stretch_t at = {k, length, u->parameters[k] + offset, u->moments[0] + place, 0, u->gradients[k] + offset};
     if (u->squares) at.s = u->squares[0] + place;
+    if (u->of_sums && slot) at.g = slot + done;
     u->move(u, &at);
+    if (slot) memcpy(slot + done, at.p, length * sizeof(float));
     done += length;
   }
 }
@@ -133,12 +137,17 @@ typedef struct {
   const char **dtypes;
 } node_t;
 
+static int has_room(const node_t *node, int64_t tensor, int64_t numbers) {
+  return numbers_of(node->ndims[tensor], node->shapes[tensor]) >= numbers && !strcmp(node->dtypes[tensor], "float32");
+}
+
 static int holds(const node_t *node, int64_t tensor, int64_t numbers) {
-  return numbers_of(node->ndims[tensor], node->shapes[tensor]) == numbers && !strcmp(node->dtypes[tensor], "float32");
+  return numbers_of(node->ndims[tensor], node->shapes[tensor]) == numbers && has_room(node, tensor, numbers);
 }
 
 /* The node's tensors: (group), settings, decays (count), rates (count), scalars, parameters, `rows` moments of each, gradients, and the
- * result, one number. With a group the moments are `rows` tensors, of this rank's part of the row that the parameters make. */
+ * result, one number. With a group the moments are `rows` tensors, with room for this rank's part of the row that the parameters make;
+ * group: its number, and whether the gradients are to be summed over its ranks. */
 static int run(update_t *update, const node_t *node, int shared, int64_t scalars, int64_t rows) {
   int64_t first = shared + 3 + scalars, given = node->nparam - 1 - first;
   int64_t count = shared ? (given - rows) / 2 : given / (2 + rows), kept = shared ? 1 : count, code = 0;
@@ -154,19 +163,24 @@ static int run(update_t *update, const node_t *node, int shared, int64_t scalars
     numbers[k] = numbers_of(node->ndims[first + k], node->shapes[first + k]), starts[k + 1] = starts[k] + numbers[k];
     if (!holds(node, first + k, numbers[k]) || !holds(node, first + count + rows * kept + k, numbers[k])) code = ERROR_WRONG_TENSORS;
   }
-  int64_t end = starts[count], group = shared ? *(int64_t *)node->params[0] : 0;
-  if (shared && !code) code = shared_part(group, end, &update->begin, &end);
+  if (shared && (strcmp(node->dtypes[0], "int64") || numbers_of(node->ndims[0], node->shapes[0]) != 2)) code = ERROR_WRONG_TENSORS;
+  int64_t end = starts[count], none[2] = {0, 0}, *group = shared && !code ? node->params[0] : none;
+  update->of_sums = (int)group[1];
+  if (shared && !code) code = shared_part(*group, end, &update->begin, &end);
   for (int64_t k = 0; k < rows * kept && !code; k++)
-    if (!holds(node, first + count + k, shared ? end - update->begin : numbers[k % count])) code = ERROR_WRONG_TENSORS;
+    if (!(shared ? has_room(node, first + count + k, end - update->begin) : holds(node, first + count + k, numbers[k % count])))
+      code = ERROR_WRONG_TENSORS;
   if (!holds(node, shared + 1, count) || !holds(node, shared + 2, count)) code = ERROR_WRONG_TENSORS;
-  row_t row = {tensors, tensors, starts, count};
+  row_t row = {update->gradients, tensors, starts, count};
   update->row = &row;
   int64_t begin = clock_begin();
   if (!code && shared)
-    code = shared_hand_out(group, &row, move_part, update);
+    code = shared_hand_out(*group, &row, update->of_sums, move_part, update);
   else if (!code)
     pool_run(move_pieces, update);
-  clock_end_node(begin, update->squares ? CLOCK_ADAMW : CLOCK_MOMENTUM, end - update->begin);
+  int kind = update->of_sums ? CLOCK_SUMS_MOMENTUM : CLOCK_MOMENTUM;
+  if (update->squares) kind = update->of_sums ? CLOCK_SUMS_ADAMW : CLOCK_ADAMW;
+  clock_end_node(begin, kind, end - update->begin);
   *(float *)node->params[node->nparam - 1] = 0;
   free(numbers);
   return code;

@@ -14,7 +14,9 @@ EVENT = np.dtype(
     + [(name, np.int32) for name in ("stage", "list", "index", "thread")]
 )
 ROOM = 1 << 18  # events between two calls of take: 12 MiB; a DenseNet-121 step has some 20,000
-ALLREDUCE, MOMENTUM, ALL_FINITE, ADAMW, SLOT = 1, 2, 3, 4, 256  # clock.h
+# clock.h
+NODES = {1: "allreduce", 2: "momentum", 3: "all_finite", 4: "adamw", 5: "sums and momentum", 6: "sums and adamw"}
+SLOT = 256
 
 
 class Operation(NamedTuple):
@@ -62,9 +64,8 @@ class Clock:
 
 def node_name(what):
     """Returns the name of a node that is no program, by the `what` of its event; None for a program."""
-    fixed = {ALLREDUCE: "allreduce", MOMENTUM: "momentum", ALL_FINITE: "all_finite", ADAMW: "adamw"}
-    if what in fixed:
-        return fixed[what]
+    if what in NODES:
+        return NODES[what]
     if SLOT <= what < SLOT + 256:
         found = [identity for identity, (slot, _) in custom_op._bound.items() if slot == what - SLOT]
         return found[0].split(" ")[0] if found else f"slot {what - SLOT}"

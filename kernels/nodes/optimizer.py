@@ -46,18 +46,19 @@ class MomentumStep(nn.Cell):
     the step is done. Each number is read and written once, by all threads of the pool.
 
     group: a SharedGroup, where each rank of a host moves its part of the row that the parameters make and gets the
-    others' from them: moments is then one flat tensor, of `group.part(numbers)` of the row. The same bits on all ranks
-    as each would make alone.
+    others' from them: moments is then one flat tensor that begins with `group.part(numbers)` of the row. The same bits
+    on all ranks as each would make alone. own: with a group of one host, the gradients are this rank's own and are
+    summed over the ranks on the way: each rank gets the sums of its part alone, and weights for the others.
     """
 
     def __init__(self, momentum, decays, rates, nesterov=False, group=None):
         super().__init__()
-        self.settings = (*_number_of(group), _row(momentum, nesterov), _row(*decays), _row(*rates))
+        self.group, self.settings = _Group(group), (_row(momentum, nesterov), _row(*decays), _row(*rates))
         self.node = _in_place("cellwright_momentum" if group is None else "cellwright_shared_momentum")
 
-    def construct(self, parameters, moments, gradients, lr, factor):
+    def construct(self, parameters, moments, gradients, lr, factor, own=False):
         lr, factor = ops.reshape(lr, (1,)), ops.reshape(factor, (1,))
-        done = self.node(*self.settings, lr, factor, *parameters, *moments, *gradients)
+        done = self.node(*self.group(own), *self.settings, lr, factor, *parameters, *moments, *gradients)
         return ops.reshape(done, ())
 
 
@@ -67,7 +68,7 @@ class AdamWStep(nn.Cell):
     decays, rates: for each parameter its weight decay and the factor of its learning rate. `construct(parameters,
     moments, squares, gradients, lr, factor, updates)`, updates: float32 scalar, the number of this update from 1;
     returns a scalar that is there when the step is done. Each number is read and written once, by all threads of the
-    pool. group: see MomentumStep; moments and squares are then one flat tensor each.
+    pool. group, own: see MomentumStep; moments and squares are then one flat tensor each.
     """
 
     def __init__(self, beta1, beta2, eps, inside, decays, rates, group=None):
@@ -75,21 +76,31 @@ class AdamWStep(nn.Cell):
         # The rest of a beta is taken in double here: in float32 1 - 0.999 would keep four digits.
         logs = [math.log(beta) if beta > 0.0 else -math.inf for beta in (beta1, beta2)]
         settings = _row(beta1, 1.0 - beta1, beta2, 1.0 - beta2, *logs, eps, inside)
-        self.settings = (*_number_of(group), settings, _row(*decays), _row(*rates))
+        self.group, self.settings = _Group(group), (settings, _row(*decays), _row(*rates))
         self.node = _in_place("cellwright_adamw" if group is None else "cellwright_shared_adamw")
 
-    def construct(self, parameters, moments, squares, gradients, lr, factor, updates):
-        lr, factor, updates = ops.reshape(lr, (1,)), ops.reshape(factor, (1,)), ops.reshape(updates, (1,))
-        done = self.node(*self.settings, lr, factor, updates, *parameters, *moments, *squares, *gradients)
+    def construct(self, parameters, moments, squares, gradients, lr, factor, updates, own=False):
+        scalars = ops.reshape(lr, (1,)), ops.reshape(factor, (1,)), ops.reshape(updates, (1,))
+        rows = *parameters, *moments, *squares, *gradients
+        done = self.node(*self.group(own), *self.settings, *scalars, *rows)
         return ops.reshape(done, ())
+
+
+class _Group(nn.Cell):
+    """What tells a node which ranks share its work, and whether they have their own gradients: no tensor, or one."""
+
+    def __init__(self, group):
+        super().__init__()
+        self.shared, self.own = (), ()
+        if group is not None:
+            self.shared, self.own = ((mindspore.Tensor([group.number, own], mindspore.int64),) for own in (0, 1))
+
+    def construct(self, own):
+        return self.own if own else self.shared
 
 
 def _row(*numbers):
     return mindspore.Tensor(np.array(numbers, np.float32))
-
-
-def _number_of(group):
-    return () if group is None else (mindspore.Tensor([group.number], mindspore.int64),)
 
 
 def _in_place(symbol):

@@ -101,7 +101,7 @@ class Job:
                 settings.kernels,
                 settings.device_target,
                 self.cores.threads,
-                (world.local_rank if resolved.step.shard_update else None, world.local_size),  # a part of the moments
+                world.local_size,  # by which --shard_update cuts the moments
                 self.backend,
                 settings.seed,
                 resolved.recipe,

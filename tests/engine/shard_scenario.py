@@ -15,6 +15,7 @@ from cellwright.engine import (
     Position,
     SoftmaxCrossEntropy,
     TrainOneStep,
+    profile,
 )
 from cellwright.engine.step.shard_state import own_rows, whole_state
 from cellwright.kernels.nodes import AdamWStep, MomentumStep, MpiAllreduce
@@ -77,15 +78,24 @@ def shard(world, folder, *cases):
             "went_on": [train(world, step, 4) for step in (*steps, *crossed)],
             "held": [sum(p.size for p in step.optimizer.moments) for step in steps],
             "dump": dumped(steps[0]),
+            "update_nodes": update_nodes(world, steps[0]),
             "overlaps": [step.update.reduce.overlaps for step in steps],
+            "sums_in_update": [step.update.sums_in_update for step in steps],
         }
     return found
+
+
+def update_nodes(world, step):
+    """What a profile says that the update of a step runs, beside stock operators."""
+    with profile(step, steps=1, skip=1) as recorder:
+        train(world, step, 8)
+    return sorted({run.kind for run in recorder.record.steps[0].executions if run.source == "node"} - {"allreduce"})
 
 
 def dumped(step):
     """Whether a crash dump's moments are those of this rank, by the parameters' names, and zero elsewhere."""
     state, shard = whole_state(step, own_rows(step.optimizer)), step.optimizer.shard
     row = np.concatenate([state[f"moments.{name}"].ravel() for name in shard.shapes])
-    own = step.optimizer.sharded["moments"].asnumpy()
+    own = shard.part(step.optimizer.sharded["moments"])
     others = np.delete(row, slice(shard.begin, shard.end))
     return bool(np.array_equal(row[shard.begin : shard.end], own) and own.any() and not others.any())

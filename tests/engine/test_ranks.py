@@ -112,17 +112,21 @@ def test_what_bfloat16_rounds_off_on_the_wire_is_state_that_resumes_to_the_bit(t
 
 @pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 @pytest.mark.parametrize(
-    "ranks, cases", [(2, ["momentum"]), pytest.param(3, ["momentum", "adamw"], marks=pytest.mark.slow)]
+    "ranks, cases", [(2, ["momentum", "adamw"]), pytest.param(3, ["momentum", "adamw"], marks=pytest.mark.slow)]
 )
 def test_ranks_that_share_the_update_make_the_same_steps_to_the_bit(tmp_path, ranks, cases):
     """Three ranks: on pretended hosts of two and of one."""
     scenario = ":".join(["shard", *cases])
     for rank, result in enumerate(run(tmp_path, ranks, scenario)[scenario]):
-        for case in result.values():
+        for name, case in result.items():
             assert case["begun"][0] == case["begun"][1]
+            # On one host, and where nobody clips them or looks whether they are finite.
+            in_update = ranks == 2 and name == "adamw"
+            assert case["sums_in_update"] == [in_update, False]
+            assert case["update_nodes"] == [f"sums and {name}" if in_update else name]
             assert case["states"][0] == case["states"][1], "the moments of a checkpoint differ"
             assert len({tuple(each) for each in case["went_on"]}) == 1, "after a checkpoint of the other kind"
             mine, whole = case["held"]
-            assert mine == whole if rank == 2 else abs(mine - whole / 2) <= 16
+            assert mine - whole / (1 if rank == 2 else 2) in (16, 16.5), "all ranks have room for the largest part"
             assert case["dump"] and case["overlaps"] == [ranks == 3, False]
         assert "False" in result["momentum"]["begun"][0][0], "no step was dropped"

@@ -1,7 +1,8 @@
-"""Run by test_graphs_in_turn.py: `mpirun -n N python graphs_in_turn.py FOLDER [die]`.
+"""Run by test_graphs_in_turn.py: `mpirun -n N python graphs_in_turn.py FOLDER [die] [shard]`.
 
 Trains a network with dropout for three steps and evaluates it, in turn with the other ranks and then once more, each
-rank by itself; writes what came out to FOLDER/<rank>.json. die: the first rank is killed where it compiles.
+rank by itself; writes what came out to FOLDER/<rank>.json. die: the first rank is killed where it compiles. shard: the
+ranks share the update.
 """
 
 import contextlib
@@ -33,11 +34,12 @@ def dying(job):
     return in_turn
 
 
-def train(job, in_turn):
+def train(job, in_turn, shared):
     """Returns the losses, the dropouts' words of each step, and the counts of an evaluation."""
     from mindspore import Tensor, nn
 
     from cellwright.engine import Evaluator, Momentum, SoftmaxCrossEntropy, TrainOneStep
+    from cellwright.kernels.nodes import MomentumStep
 
     class Net(nn.Cell):
         def __init__(self):
@@ -52,8 +54,10 @@ def train(job, in_turn):
     net, loss = Net(), SoftmaxCrossEntropy(10, 0.0)
     for parameter in net.get_parameters():
         parameter.set_data(Tensor(random.normal(size=parameter.shape).astype(np.float32)))
-    optimizer = Momentum(net.trainable_params(), 0.9)
-    step = TrainOneStep(net, loss, optimizer, allreduce=job.graph_allreduce(), seed=job.world.rank)
+    allreduce = job.graph_allreduce()
+    options = {"kernel": MomentumStep, "shard": allreduce.group} if shared else {}
+    optimizer = Momentum(net.trainable_params(), 0.9, **options)
+    step = TrainOneStep(net, loss, optimizer, allreduce=allreduce, seed=job.world.rank)
     step.compile_in(in_turn)
     images, labels = random.normal(size=(8, 3, 4, 4)).astype(np.float32), np.arange(8, dtype=np.int32)
     losses, words = [], []
@@ -64,18 +68,18 @@ def train(job, in_turn):
     return losses, words, Evaluator(net, loss, world=job.world, in_turn=in_turn)(mine).numbers()
 
 
-def main(folder, die):
+def main(folder, *flags):
     world = open_world()
     quiet_environment(1)
     resolved = read_settings(["--net", "tinydarknet", "--eval_interval", "0"], "test")[0]
     job = Job(world, RankLog(world.rank))
     job.start_device(resolved.run)
     job.use_compile_cache(resolved, "test", None)
-    together = train(job, dying(job) if die else job.in_turn)
+    together = train(job, dying(job) if "die" in flags else job.in_turn, "shard" in flags)
     with without_compile_cache():
-        alone = train(job, contextlib.nullcontext)
+        alone = train(job, contextlib.nullcontext, "shard" in flags)
     Path(folder, f"{world.rank}.json").write_text(json.dumps([together, alone]))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], "die" in sys.argv)
+    main(*sys.argv[1:])

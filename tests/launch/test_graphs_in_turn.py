@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from runs import MPIRUN, ROOT
 
+from cellwright.kernels.csrc import shim_available
 from cellwright.launch.host.cores import CorePlan, crowded
 
 SCRIPT, RANKS = Path(__file__).with_name("graphs_in_turn.py"), 2
@@ -40,8 +41,10 @@ def graphs(cache):
     return [{path.name: path.read_bytes() for path in folder.rglob("*.mindir")} for folder in folders]
 
 
-def test_ranks_that_share_a_graph_make_the_bits_of_those_that_do_not(tmp_path):
-    told = run(tmp_path / "cache", tmp_path / "cold")[0]
+@pytest.mark.skipif(not shim_available(), reason="the shim was not built")
+@pytest.mark.parametrize("flags", [pytest.param((), marks=pytest.mark.slow), ("shard",)])
+def test_ranks_that_share_a_graph_make_the_bits_of_those_that_do_not(tmp_path, flags):
+    told = run(tmp_path / "cache", tmp_path / "cold", *flags)[0]
     first, second = graphs(tmp_path / "cache")
     assert sorted(first) == [f"compile_cache_{number}.mindir" for number in range(3)]
     assert first == second  # of a graph that is compiled anew other bytes are written

@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 from runs import command, complaints
@@ -83,3 +84,16 @@ def test_moments_that_ranks_share_are_counted_once_a_host(monkeypatch):
         line = dry_run.memory_lines(network, *read_settings(flags, "program"), 2, ranks=2)[1]
         found[shared] = float(line.split("state ")[1].split()[0])
     assert found[True] == pytest.approx(0.75 * found[False], abs=0.1), "gradients whole, moments in halves"
+
+
+@pytest.mark.parametrize(
+    "flags, none", [((), True), (("--clip_norm", "1"), False), (("--drop_overflow", "True"), False)]
+)
+def test_sums_that_an_update_makes_on_its_way_travel_in_no_buckets(flags, none):
+    from cellwright.launch.dry_run import bucket_lines
+    from cellwright.nets import create_network
+
+    (resolved,) = read_settings(["--net", "tinydarknet", "--shard_update", *flags], "launch.train")
+    network = create_network("tinydarknet", 10, 32)
+    one_host, two = (bucket_lines(network, resolved, SimpleNamespace(size=4, local_size=n))[0] for n in (4, 2))
+    assert ("none" in one_host) == none and "none" not in two

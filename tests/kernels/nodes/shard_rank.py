@@ -1,6 +1,9 @@
-"""One rank of test_shard: the optimizers' nodes where ranks of pretended hosts share the update, without a graph."""
+"""One rank of test_shard: the optimizers' nodes where ranks of pretended hosts share the update, without a graph, and
+where those of one host sum the gradients on the way.
+"""
 
 import ctypes
+import dataclasses
 import sys
 import zlib
 
@@ -36,10 +39,11 @@ def call(name, *tensors):
         raise RuntimeError(code)
 
 
-def check(name, settings, shapes, group):
-    draw = np.random.default_rng(len(shapes))  # the same on all ranks, as gradients that were summed are
+def check(name, settings, shapes, group, own):
+    """own: the gradients are those of each rank, and the node sums them."""
+    same, of_rank = np.random.default_rng(len(shapes)), np.random.default_rng((len(shapes), RANK))
 
-    def tensors():
+    def tensors(draw=same):
         return [np.asarray(draw.normal(size=shape), np.float32) for shape in shapes]
 
     weights, moments = tensors(), "adamw" in name and 2 or 1
@@ -48,36 +52,56 @@ def check(name, settings, shapes, group):
     alone = [weight.copy() for weight in weights]
     shared = [weight.copy() for weight in weights]
     whole = [np.zeros_like(weight) for _ in range(moments) for weight in weights]
-    parts = [np.zeros(end - begin, np.float32) for _ in range(moments)]
-    number, factor = np.array([group.number], np.int64), np.array([0.25], np.float32)
-    about = [np.array(settings, np.float32), *draw.random((2, len(shapes))).astype(np.float32)]
-    result, before = np.ones(1, np.float32), group.moved()
+    parts = [np.zeros(end - begin + 5, np.float32) for _ in range(moments)]
+    about, factor = np.array([group.number, own], np.int64), np.array([0.25], np.float32)
+    settings = [np.array(settings, np.float32), *same.random((2, len(shapes))).astype(np.float32)]
+    result, moved = np.ones(1, np.float32), np.zeros(4, np.int64)
     for turn in range(3):
-        rate, gradients = np.array([0.1 / (turn + 1)], np.float32), tensors()
+        rate, gradients = np.array([0.1 / (turn + 1)], np.float32), tensors(of_rank if own else same)
         scalars = [rate, factor] + [np.array([turn + 1], np.float32)] * (moments - 1)
         gradients[-1] *= np.float32(1e-39)  # its moments are below the least normal number
-        shared_name = name.replace("_", "_shared_", 1)
+        sums, before = group.sum(gradients) if own else gradients, group.moved()
         with small_numbers_are_zero():
-            call(name, *about, *scalars, *alone, *whole, *gradients, result)
-            call(shared_name, number, *about, *scalars, *shared, *parts, *gradients, result)
+            call(name, *settings, *scalars, *alone, *whole, *sums, result)
+            call(name.replace("_", "_shared_", 1), about, *settings, *scalars, *shared, *parts, *gradients, result)
+        moved += np.subtract(dataclasses.astuple(group.moved()), dataclasses.astuple(before))
         group.sum([np.ones(12_345, np.float32)])  # through the same slots
     for one, other, was in zip(shared, alone, weights):
         np.testing.assert_array_equal(one, other, strict=True)
         assert not one.size or (one != was).any()
     for k, part in enumerate(parts):
         row = np.concatenate([moment.ravel() for moment in whole[k * len(shapes) : (k + 1) * len(shapes)]])
-        np.testing.assert_array_equal(part, row[begin:end])
+        np.testing.assert_array_equal(part, np.append(row[begin:end], np.zeros(5)))
     assert len(set(COMM.allgather(zlib.crc32(b"".join(one.tobytes() for one in shared))))) == 1
-    count(group, before, total, begin, end)
+    count(group, moved // (3 * 4), total, end - begin, own)
 
 
-def count(group, before, total, begin, end):
-    """What a rank moves to hand out an update: its part once into the memory that is shared, the others' out of it."""
-    host = group.comm
-    parts, moved, sums = host.allgather(end - begin), group.moved(), 3 * 4 * 12_345
-    assert sum(parts) == total and max(parts) - min(parts) <= 16 + 1
-    assert moved.read - before.read - sums == 3 * 4 * (end - begin)
-    assert moved.written - before.written - sums == 3 * 4 * (total - (end - begin))
+def count(group, moved, total, part, own):
+    """What a rank moves for an update: its part into the memory that is shared, the others' out of it; and for the sums
+    all of its gradients, of which the others' parts go through that memory.
+    """
+    host, others = group.comm, total - part
+    parts, ranks = host.allgather(part), host.Get_size()
+    assert sum(parts) == total and max(parts) < total / ranks + 16 + 1  # for so much each has room: engine's Shard
+    read, written, shared_read, shared_written = moved
+    assert written == others and read == (total if own else part)
+    assert shared_read == others + own * ranks * part
+    assert shared_written == part + own * total
+
+
+def check_silence(group):
+    """Without communication each rank moves its part alone, by its own gradients."""
+    size = 1_000
+    begin, end = group.part(size)
+    weight, part, plain = (np.zeros(count, np.float32) for count in (size, end - begin, 2))
+    gradient, one = np.full(size, RANK + 1, np.float32), np.ones(1, np.float32)
+    about = np.array([group.number, group.hosts == 1], np.int64)
+    shim()[1].cellwright_shared_silence(1)
+    call("cellwright_shared_momentum", about, plain, 0 * one, one, one, one, weight, part, gradient, one.copy())
+    shim()[1].cellwright_shared_silence(0)
+    COMM.Barrier()
+    np.testing.assert_array_equal(weight[begin:end], -RANK - 1)
+    assert not weight[:begin].any() and not weight[end:].any()
 
 
 for layout in ([0] * RANKS, [int(rank >= RANKS - 1) for rank in range(RANKS)]):
@@ -85,13 +109,20 @@ for layout in ([0] * RANKS, [int(rank >= RANKS - 1) for rank in range(RANKS)]):
     for name, some in SETTINGS.items():
         for settings in some:
             for shapes in ROWS:
-                check(name, settings, shapes, group)
-    flat, odd = np.ones(100_000, np.float32), np.ones(99_999, np.float32)
+                for own in (False, True)[: 1 + (group.hosts == 1)]:
+                    check(name, settings, shapes, group, own)
+    check_silence(group)
+    flat, part = (np.ones(size, np.float32) for size in (100_000, np.ptp(group.part(100_000))))
     one = np.ones(1, np.float32)
-    number = np.array([group.number], np.int64)
-    try:
-        call("cellwright_shared_momentum", number, np.ones(2, np.float32), one, one, one, one, flat, odd, flat, one)
-        sys.exit("moments of another part were taken")
-    except RuntimeError as error:
-        assert "72" in str(error)
+    plain = np.ones(2, np.float32), one, one, one, one, flat
+    wrong = [("moments without room for the part", 0, part[1:])] + [("sums of one host alone", 1, part)] * (
+        group.hosts > 1
+    )
+    for what, own, moments in wrong:
+        about = np.array([group.number, own], np.int64)
+        try:
+            call("cellwright_shared_momentum", about, *plain, moments, flat, one)
+            sys.exit(f"{what} were taken")
+        except RuntimeError as error:
+            assert "72" in str(error)
 print("right", flush=True)

@@ -13,6 +13,6 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("ranks, threads", [(2, 1), (3, 2)])
+@pytest.mark.parametrize("ranks, threads", [(2, 1), (3, 2), pytest.param(6, 3, marks=pytest.mark.slow)])
 def test_shared_updates_have_the_bits_of_those_made_alone(ranks, threads):
     run(ranks, Path(__file__).parent / "shard_rank.py", threads)
