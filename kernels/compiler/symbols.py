@@ -48,7 +48,13 @@ class Symbol:
         return mindspore.float32
 
     def __getitem__(self, place):
+        if isinstance(place, int):
+            self._be_no_list()
         return self.trace.operator("getitem", self, place)
+
+    def _be_no_list(self):
+        if self.layer in self.trace.inputs:
+            raise UntraceableEnds("it takes its argument apart, as a list of tensors, which programs do not read")
 
     def __add__(self, other):
         return self.trace.operator("add", self, other)
@@ -83,6 +89,7 @@ class Symbol:
         raise Untraceable(f"Tensor.{name} is not one of the operations that programs have")
 
     def __iter__(self):
+        self._be_no_list()
         raise Untraceable("a tensor is iterated over")
 
     # Compared as tensors, two symbols would be a tensor; hashable, as what is defined with __eq__ would not be.

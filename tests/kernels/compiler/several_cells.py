@@ -164,6 +164,32 @@ class OfUnknown(nn.Cell):
         return self.relu(self.conv(x)), self.relu(y)
 
 
+class Neck(nn.Cell):
+    """Takes a list, by its places or in a loop."""
+
+    def __init__(self, loops):
+        super().__init__()
+        self.convs, self.loops = nn.CellList([conv(16, 16, 3), conv(32, 16, 3)]), loops
+
+    def construct(self, features):
+        if not self.loops:
+            return self.convs[0](features[0]) + self.convs[1](features[1])
+        total = 0.0
+        for layer, one in zip(self.convs, features):
+            total = total + layer(one)
+        return total
+
+
+class WithNeck(nn.Cell):
+    def __init__(self, loops):
+        super().__init__()
+        self.first, self.second, self.elu, self.neck = Stage(3, 16), Stage(16, 32, 1), nn.ELU(), Neck(loops)
+
+    def construct(self, x):
+        x = self.elu(self.first(x))
+        return self.neck([x, self.second(x)])
+
+
 class Optional(nn.Cell):
     """A tensor is added where there is one."""
 

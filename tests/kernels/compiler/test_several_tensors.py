@@ -17,6 +17,7 @@ from several_cells import (
     PassedOn,
     Pyramid,
     Wide,
+    WithNeck,
     images,
     outcome,
     without_graph,
@@ -145,6 +146,15 @@ def test_explain_says_why_a_network_is_stock(no_cost_rule, network, shape, reaso
     first = explain(network, shape).parts[0]
     assert not first.name and not first.replaced and reason in first.reason
     assert network not in accelerated(accelerate(network))
+
+
+@pytest.mark.parametrize("loops", [False, True])
+def test_a_part_that_takes_a_list_is_stock_and_explain_says_why(no_cost_rule, loops):
+    stock, fast = WithNeck(loops), accelerate(WithNeck(loops))
+    (neck,) = (part for part in explain(fast, IMAGE).parts if part.name == "neck")
+    assert not neck.replaced and "a list of tensors" in neck.reason
+    assert {fast.first, fast.second, *fast.neck.convs} <= set(accelerated(fast))
+    compare(stock, fast, images(IMAGE))
 
 
 def test_explain_takes_the_shapes_of_all_inputs(no_cost_rule):
