@@ -14,7 +14,7 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 os.environ["OMPI_ALLOW_RUN_AS_ROOT"] = os.environ["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
 os.environ["PRTE_MCA_rmaps_default_mapping_policy"] = ":oversubscribe"
 
-sys.path.insert(0, str(Path(__file__).parent))  # shared_memory.py
+sys.path.insert(0, str(Path(__file__).parent))  # shared_memory.py, numpy_tape.py
 
 # A shell that starts the suite in the background has it ignore Ctrl-C, and so would every process that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

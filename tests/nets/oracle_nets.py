@@ -2,6 +2,7 @@
 
 import float64_layers as o
 import numpy as np
+import numpy_tape as tape
 
 
 class Weights:
@@ -10,7 +11,7 @@ class Weights:
     def __init__(self, arrays, training):
         self.arrays = {name: np.asarray(value, np.float64) for name, value in arrays.items()}
         self.nodes = {
-            n: o.Node(v) for n, v in self.arrays.items() if not n.endswith(("moving_mean", "moving_variance"))
+            n: tape.Node(v) for n, v in self.arrays.items() if not n.endswith(("moving_mean", "moving_variance"))
         }
         self.training, self.moved = training, {}
 
@@ -18,19 +19,13 @@ class Weights:
         return self.nodes.get(name)
 
     def norm(self, x, name, eps=1e-5, momentum=0.9):
-        moved = []
-        statistics = [f"{name}.moving_mean", f"{name}.moving_variance"]
-        y = o.batch_norm(
-            x,
-            self[f"{name}.gamma"],
-            self[f"{name}.beta"],
-            *(self.arrays[s] for s in statistics),
-            eps,
-            momentum,
-            self.training,
-            moved,
-        )
-        self.moved.update(zip(statistics, moved))
+        names = [f"{name}.moving_mean", f"{name}.moving_variance"]
+        moving = [self.arrays[each] for each in names]
+        y, own = tape.batch_norm(x, self[f"{name}.gamma"], self[f"{name}.beta"], *moving, eps, self.training)
+        if self.training:
+            count = x.value.size // x.value.shape[1]
+            own = own[0], own[1] * count / (count - 1)
+            self.moved |= {k: momentum * a + (1 - momentum) * b for k, a, b in zip(names, moving, own)}
         return y
 
 
@@ -45,13 +40,13 @@ def densenet(w, x, blocks=(6, 12, 24, 16), transition="max"):
             cell = f"{f}denseblock{b}.cell_list.{i}."
             y = o.conv(o.leaky_relu(w.norm(x, cell + "norm1")), w[cell + "conv1.weight"])
             y = o.conv(o.leaky_relu(w.norm(y, cell + "norm2")), w[cell + "conv2.weight"], pads=around)
-            x = o.concat(x, y)
+            x = tape.concat(x, y)
         if b < len(blocks):
             cell = f"{f}transition{b}.features."
             x = o.conv(o.leaky_relu(w.norm(x, cell + "norm")), w[cell + "conv.weight"])
             x = o.max_pool(x, 2, 2) if transition == "max" else o.avg_pool(x, 2)
     x = o.leaky_relu(w.norm(x, f + "norm5"))
-    return o.dense(o.flatten(o.mean_hw(x)), w["head.fc.weight"], w["head.fc.bias"])
+    return tape.dense(o.flatten(o.mean_hw(x)), w["head.fc.weight"], w["head.fc.bias"])
 
 
 def tinydarknet(w, x):
@@ -91,7 +86,7 @@ def genet(w, x, extra, mlp, gather="downsampled", stages=(3, 4, 6, 3)):
                 gate = o.conv(gate, w[cell + ".mlpLayer.2.weight"])
             shortcut = unit(x, cell + ".down_layer", stride) if i == 0 else x
             x = o.leaky_relu(o.gated_sum(y, o.sigmoid(gate), shortcut))
-    return o.dense(o.flatten(o.mean_hw(x)), w["end_point.weight"], w["end_point.bias"])
+    return tape.dense(o.flatten(o.mean_hw(x)), w["end_point.weight"], w["end_point.bias"])
 
 
 def vgg16(w, x, batch_norm):
@@ -109,5 +104,5 @@ def vgg16(w, x, batch_norm):
         place += 1
     x = o.flatten(x)
     for i in (0, 3):
-        x = o.leaky_relu(o.dense(x, w[f"classifier.{i}.weight"], w[f"classifier.{i}.bias"]))
-    return o.dense(x, w["classifier.6.weight"], w["classifier.6.bias"])
+        x = o.leaky_relu(tape.dense(x, w[f"classifier.{i}.weight"], w[f"classifier.{i}.bias"]))
+    return tape.dense(x, w["classifier.6.weight"], w["classifier.6.bias"])

@@ -2,6 +2,7 @@
 
 import float64_layers
 import numpy as np
+import numpy_tape as tape
 import oracle_nets
 import pytest
 from gradients import forward_and_gradients
@@ -68,7 +69,7 @@ def away_from_kinks(network, shape, written_again, settings):
         arrays = {p.name: p.asnumpy().copy() for p in network.get_parameters()}
         images = random.normal(0, 1, shape).astype(np.float32)
         float64_layers.margins.clear()
-        written_again(oracle_nets.Weights(arrays, training=True), float64_layers.Node(images), **settings)
+        written_again(oracle_nets.Weights(arrays, training=True), tape.Node(images.astype(np.float64)), **settings)
         if min(float64_layers.margins) > SAFE_MARGIN:
             return arrays, images
     raise AssertionError(f"no seed keeps all margins above {SAFE_MARGIN}")
@@ -84,9 +85,9 @@ def test_forward_backward_and_moving_statistics(case):
 
     network.set_train(True)
     logits, gradients, image_gradient = forward_and_gradients(network, images, constants)
-    weights, x = oracle_nets.Weights(before, training=True), float64_layers.Node(images)
+    weights, x = oracle_nets.Weights(before, training=True), tape.Node(images.astype(np.float64))
     wanted = written_again(weights, x, **shared)
-    float64_layers.backward(float64_layers.weighted_sum(wanted, constants))
+    tape.backward(wanted, constants)
     # A beta in front of a gather and its BN changes nothing: such a gradient is 0, and its rounding is
     # measured by the others.
     least = 0.1 * np.median([np.linalg.norm(weights[name].grad) for name in gradients])
@@ -100,5 +101,5 @@ def test_forward_backward_and_moving_statistics(case):
 
     network.set_train(False)
     evaluated = network(Tensor(images)).asnumpy()
-    wanted = written_again(oracle_nets.Weights(after, training=False), float64_layers.Node(images), **shared)
+    wanted = written_again(oracle_nets.Weights(after, training=False), tape.Node(images.astype(np.float64)), **shared)
     assert relative_error(evaluated, wanted.value) <= 1e-4

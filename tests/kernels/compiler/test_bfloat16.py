@@ -1,17 +1,13 @@
 """Programs that store bfloat16 against those in float32, and the forms of their convolutions against one another."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
+import all_instructions
 import numpy as np
 import pytest
 from layer_cells import LAYERS
 from mindspore import Tensor, nn
 from small_cells import SMALL, conv, difference, fill, images, outcome
 
-from cellwright.kernels.compiler import accelerate, accelerated, explain, forms, store_in
+from cellwright.kernels.compiler import accelerate, accelerated, explain, forms, operands, store_in
 from cellwright.kernels.compiler.layers import convolution
 from cellwright.kernels.compiler.tensors import BFLOAT16, FLOAT32, ROWS, STORED, WIDE
 from cellwright.kernels.csrc import program_abi as native
@@ -126,8 +122,6 @@ def test_explain_and_store_in_say_what_is_stored_how():
 
 
 def test_what_has_no_bfloat16_is_float32_and_says_why(monkeypatch):
-    from cellwright.kernels.compiler import operands
-
     monkeypatch.setattr(operands, "IN_BFLOAT16", operands.IN_BFLOAT16 - {"max_pool"})
     network = store_in_bfloat16(SMALL["pools"]())
     assert accelerated(network) == [network]
@@ -151,12 +145,11 @@ def test_a_trial_decides_by_seconds(monkeypatch):
 
 
 def test_the_forms_with_all_instructions_of_this_machine():
-    """The suite limits oneDNN to AVX2, which has no bfloat16: here its loops for it run, where the machine has them."""
-    code = "import test_bfloat16 as t, mindspore; mindspore.set_context(mode=0, device_target='CPU')\n"
+    """AVX2 has no bfloat16: here oneDNN's loops for it run, where the machine has them."""
+    code = "import test_bfloat16 as t\n"
     code += "for form in (t.STORED, t.ROWS):\n"
     code += "    for name in ('conv 3x3 with bias, pad, odd channels', 'dense block', 'residual', 'pools'):\n"
     code += "        t.test_all_forms_give_the_same(name, form)\n"
     code += "t.test_a_form_that_has_reference_loops_alone_is_not_taken()\n"
     code += "t.test_rows_convolve_chunks_of_any_size() if t.forms.trials()[t.ROWS].seconds else None"
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "DEFAULT"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=Path(__file__).parent, timeout=300)
+    all_instructions.run(code)

@@ -2,11 +2,7 @@
 images, whose last maps are smaller than a window.
 """
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
+import all_instructions
 import pytest
 
 from cellwright.kernels.compiler import accelerate, accelerated
@@ -35,9 +31,6 @@ def test_all_convolutions_of_vgg16_with_dropout_are_one_program():
     assert accelerated(accelerate(network)) == [network.layers]
 
 
-@pytest.mark.skipif("avx512f" not in Path("/proc/cpuinfo").read_text(), reason="this machine has no AVX-512")
+@all_instructions.needs_avx512
 def test_networks_with_all_instructions_of_this_machine():
-    """The suite limits oneDNN to AVX2 for the framework's sake, so the wider kernels get a process of their own."""
-    code = "import test_networks as t\nfor each in t.NETWORKS: t.test_a_network_is_one_program(*each)"
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "DEFAULT"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=Path(__file__).parent, timeout=300)
+    all_instructions.run("import test_networks as t\nfor each in t.NETWORKS: t.test_a_network_is_one_program(*each)")

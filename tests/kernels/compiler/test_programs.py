@@ -3,7 +3,6 @@
 import ctypes
 import functools
 import gc
-import os
 import pickle
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import threading
 import weakref
 from pathlib import Path
 
+import all_instructions
 import numpy as np
 import pytest
 from layer_cells import LAYERS
@@ -219,16 +219,14 @@ def test_the_same_bits_every_time():
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.skipif("avx512f" not in Path("/proc/cpuinfo").read_text(), reason="this machine has no AVX-512")
+@all_instructions.needs_avx512
 def test_programs_with_all_instructions_of_this_machine(tmp_path):
-    """The suite limits oneDNN to AVX2 for the framework's sake, so the wider kernels get a process of their own."""
     stock = tmp_path / "stock"
     stock.write_bytes(pickle.dumps({name: outcome_of_stock(name) for name in SMALL}))
-    code = "import pickle, test_programs as t, mindspore; mindspore.set_context(mode=0, device_target='CPU')\n"
+    code = "import pickle, test_programs as t\n"
     code += f"t.outcome_of_stock = pickle.load(open({str(stock)!r}, 'rb')).get\n"
     code += "for name in t.SMALL: t.test_a_program_agrees_with_the_stock_operators(name)"
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "DEFAULT"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=Path(__file__).parent, timeout=300)
+    all_instructions.run(code)
 
 
 def test_without_the_shim_networks_stay_and_it_is_said_once(tmp_path):

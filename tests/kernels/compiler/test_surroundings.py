@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from all_instructions import needs_avx512
 
 from cellwright.kernels.csrc import onednn_library, shim_available
 
@@ -96,7 +97,7 @@ def test_a_step_of_stock_operators_has_a_usable_limit_of_instructions():
     assert "ONEDNN_MAX_CPU_ISA" not in run(STOCK_STEP.format(early=False) + "assert isa <= 0xf, hex(isa)", limit=None)
 
 
-@pytest.mark.skipif("avx512f" not in Path("/proc/cpuinfo").read_text(), reason="this machine has no AVX-512")
+@needs_avx512
 def test_a_limit_that_comes_too_late_is_told():
     told = run(STOCK_STEP.format(early=True), limit=None)
     assert told.count("ONEDNN_MAX_CPU_ISA=AVX2") == 1

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from fuzz import tape
+import numpy_tape as tape
 from fuzz.layers import KINDS
 
 # An activation this near to a kink (of its map's root mean square) may fall on the other side of it in float32, and a

@@ -22,7 +22,7 @@ from pathlib import Path
 os.environ.setdefault("GLOG_v", "4")
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[3])]
+sys.path[:0] = [str(Path(__file__).parents[k]) for k in (1, 2, 3)]
 HANGS_AFTER = 180  # seconds of one network
 
 
@@ -97,7 +97,7 @@ def main():
                     return any(check(smaller, given.stock).sort == sort for _ in range(given.repeat))
 
                 smallest = minimise(network, fails)
-                report |= {"smallest": repr(smallest), "source": smallest.source().split("\n\n\n", 4)[-1]}
+                report |= {"smallest": repr(smallest), "source": smallest.source().split("\n\n\n", 1)[-1]}
                 report["then"] = check(smallest, given.stock).wrong
             print(json.dumps(report), flush=True)
     faulthandler.cancel_dump_traceback_later()

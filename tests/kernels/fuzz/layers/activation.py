@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from fuzz import tape
+import numpy_tape as tape
 from fuzz.layers.kind import Kind, maps
 
 _SQRT_2_OVER_PI = 0.7978845608028654

@@ -1,6 +1,6 @@
 """Convolutions and dense layers."""
 
-from fuzz import tape
+import numpy_tape as tape
 from fuzz.layers.kind import Impossible, Kind, maps, window
 
 

@@ -1,7 +1,7 @@
 """Dropout whose masks are known: by the hash of a word and of each number's place."""
 
 import numpy as np
-from fuzz import tape
+import numpy_tape as tape
 from fuzz.layers.kind import Kind
 
 

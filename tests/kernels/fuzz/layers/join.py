@@ -1,30 +1,32 @@
 """What joins two values or more: sums, products, concatenations."""
 
+import contextlib
+
 import numpy as np
-from fuzz import tape
+import numpy_tape as tape
 from fuzz.layers.kind import Impossible, Kind
 
 
 class Add(Kind):
-    sign = "+"
+    sign, function = "+", "add"
 
     def shape(self, step, shapes):
-        try:
-            return tuple(np.broadcast_shapes(*shapes)) if len({len(s) for s in shapes}) == 1 else 1 / 0
-        except (ValueError, ZeroDivisionError):
-            raise Impossible("shapes that do not go together") from None
+        if len({len(shape) for shape in shapes}) == 1:
+            with contextlib.suppress(ValueError):
+                return tuple(np.broadcast_shapes(*shapes))
+        raise Impossible("shapes that do not go together")
 
     def call(self, step, name, args):
-        if step.form == "ops":
-            return f"ops.{'add' if self.sign == '+' else 'mul'}({args[0]}, {args[1]})"
-        return f"{args[0]} {self.sign} {args[1]}"
+        return (
+            f"ops.{self.function}({args[0]}, {args[1]})" if step.form == "ops" else f"{args[0]} {self.sign} {args[1]}"
+        )
 
     def compute(self, step, inputs, run):
         return tape.add(*inputs)
 
 
 class Multiply(Add):
-    sign = "*"
+    sign, function = "*", "mul"
 
     def compute(self, step, inputs, run):
         return tape.multiply(*inputs)

@@ -1,6 +1,6 @@
 """Norms of the batch, of groups of channels, of pixels, and factors of channels."""
 
-from fuzz import tape
+import numpy_tape as tape
 from fuzz.layers.kind import Impossible, Kind, maps
 
 

@@ -1,7 +1,7 @@
 """Pools, means, and their opposite."""
 
 import numpy as np
-from fuzz import tape
+import numpy_tape as tape
 from fuzz.layers.kind import Impossible, Kind, maps, window
 
 

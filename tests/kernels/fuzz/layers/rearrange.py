@@ -1,7 +1,7 @@
 """What moves numbers or scales them: flattening, shuffle, slice, a factor, nothing."""
 
 import numpy as np
-from fuzz import tape
+import numpy_tape as tape
 from fuzz.layers.kind import Impossible, Kind, maps
 
 

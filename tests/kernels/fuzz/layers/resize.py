@@ -1,7 +1,7 @@
 """Images of another size."""
 
 import numpy as np
-from fuzz import tape
+import numpy_tape as tape
 from fuzz.layers.kind import Impossible, Kind, maps
 
 MODES = {
