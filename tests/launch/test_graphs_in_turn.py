@@ -13,6 +13,7 @@ from runs import MPIRUN, ROOT
 from cellwright.kernels.csrc import shim_available
 from cellwright.launch.host.cores import CorePlan, crowded
 
+needs_shim = pytest.mark.skipif(not shim_available(), reason="the shim was not built")
 SCRIPT, RANKS = Path(__file__).with_name("graphs_in_turn.py"), 2
 
 
@@ -41,8 +42,7 @@ def graphs(cache):
     return [{path.name: path.read_bytes() for path in folder.rglob("*.mindir")} for folder in folders]
 
 
-@pytest.mark.skipif(not shim_available(), reason="the shim was not built")
-@pytest.mark.parametrize("flags", [pytest.param((), marks=pytest.mark.slow), ("shard",)])
+@pytest.mark.parametrize("flags", [(), pytest.param(("shard",), marks=needs_shim)])
 def test_ranks_that_share_a_graph_make_the_bits_of_those_that_do_not(tmp_path, flags):
     told = run(tmp_path / "cache", tmp_path / "cold", *flags)[0]
     first, second = graphs(tmp_path / "cache")

@@ -1,15 +1,9 @@
-"""Cells and functions that fuzzed networks are made of, beside the framework's own."""
+"""What fuzzed networks are made of, beside the framework's cells and those of ../compiler."""
 
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from cellwright.engine.step.dropout import ResumableDropout
-
-
-class PixelNorm(nn.LayerNorm):
-    def construct(self, x):
-        y, _, _ = self.layer_norm(ops.transpose(x, (0, 2, 3, 1)), self.gamma, self.beta)
-        return ops.transpose(y, (0, 3, 1, 2))
 
 
 class Factors(nn.Cell):
@@ -20,15 +14,6 @@ class Factors(nn.Cell):
 
     def construct(self, x):
         return self.expand_dims(self.expand_dims(self.factors, -1), -1) * x
-
-
-class GlobalMean(nn.Cell):
-    def __init__(self, keep):
-        super().__init__()
-        self.mean = ops.ReduceMean(keep_dims=keep)
-
-    def construct(self, x):
-        return self.mean(x, (2, 3))
 
 
 def freeze(cell):

@@ -173,6 +173,8 @@ def _same_cell(one, block, values):
 
 _HEADER = '''"""A fuzzed network."""
 
-from fuzz.cells import Factors, GlobalMean, PixelNorm, dropout, freeze, shuffle
+from fuzz.cells import Factors, dropout, freeze, shuffle
 from mindspore import nn, ops
+from norm_cells import ChannelNorm
+from small_cells import GlobalMean
 '''

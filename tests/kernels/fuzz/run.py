@@ -22,7 +22,7 @@ from pathlib import Path
 os.environ.setdefault("GLOG_v", "4")
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-sys.path[:0] = [str(Path(__file__).parents[k]) for k in (1, 2, 3)]
+sys.path[:0] = [str(Path(__file__).parents[1] / "compiler"), *(str(Path(__file__).parents[k]) for k in (1, 2, 3))]
 HANGS_AFTER = 180  # seconds of one network
 
 

@@ -82,7 +82,8 @@ def count(group, moved, total, part, own):
     """
     host, others = group.comm, total - part
     parts, ranks = host.allgather(part), host.Get_size()
-    assert sum(parts) == total and max(parts) < total / ranks + 16 + 1  # for so much each has room: engine's Shard
+    # For so many each has room: engine's Shard.
+    assert sum(parts) == total and all(abs(one - total / ranks) < 16 + 1 for one in parts)
     read, written, shared_read, shared_written = moved
     assert written == others and read == (total if own else part)
     assert shared_read == others + own * ranks * part

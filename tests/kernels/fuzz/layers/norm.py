@@ -65,7 +65,7 @@ class PixelNorm(GroupNorm):
         return shapes[0]
 
     def cell(self, step, shapes):
-        return f"PixelNorm(({shapes[0][1]},), epsilon={step.eps})"
+        return f"ChannelNorm(({shapes[0][1]},), epsilon={step.eps})"
 
     def compute(self, step, inputs, run):
         images, channels, height, width = inputs[0].value.shape
