@@ -23,13 +23,13 @@ from types import SimpleNamespace
 
 from cellwright.launch.bench import own_process
 from cellwright.launch.bench.allreduce import slowest_rank
+from cellwright.launch.host.delayed_link import FRAME, PAYLOAD
 from cellwright.launch.host.mpi_world import host_address
 from cellwright.launch.settings.flag_parser import setting
 
 FLAT, OURS, HALF = "flat MPI_Allreduce", "by host", "by host, bfloat16 on the wire"
 GLOO, _GLOO_PORT = "gloo", 29473  # the namespaces have all ports to themselves
 MODELLED_HOSTS = (8, 64)
-FRAME, PAYLOAD = 1514, 1448  # bytes of a full Ethernet frame, and of the numbers in it
 BLOCK_BYTES, COPY_BYTES_PER_S = 4 << 20, 5e9  # the first block is added up, and the last handed out, beside the wire
 
 
@@ -40,7 +40,7 @@ class Settings:
     megabytes: tuple[int, ...] = setting((32, 134, 553), "sizes of the tensor, in 10^6 bytes")
     ranks: int = setting(2, "processes of each of the two hosts")
     gbit: float = setting(1.0, "Gbit/s of the link, each way")
-    delay_us: int = setting(0, "delay one way, microseconds; needs the kernel's netem")
+    delay_us: int = setting(0, "delay one way, microseconds; a process then carries the packets")
     repeats: int = setting(2, "turns of each candidate, after one that does not count")
     torch: str | None = setting(None, "Python interpreter that has PyTorch, for gloo; none: without it", None, "PYTHON")
 

@@ -5,6 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from cellwright.launch.host.delayed_link import delayed_link
+
 _AGENT = """#!/bin/sh
 # agent ADDRESS COMMAND...: what ssh would be
 case $1 in
@@ -39,8 +41,8 @@ def namespaces(folder, slots=1, gbit=None, delay_us=0):
     """Context manager: makes two hosts that see each other and yields the Namespaces; removes them in the end.
 
     folder: where to write for the launcher. slots: ranks of a host. gbit: Gbit/s of the link each way, None for what
-    the kernel gives. delay_us: added one way. PermissionError where this process may not make namespaces, or the kernel
-    has no such delay.
+    the kernel gives. delay_us: added one way, by a delayed_link. PermissionError where this process may not make
+    namespaces, or such a link.
     """
     names = {f"10.77.0.{k}": f"cw{os.getpid()}{'ab'[k - 1]}" for k in (1, 2)}
     first, second = names.values()
@@ -52,15 +54,15 @@ def namespaces(folder, slots=1, gbit=None, delay_us=0):
         raise PermissionError("network namespaces are made by `ip`, which is not here: install iproute2") from None
     try:
         _run("ip", "netns", "add", second)
-        _run("ip", "link", "add", f"v{first}", "type", "veth", "peer", "name", f"v{second}")
-        for address, host in names.items():
-            _run("ip", "link", "set", f"v{host}", "netns", host)
-            _run("ip", "-n", host, "addr", "add", f"{address}/24", "dev", f"v{host}")
-            _run("ip", "-n", host, "link", "set", f"v{host}", "up")
-            _run("ip", "-n", host, "link", "set", "lo", "up")
-            if gbit:
-                _slow_down(host, gbit, delay_us)
-        yield Namespaces(names, _for_the_launcher(Path(folder), names, slots))
+        with _link([f"v{host}" for host in names.values()], gbit, delay_us):
+            for address, host in names.items():
+                _run("ip", "link", "set", f"v{host}", "netns", host)
+                _run("ip", "-n", host, "addr", "add", f"{address}/24", "dev", f"v{host}")
+                _run("ip", "-n", host, "link", "set", f"v{host}", "up")
+                _run("ip", "-n", host, "link", "set", "lo", "up")
+                if gbit and not delay_us:
+                    _slow_down(host, gbit)
+            yield Namespaces(names, _for_the_launcher(Path(folder), names, slots))
     finally:
         for host in names.values():
             subprocess.run(["ip", "netns", "del", host], check=False, capture_output=True)
@@ -70,20 +72,21 @@ def _run(*words):
     subprocess.run(words, check=True, capture_output=True, text=True)
 
 
-def _slow_down(host, gbit, delay_us):
-    held = int(gbit * 1e9 / 8 * 2e-3)  # bytes: what the link carries in 2 ms
-    rate = ["rate", f"{gbit}gbit"]
-    qdisc = ["tc", "-n", host, "qdisc", "add", "dev", f"v{host}"]
+@contextlib.contextmanager
+def _link(devices, gbit, delay_us):
+    """Context manager: makes two joined devices of these names; the kernel's own end with their namespaces."""
     if delay_us:
-        try:
-            _run(*qdisc, "root", "handle", "1:", "netem", "delay", f"{delay_us}us", "limit", "100000", *rate)
-        except subprocess.CalledProcessError as error:
-            reason = error.stderr.strip().splitlines()[0]
-            raise PermissionError(
-                f"no delay of {delay_us} us, which is netem's, a part of the kernel: {reason}"
-            ) from None
+        with delayed_link(devices, gbit, delay_us):
+            yield
     else:
-        _run(*qdisc, "root", "tbf", *rate, "burst", str(max(held, 1 << 16)), "latency", "50ms")
+        _run("ip", "link", "add", devices[0], "type", "veth", "peer", "name", devices[1])
+        yield
+
+
+def _slow_down(host, gbit):
+    held = int(gbit * 1e9 / 8 * 2e-3)  # bytes: what the link carries in 2 ms
+    limits = ["rate", f"{gbit}gbit", "burst", str(max(held, 1 << 16)), "latency", "50ms"]
+    _run("tc", "-n", host, "qdisc", "add", "dev", f"v{host}", "root", "tbf", *limits)
 
 
 def _for_the_launcher(folder, names, slots):
