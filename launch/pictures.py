@@ -27,7 +27,7 @@ MEMBERS = {
 # Who is not us. "ours stock" is our engine on MindSpore's kernels: ours, but drawn lighter.
 PEERS = (
     "mindspore", "torchvision", "dali", "spdl", "ffcv", "eager", "channels_last", "compiled",
-    "bare mpi", "flat mpi", "gloo", "mccl",
+    "bare mpi", "flat mpi", "gloo", "oneccl", "mccl",
 )  # fmt: skip
 WIDTH, NAMES, BAR, GAP, HEAD = 760, 250, 18, 7, 66
 

@@ -1,18 +1,17 @@
 """Allreduce between two hosts of two ranks, which are network namespaces of this one: ours against flat MPI_Allreduce.
 
-    python -m launch.bench hosts [--megabytes 32,134,553] [--gbit 1] [--delay_us 0] [--torch PYTHON] [--json FILE]
+    python -m launch.bench hosts [--megabytes 32,134,553] [--gbit 1] [--delay_us 0] [--torch PYTHON] [--oneccl PYTHON]
 
 Needs the right to make network namespaces. The candidates take turns in one job; the figure is the fastest turn. Beside
-it stands what a model of the link predicts, for these two hosts and for more. --torch adds gloo, by a process beside
-each rank, which sleeps while it is not its turn.
+it stands what a model of the link predicts, for these two hosts and for more. --torch adds gloo and --oneccl oneCCL, by
+a process beside each rank, which sleeps while it is not its turn.
 """
 
 import argparse
-import contextlib
 import itertools
 import json
 import os
-import socket
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,12 +22,12 @@ from types import SimpleNamespace
 
 from cellwright.launch.bench import own_process
 from cellwright.launch.bench.allreduce import slowest_rank
+from cellwright.launch.bench.sum_peers import FLAGS, sum_peers
 from cellwright.launch.host.delayed_link import FRAME, PAYLOAD
-from cellwright.launch.host.mpi_world import host_address
+from cellwright.launch.host.mpi_world import open_world
 from cellwright.launch.settings.flag_parser import setting
 
 FLAT, OURS, HALF = "flat MPI_Allreduce", "by host", "by host, bfloat16 on the wire"
-GLOO, _GLOO_PORT = "gloo", 29473  # the namespaces have all ports to themselves
 MODELLED_HOSTS = (8, 64)
 BLOCK_BYTES, COPY_BYTES_PER_S = 4 << 20, 5e9  # the first block is added up, and the last handed out, beside the wire
 
@@ -43,6 +42,9 @@ class Settings:
     delay_us: int = setting(0, "delay one way, microseconds; a process then carries the packets")
     repeats: int = setting(2, "turns of each candidate, after one that does not count")
     torch: str | None = setting(None, "Python interpreter that has PyTorch, for gloo; none: without it", None, "PYTHON")
+    oneccl: str | None = setting(
+        None, "Python interpreter of an environment with oneccl from PyPI; none: without it", None, "PYTHON"
+    )
 
     def __post_init__(self):
         for name, least in (("ranks", 1), ("repeats", 1), ("delay_us", 0)):
@@ -53,13 +55,22 @@ class Settings:
         if not self.megabytes or min(self.megabytes) <= 0:
             raise ValueError(f"--megabytes {self.megabytes}: must be more than 0")
         own_process.check_torch(self.torch)
+        own_process.check_oneccl(self.oneccl)
 
 
 def measure(settings):
     """Returns milliseconds of each candidate at each size, how they compare, and how near the link's speed they are."""
     from cellwright.launch.host.namespaces import namespaces
 
-    worker = [sys.executable, "-m", "cellwright.launch.bench.hosts", "--worker", json.dumps(vars(settings))]
+    worker = [
+        sys.executable,
+        "-m",
+        "mpi4py",
+        "-m",
+        "cellwright.launch.bench.hosts",
+        "--worker",
+        json.dumps(vars(settings)),
+    ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PRTE_")}
     environment.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     # The hosts share the cores of one: who waits must let others work.
@@ -72,12 +83,15 @@ def measure(settings):
         line = hosts.mpirun(Path(sys.executable).with_name("mpirun"), 2 * settings.ranks)
         done = subprocess.run([*line, *worker], env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"the ranks failed: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+        lines = done.stderr.strip().splitlines() or ["failed"]
+        # The launcher's words follow those of the ranks.
+        named = [line for line in lines if re.match(r"\w+Error: ", line)]
+        raise RuntimeError(f"the ranks failed: {(named or lines[-1:])[0]}")
     results, ratios = [], {}
     for size, times in json.loads(done.stdout.strip().splitlines()[-1]).items():
         for name, seconds in times.items():
             results.append({"name": f"{size} MB: {name}", "value": 1e3 * seconds, "unit": "ms"})
-        for name, other in itertools.product((OURS, HALF), (FLAT, GLOO)):
+        for name, other in itertools.product((OURS, HALF), (FLAT, *FLAGS.values())):
             if other in times:
                 ratios[f"{size} MB: {name} / {other}, time"] = times[name] / times[other]
         least = 1e6 * float(size) * 8 / (settings.gbit * 1e9)  # each host has to tell the other all it knows
@@ -103,18 +117,18 @@ def predicted(tensor_bytes, hosts, settings):
 def worker(settings):
     """One rank: times both candidates; rank 0 prints the seconds of the slowest rank."""
     import numpy as np
-    from mpi4py import MPI
 
     from cellwright.kernels.csrc import set_threads
     from cellwright.kernels.csrc.shared_group import share
 
-    comm = MPI.COMM_WORLD
+    world = open_world()  # with what a launcher sets out of the way of the peers
+    comm = world.comm
     set_threads(1)
     group = share(comm)
     assert group.hosts == 2, f"{group.hosts} hosts"
     assert group.carry(int(max(settings.megabytes) * 250000)) is not None
     found = {}
-    with _gloo(comm, settings.torch) as gloo:
+    with sum_peers(world, {name: getattr(settings, flag) for flag, name in FLAGS.items()}) as peers:
         for size in settings.megabytes:
             array = np.random.default_rng(comm.Get_rank()).normal(size=int(size * 250000)).astype(np.float32)
             result = np.empty_like(array)
@@ -123,37 +137,12 @@ def worker(settings):
                 OURS: partial(group.sum, [array], out=[result]),
                 HALF: partial(group.sum, [array], 0, [result]),
             }
-            if gloo:
-                gloo(array.size)  # makes room for it
-                candidates[GLOO] = partial(gloo, array.size)
+            for name, peer in peers.items():
+                peer(array.size)  # makes room for it
+                candidates[name] = partial(peer, array.size)
             found[str(size)] = slowest_rank(comm, candidates, settings.repeats)
     if comm.Get_rank() == 0:
         print(json.dumps(found), flush=True)
-
-
-@contextlib.contextmanager
-def _gloo(comm, torch):
-    """Context manager: starts this rank's gloo_peer.py and yields a function of how many numbers to sum; or None."""
-    if torch is None:
-        yield None
-        return
-    address = host_address()
-    job = {"rank": comm.Get_rank(), "size": comm.Get_size(), "store": f"{comm.bcast(address)}:{_GLOO_PORT}"}
-    job["device"] = next(name for _, name in socket.if_nameindex() if name != "lo")
-    line = [torch, str(Path(__file__).parent / "peers" / "gloo_peer.py"), json.dumps(job)]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    with subprocess.Popen(line, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-
-        def turn(numbers):
-            process.stdin.write(f"{numbers}\n")
-            process.stdin.flush()
-            if not process.stdout.readline():
-                raise RuntimeError("gloo failed")
-
-        try:
-            yield turn
-        finally:
-            process.stdin.close()
 
 
 def main():

@@ -33,11 +33,23 @@ def report(line, what):
 
 def check_torch(interpreter):
     """ValueError where --torch names no Python interpreter that has PyTorch; None is none at all."""
+    _check("--torch", interpreter, "import torch", "PyTorch")
+
+
+def check_oneccl(interpreter):
+    """ValueError where --oneccl names no Python interpreter of an environment that has oneccl from PyPI; None is none
+    at all.
+    """
+    library = "import ctypes, os, sys; ctypes.CDLL(os.path.join(sys.prefix, 'lib', 'libccl.so.2'))"
+    _check("--oneccl", interpreter, library, "oneCCL (`pip install oneccl`, 2022 or later)")
+
+
+def _check(flag, interpreter, program, what):
     try:
         if interpreter:
-            subprocess.run([interpreter, "-c", "import torch"], check=True, capture_output=True)
+            subprocess.run([interpreter, "-c", program], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        raise ValueError(f"--torch {interpreter}: no Python interpreter that has PyTorch") from None
+        raise ValueError(f"{flag} {interpreter}: no Python interpreter that has {what}") from None
 
 
 def start(variant, seed=1):

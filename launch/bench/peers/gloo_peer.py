@@ -1,9 +1,6 @@
 """A rank that sums with gloo, for launch.bench hosts: run as a file, by an interpreter that has torch.
 
-    python gloo_peer.py JOB, where JOB is JSON: rank, size, store (address:port of the first rank), device (network)
-
-For each number that a line of its input holds it sums a tensor of so many float32 with the others, and answers with
-a line when it has the sum. It waits asleep.
+python gloo_peer.py JOB, see sum_turns.py
 """
 
 import json
@@ -11,22 +8,24 @@ import os
 import sys
 
 import torch
+from sum_turns import Turns
 from torch import distributed
+
+_PORT = 29473  # a host that is a network namespace has all ports to itself
 
 
 def main(job):
     os.environ["GLOO_SOCKET_IFNAME"] = job["device"]
     torch.set_num_threads(1)
-    store = f"tcp://{job['store']}"
+    turns = Turns(job["rank"], job["size"])
+    store = turns.share(f"tcp://{job['address']}:{_PORT}")
     distributed.init_process_group("gloo", init_method=store, rank=job["rank"], world_size=job["size"])
-    tensor = torch.empty(0)
-    for line in sys.stdin:
-        numbers = int(line)
-        if len(tensor) != numbers:
-            tensor = torch.full((numbers,), float(job["rank"] + 1))
-        else:
-            distributed.all_reduce(tensor)
-        print("done", flush=True)
+
+    def add_up(tensor):
+        distributed.all_reduce(tensor)
+        return tensor
+
+    turns.take(lambda count, value: torch.full((count,), value), add_up)
     distributed.destroy_process_group()
 
 
