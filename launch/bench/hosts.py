@@ -75,6 +75,8 @@ def measure(settings):
     environment.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     # The hosts share the cores of one: who waits must let others work.
     environment["OMPI_MCA_mpi_yield_when_idle"] = "1"
+    if settings.delay_us:  # it waits for round trips after each 64 KB else, and takes many times as long
+        environment.setdefault("OMPI_MCA_coll_han_allreduce_segsize", str(4 << 20))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     with (
         tempfile.TemporaryDirectory() as folder,
