@@ -7,7 +7,7 @@ from cellwright.launch.data import eval_loader, open_sources, train_loader
 from cellwright.launch.data_record import split_record
 from cellwright.launch.host.agreement import agree, code
 from cellwright.launch.overlap import why_not
-from cellwright.launch.settings.idle_flags import why_not_sharded
+from cellwright.launch.settings.idle_flags import shares_update, why_not_sharded
 from cellwright.launch.settings.resolve import to_file
 
 
@@ -38,7 +38,8 @@ def build_training(job, resolved, program, **loader_options):
     world, settings = job.world, resolved.run
     agree(world, **to_file(resolved), code=code())
     _check_hosts(world, resolved)
-    _check_shard(world, resolved)
+    local_size = max(world.allgather_object(world.local_size))
+    _check_shard(local_size, resolved)
     job.start_device(settings)
     training, held_back = open_sources(settings)
     if world.size > 1:
@@ -54,7 +55,8 @@ def build_training(job, resolved, program, **loader_options):
     resolved = without_scale(resolved, network)
     recipe = resolved.recipe
     allreduce = job.graph_allreduce(step_settings.overlap != "False", step_settings.wire_dtype)
-    if step_settings.shard_update and (not kernels or allreduce.group is None):
+    shard = allreduce.group if kernels and shares_update(resolved, local_size) else None
+    if shard is None and step_settings.shard_update == "True":
         raise ValueError("--shard_update True: it needs the C shim, and memory that the ranks of a host can share")
     step = build_step(
         network,
@@ -63,6 +65,7 @@ def build_training(job, resolved, program, **loader_options):
         step_settings,
         resolved.amp_level,
         allreduce=allreduce,
+        shard=shard,
         seed=settings.seed * world.size + world.rank,  # of dropout: each rank its own masks
         kernels=kernels,
         groups=groups,
@@ -91,13 +94,9 @@ def _check_overlap(can, world, resolved):
         raise ValueError(f"--overlap True would do nothing: {why_not(world, resolved.step)}")
 
 
-def _check_shard(world, resolved):
-    if not resolved.step.shard_update:
-        return
-    why = why_not_sharded(resolved)
-    if not why and max(world.allgather_object(world.local_size)) == 1:
-        why = "no host has several ranks"
-    if why:
+def _check_shard(local_size, resolved):
+    why = why_not_sharded(resolved) or ("no host has several ranks" if local_size == 1 else None)
+    if why and resolved.step.shard_update == "True":
         raise ValueError(
             f"--shard_update True would do nothing: {why}; a run that shared its update goes on with "
             "--shard_update False"
@@ -169,9 +168,11 @@ def build_loss(recipe):
     return SoftmaxCrossEntropy(recipe.num_classes, recipe.label_smooth_factor, recipe.smooth_off)
 
 
-def build_step(network, loss, recipe, settings, amp_level, *, allreduce=None, seed=0, kernels=None, groups=()):
-    """Returns the TrainOneStep of a network for a Recipe and StepSettings. kernels: see Job.step_kernels; groups: see
-    `fine_tuning`.
+def build_step(
+    network, loss, recipe, settings, amp_level, *, allreduce=None, shard=None, seed=0, kernels=None, groups=()
+):
+    """Returns the TrainOneStep of a network for a Recipe and StepSettings. shard: the group of ranks that share the
+    update; kernels: see Job.step_kernels; groups: see `fine_tuning`.
     """
     from cellwright.engine import TrainOneStep, synchronise_batch_norm
     from cellwright.engine.step.sync_norm import SyncBatchNorm
@@ -183,7 +184,7 @@ def build_step(network, loss, recipe, settings, amp_level, *, allreduce=None, se
     return TrainOneStep(
         network,
         loss,
-        _optimizer(network, recipe, settings, kernels, groups, allreduce),
+        _optimizer(network, recipe, settings, kernels, groups, shard),
         normalise=(recipe.mean, recipe.std),
         amp_level=amp_level,
         amp_dtype=settings.amp_dtype,
@@ -200,11 +201,10 @@ def build_step(network, loss, recipe, settings, amp_level, *, allreduce=None, se
     )
 
 
-def _optimizer(network, recipe, settings, kernels, groups, allreduce):
+def _optimizer(network, recipe, settings, kernels, groups, shard):
     from cellwright.engine import LARS, AdamW, Momentum
 
     params = network.trainable_params()
-    shard = allreduce.group if settings.shard_update and allreduce is not None else None
     decay = {"weight_decay": recipe.weight_decay, "decays": recipe.decays, "groups": groups}
     if recipe.optimizer == "adamw":
         return AdamW(params, **decay, kernel=kernels.get("adamw"), shard=shard)

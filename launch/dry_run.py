@@ -10,6 +10,7 @@ from cellwright.launch.host.collectives import choose_backend
 from cellwright.launch.host.cores import explain_cores, this_host
 from cellwright.launch.host.devices import device_of
 from cellwright.launch.host.runtime import allow_all_instructions
+from cellwright.launch.settings.idle_flags import shares_update
 from cellwright.launch.settings.weights import find_weights
 
 _MB = 1e6
@@ -118,7 +119,7 @@ def bucket_lines(network, resolved, world):
     if world.size == 1:
         return ["buckets: none, a single rank sums nothing"]
     looked_at = step.clip_norm or step.drop_overflow or resolved.recipe.dynamic_loss_scale
-    if step.shard_update and one_host and not looked_at:
+    if shares_update(resolved, world.local_size) and one_host and not looked_at:
         return ["buckets: none, the update that the ranks share sums all gradients on its way (--shard_update)"]
     parameters = network.trainable_params()
     sizes = [math.prod(parameter.shape) for parameter in parameters]
@@ -150,7 +151,7 @@ def memory_lines(network, resolved, workers, ranks):
     recipe, step = resolved.recipe, resolved.step
     weights = 4 * sum(math.prod(parameter.shape) for parameter in network.get_parameters())
     trained = 4 * sum(math.prod(parameter.shape) for parameter in network.trainable_params())
-    moments = (1 + (recipe.optimizer == "adamw")) / (ranks if step.shard_update else 1)
+    moments = (1 + (recipe.optimizer == "adamw")) / (ranks if shares_update(resolved, ranks) else 1)
     copies = 1 + moments + (step.ema is not None) + (step.accumulate > 1)  # gradients always
     level = resolved.amp_level
     item = 4 if level == "O0" else 2

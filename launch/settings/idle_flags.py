@@ -152,6 +152,13 @@ def why_not_sharded(resolved):
     return "lars updates whole layers, by their norms" if resolved.recipe.optimizer == "lars" else None
 
 
+def shares_update(resolved, local_size):
+    """Returns whether Resolved settings let a host's ranks, so many, share the update; the shim and its memory are
+    taken to be there.
+    """
+    return resolved.step.shard_update != "False" and local_size > 1 and why_not_sharded(resolved) is None
+
+
 _RAND_AUGMENT = _beside(("policy",), lambda policy: policy == "rand", "it belongs to --policy rand")
 _ERASING = _beside(("erasing",), bool, "nothing is erased (--erasing)")
 _RULES = {
@@ -191,6 +198,6 @@ _RULES = {
     "log_interval": _where("log_format", "plain", "--log_format zoo has one line an epoch"),
     "overlap": _overlap,
     "wire_dtype": lambda r: None if _own_sums(r) or r.step.wire_dtype == "float32" else "it belongs to --backend mpi",
-    "shard_update": lambda r: why_not_sharded(r) if r.step.shard_update else None,
+    "shard_update": lambda r: why_not_sharded(r) if r.step.shard_update == "True" else None,
     "sort_classes": lambda r: "the embedded images have named classes" if r.run.data_path is None else None,
 }

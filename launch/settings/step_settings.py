@@ -42,10 +42,11 @@ class StepSettings:
         "off is added to the next step's",
         ("float32", "bfloat16"),
     )
-    shard_update: bool = setting(
-        False,
+    shard_update: str = setting(
+        "auto",
         "several ranks a host, back end mpi: each updates its part of the weights for all, and holds the moments of "
-        "that part alone; with the same bits, less memory and less traffic",
+        "that part alone; with the same bits, less memory and less traffic; auto: wherever that can be",
+        ("True", "False", "auto"),
     )
     bucket_mb: float = setting(25.0, "megabytes of gradients that travel in one allreduce")
 
@@ -57,8 +58,9 @@ class StepSettings:
         return "with --sync_batch_norm no sum starts before all gradients are there" if self.sync_batch_norm else None
 
     def __post_init__(self):
-        object.__setattr__(self, "overlap", str(self.overlap))  # files, and runs from before auto, have True and False
-        for name in ("amp_level", "amp_dtype", "overlap", "wire_dtype"):
+        for name in ("overlap", "shard_update"):  # files, and runs from before auto, have True and False
+            object.__setattr__(self, name, str(getattr(self, name)))
+        for name in ("amp_level", "amp_dtype", "overlap", "wire_dtype", "shard_update"):
             choices, value = self.__dataclass_fields__[name].metadata["choices"], getattr(self, name)
             if value is not None and value not in choices:
                 raise ValueError(f"--{name} {value!r}: allowed are {', '.join(choices)}")

@@ -22,6 +22,8 @@ def plan(tmp_path_factory):
         folder / "run",
         "--bucket_mb",
         1,
+        "--shard_update",
+        "False",  # with it there would be no buckets
     )
     done = command("launch.train", *flags, "--dry_run", ranks=2)
     assert not complaints(done) and not (folder / "run").exists()
@@ -93,7 +95,7 @@ def test_sums_that_an_update_makes_on_its_way_travel_in_no_buckets(flags, none):
     from cellwright.launch.dry_run import bucket_lines
     from cellwright.nets import create_network
 
-    (resolved,) = read_settings(["--net", "tinydarknet", "--shard_update", *flags], "launch.train")
+    (resolved,) = read_settings(["--net", "tinydarknet", *flags], "launch.train")
     network = create_network("tinydarknet", 10, 32)
     one_host, two = (bucket_lines(network, resolved, SimpleNamespace(size=4, local_size=n))[0] for n in (4, 2))
     assert ("none" in one_host) == none and "none" not in two
