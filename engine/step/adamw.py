@@ -60,7 +60,7 @@ class AdamW(Optimizer):
             self.kernel = kernel(beta1, beta2, eps, self.inside, *rates, **self.kernel_options)
 
     def construct(self, gradients, lr=None, factor=1.0, own=False):
-        lr, factor = self.scalars(lr, factor)
+        lr, factor = self.scalars(lr, factor, own)
         updates = self.updates + 1.0
         counted = ops.assign(self.updates, updates)
         lr = ops.depend(lr, counted)

@@ -50,7 +50,7 @@ class Momentum(Optimizer):
         self.apply = ops.ApplyMomentum()
 
     def construct(self, gradients, lr=None, factor=1.0, own=False):
-        lr, factor = self.scalars(lr, factor)
+        lr, factor = self.scalars(lr, factor, own)
         if self.kernel is not None:
             return self.kernel(self.params, self.moments, gradients, lr, factor, own)
         move = ops.partial(self.move, lr, factor)

@@ -43,6 +43,7 @@ class Optimizer(nn.Cell):
             )
         self.params = ParameterTuple(params)
         self.shard, self.sharded = Shard(params, shard) if shard is not None else None, {}
+        self.shares = shard is not None
         self.kernel_options = {} if shard is None else {"group": shard}
         self.factors, self.decay = settle([p.name for p in params], weight_decay, decays, tuple(groups))
         self.settings = {"class": type(self).__name__, "lr": lr}
@@ -72,6 +73,8 @@ class Optimizer(nn.Cell):
         """Returns the learning rate of a step that is given none, or None."""
         return self.lr
 
-    def scalars(self, lr, factor):
-        """Returns (learning rate, factor) of a step as float32 tensors."""
+    def scalars(self, lr, factor, own=False):
+        """Returns (learning rate, factor) of a step as float32 tensors. ValueError for own=True without a shard."""
+        if own and not self.shares:
+            raise ValueError("own = True: nobody shares this update (shard)")
         return ops.cast(self.lr if lr is None else lr, ms.float32), ops.cast(factor, ms.float32)

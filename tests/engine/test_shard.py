@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
 
-from cellwright.engine import Momentum
+from cellwright.engine import AdamW, Momentum
 from cellwright.engine.step.shard_state import own_rows, whole_rows
 from cellwright.kernels.csrc import shim_available
 from cellwright.kernels.nodes import MomentumStep
@@ -65,3 +65,12 @@ def test_what_cannot_be_shared_is_refused():
         optimizer(kernel=None)
     with pytest.raises(ValueError, match="31 numbers are too few to share between 2 ranks"):
         optimizer(0, 16, numbers=31)
+
+
+@pytest.mark.parametrize("kind", [Momentum, AdamW])
+def test_gradients_of_one_rank_alone_need_a_shard_that_sums_them(kind):
+    (parameter,) = params = [Parameter(Tensor(np.ones(3), ms.float32), name="p")]
+    alone = kind(params)
+    with pytest.raises(ValueError, match="own = True: nobody shares this update"):
+        alone((Tensor(np.ones(3), ms.float32),), 0.1, 1.0, True)
+    np.testing.assert_array_equal(parameter.asnumpy(), np.ones(3))
