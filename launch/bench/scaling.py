@@ -29,7 +29,7 @@ class Settings:
     nets: str = setting("all", f"comma-separated, of {', '.join(NETS)}")
     rounds: int = setting(2, "processes of each arrangement, in turn")
     steps: int = setting(5, "timed steps of a process, after two that are not")
-    shard_update: bool = setting(False, "ranks share the update, see launch.train")
+    shard_update: bool = setting(True, "ranks share the update, see launch.train")
     link_gbit: float = setting(25.0, "bandwidth of the simulated link, Gbit/s each way")
     link_latency_us: float = setting(20.0, "latency of a message on it, microseconds")
 
