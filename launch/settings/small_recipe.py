@@ -33,8 +33,8 @@ _EMBEDDED = {
         "lr_reference_batch": 128,
         "weight_decay": 0.05,
         "warmup_epochs": 0,
-        "augmentation": {"crop": "pad", "crop_padding": 2},
-        # As nothing is cut away in training: 88.6 against 83.8 % of the held-back images.
+        "augmentation": {"crop": "none"},
+        # Nothing is cut away in training; with shifts by two pixels a cut cost 88.6 to 83.8 % of the held-back images.
         "eval_resize": "direct",
     },
     "vgg16": {"epochs": 2},
