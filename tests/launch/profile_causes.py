@@ -46,7 +46,7 @@ def main():
     from small_net import NORMALISE, ConvNet, images_and_labels
 
     from cellwright.engine import Momentum, SoftmaxCrossEntropy, TrainOneStep, profiling
-    from cellwright.kernels.nodes import silence
+    from cellwright.kernels.nodes import MomentumStep, silence
 
     class SlowRank(TrainOneStep):
         def _run(self, *arguments):
@@ -58,9 +58,10 @@ def main():
         while True:
             yield images, labels
 
-    def judge(kind, allreduce, quiet, **settings):
+    def judge(kind, allreduce, quiet, shared=False, **settings):
         network = ConvNet()
-        optimizer = Momentum(network.trainable_params(), 0.9)
+        sharing = {"kernel": MomentumStep, "shard": allreduce.group} if shared else {}
+        optimizer = Momentum(network.trainable_params(), 0.9, **sharing)
         step = kind(network, SoftmaxCrossEntropy(10), optimizer, normalise=NORMALISE, allreduce=allreduce, **settings)
         runs = profiling.measure_runs(step, endless(), 0.01, steps=5, skip=2, silence=quiet, barrier=world.barrier)
         found = profiling.judge(profiling.measurements(runs, step, gather=world.allgather_object, cores=(world.rank,)))
@@ -77,6 +78,7 @@ def main():
     link = SlowLink(world.comm)
     found = {
         "slow rank": judge(SlowRank, world.graph_allreduce(), silence),
+        "slow rank, shared update": judge(SlowRank, world.graph_allreduce(), silence, shared=True),
         "tiny buckets": judge(TrainOneStep, link, None, bucket_bytes=64),
         "one bucket": judge(TrainOneStep, link, None),
     }

@@ -124,8 +124,9 @@ def causes():
 
 
 @pytest.mark.skipif(not shim_available(), reason="the shim was not built")
-def test_a_slow_rank_is_named(causes):
-    found = causes["slow rank"]
+@pytest.mark.parametrize("cause", ["slow rank", "slow rank, shared update"])
+def test_a_slow_rank_is_named(causes, cause):
+    found = causes[cause]
     assert found["bound"] == "straggler" and found["straggler"] == 1, found
     assert found["gain"] > 1.5
 
