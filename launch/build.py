@@ -66,6 +66,7 @@ def build_training(job, resolved, program, **loader_options):
         resolved.amp_level,
         allreduce=allreduce,
         shard=shard,
+        factored=job.factored_gradients(network, recipe.batch_size) if shard is not None else None,
         seed=settings.seed * world.size + world.rank,  # of dropout: each rank its own masks
         kernels=kernels,
         groups=groups,
@@ -169,10 +170,21 @@ def build_loss(recipe):
 
 
 def build_step(
-    network, loss, recipe, settings, amp_level, *, allreduce=None, shard=None, seed=0, kernels=None, groups=()
+    network,
+    loss,
+    recipe,
+    settings,
+    amp_level,
+    *,
+    allreduce=None,
+    shard=None,
+    factored=None,
+    seed=0,
+    kernels=None,
+    groups=(),
 ):
     """Returns the TrainOneStep of a network for a Recipe and StepSettings. shard: the group of ranks that share the
-    update; kernels: see Job.step_kernels; groups: see `fine_tuning`.
+    update; factored, kernels: see Job.factored_gradients and step_kernels; groups: see `fine_tuning`.
     """
     from cellwright.engine import TrainOneStep, synchronise_batch_norm
     from cellwright.engine.step.sync_norm import SyncBatchNorm
@@ -198,6 +210,7 @@ def build_step(
         finite_kernel=kernels.get("finite"),
         float32_cells=(SyncBatchNorm,) if synchronised else (),
         reduce_after_backward=synchronised,
+        factored=factored,
     )
 
 

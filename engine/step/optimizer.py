@@ -69,6 +69,11 @@ class Optimizer(nn.Cell):
             parameter.requires_grad = False
         return made
 
+    def take_factors(self, weights):
+        """Tells the kernel that gradients of these parameters come as factors where a call has own=True."""
+        known = {id(weight) for weight in weights}
+        self.kernel.take_factors([id(parameter) in known for parameter in self.params])
+
     def rate(self):
         """Returns the learning rate of a step that is given none, or None."""
         return self.lr

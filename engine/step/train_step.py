@@ -55,7 +55,8 @@ class TrainOneStep:
     the weights, or with `forward` the length of its first array. clip_norm: limit of the global gradient norm. ema:
     decay of a moving average of the weights. seed: of dropout, another one on each rank. finite_kernel: a cell,
     tuple of tensors -> bool scalar, in place of the stock operators of the overflow check. reduce_after_backward:
-    start the allreduce when all gradients are there, see step/sync_norm.py.
+    start the allreduce when all gradients are there, see step/sync_norm.py. factored: a
+    `kernels.nodes.FactoredGradients` of the network; they are, where the optimizer's update sums over ranks.
 
     Everything that changes from step to step enters as a tensor, so that nothing recompiles; if a call has to compile
     after the first one, `compilations` tells why, and so does the log. The network is changed in place: its cells are
@@ -88,6 +89,7 @@ class TrainOneStep:
         seed: int = 0,
         finite_kernel=None,
         reduce_after_backward: bool = False,
+        factored=None,
     ):
         scale = LossScale.of(loss_scale)
         check_form(network, loss, optimizer, forward, normalise, accumulate)
@@ -123,6 +125,9 @@ class TrainOneStep:
             finite_kernel=finite_kernel,
             after_backward=reduce_after_backward,
         )
+        self._factored = factored if factored is not None and self.update.sums_in_update and accumulate == 1 else None
+        if self._factored is not None:
+            self.optimizer.take_factors(self._factored.weights)
         self._build_graphs()
 
     def _build_graphs(self):
@@ -248,7 +253,8 @@ class TrainOneStep:
         first = not self.compilations
         if first:
             self._find_unused(batch)
-        with self._watch.compiling(signature), in_one_line(batch, self.forward.names):
+        kept = self._factored.kept() if self._factored is not None else contextlib.nullcontext()
+        with kept, self._watch.compiling(signature), in_one_line(batch, self.forward.names):
             if first:
                 compile_in_turn(self._in_turn, self.graph, as_input(batch), *scalars)
             with self._compiling():

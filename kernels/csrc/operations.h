@@ -33,6 +33,7 @@ enum {
   ERROR_OTHER_THREADS = 79, /* the program was made for a team of another size */
   ERROR_UNALIGNED = 80, /* a convolution in rows is given memory that does not begin with a cache line */
   ERROR_NOT_CARRIED = 81, /* sums that are rounded have no place for what is rounded off */
+  ERROR_NO_FACTORS = 82, /* a gradient that comes as factors holds none: its layer runs several times in a step */
 };
 
 typedef struct {
@@ -406,6 +407,6 @@ typedef struct {
 #define EACH_FLOAT32_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(RESIZE, resize) X(RESIZE_GRADIENT, resize_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE, depthwise) X(DEPTHWISE_INPUT_GRADIENT, depthwise_input_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(CHANNELS, channels) X(CHANNELS_GRADIENT, channels_gradient) X(POINTWISE, pointwise) X(HALF, half) X(PRELU, prelu) X(PRELU_GRADIENT, prelu_gradient) X(LAYER_NORM, layer_norm) X(LAYER_NORM_GRADIENT, layer_norm_gradient) X(GROUP_NORM, group_norm) X(GROUP_NORM_GRADIENT, group_norm_gradient) X(SCALE, scale) X(DROPOUT, dropout) X(MULTIPLY, multiply) X(POINTWISE_GRADIENT, pointwise_gradient)
 #define EACH_BFLOAT16_OPERATION(X) X(CONV, conv) X(WEIGHT_GRADIENT, weight_gradient) X(PAIRED_WEIGHT_GRADIENT, paired_weight_gradient) X(IMPORT, import) X(EXPORT, export) X(COPY, copy) X(ADD, add) X(ROUND, round) X(UNPACK, unpack) X(FRAME, frame) X(STATISTICS, statistics) X(AFFINE, affine) X(NORM_REDUCE, norm_reduce) X(APPLY, apply) X(MAX_POOL, max_pool) X(MAX_POOL_GRADIENT, max_pool_gradient) X(AVG_POOL, avg_pool) X(AVG_POOL_GRADIENT, avg_pool_gradient) X(RESIZE, resize) X(RESIZE_GRADIENT, resize_gradient) X(GATHER, gather) X(GATHER_GRADIENT, gather_gradient) X(JOIN, join) X(JOIN_GRADIENT, join_gradient) X(DEPTHWISE, depthwise) X(DEPTHWISE_INPUT_GRADIENT, depthwise_input_gradient) X(DEPTHWISE_WEIGHT_GRADIENT, depthwise_weight_gradient) X(POINTWISE, pointwise) X(HALF, half) X(PRELU, prelu) X(PRELU_GRADIENT, prelu_gradient) X(DROPOUT, dropout) X(POINTWISE_GRADIENT, pointwise_gradient)
 
-#define TABLE_DIGEST 7435885727336162ll
+#define TABLE_DIGEST 65545872659801939ll
 
 #endif

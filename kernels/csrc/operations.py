@@ -173,6 +173,7 @@ ERRORS = (
     ("OTHER_THREADS", 79, "the program was made for a team of another size"),
     ("UNALIGNED", 80, "a convolution in rows is given memory that does not begin with a cache line"),
     ("NOT_CARRIED", 81, "sums that are rounded have no place for what is rounded off"),
+    ("NO_FACTORS", 82, "a gradient that comes as factors holds none: its layer runs several times in a step"),
 )  # fmt: skip
 
 

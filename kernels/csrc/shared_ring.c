@@ -17,6 +17,7 @@
 
 #define SPINS 4000
 #define YIELDS 200
+#define AT_ONCE 4096 /* numbers made of factors, on the stack */
 #define STREAMED (4 << 20) /* from so many numbers on the results would not stay in the cache */
 
 void wait_for(_Atomic int64_t *counter, int64_t value) {
@@ -107,10 +108,15 @@ static void add_owned(walk_t *walk, int64_t step, float *to) {
   int64_t begin, count = owned_range(walk, ring->rank, step, &begin);
   for (int rank = 0; rank < ring->ranks; rank++) wait_for(&walk->boards[rank].written, walk->base + step + 1);
   for (int64_t done = 0, length, tensor, offset; done < count; done += length) {
-    float *sources[RANKS];
+    float *sources[RANKS], *own, made[AT_ONCE];
     length = row_find(walk->row, begin + done, count - done, &tensor, &offset);
+    own = walk->row->from[tensor] + offset;
+    if (row_factored(walk->row, tensor)) {
+      length = length < AT_ONCE ? length : AT_ONCE;
+      row_take(walk->row, own = made, begin + done, length);
+    }
     for (int rank = 0; rank < ring->ranks; rank++)
-      sources[rank] = rank == ring->rank ? walk->row->from[tensor] + offset : slot_of(walk, rank, step, ring->rank) + done;
+      sources[rank] = rank == ring->rank ? own : slot_of(walk, rank, step, ring->rank) + done;
     add_up(to + done, sources, ring->ranks, length);
   }
   walk->moved[0] += count;

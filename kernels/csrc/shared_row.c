@@ -2,6 +2,8 @@
 #include "shared_row.h"
 
 #include <string.h>
+
+#include "factored_gradient.h"
 #if defined(__x86_64__)
 #include <emmintrin.h>
 #endif
@@ -31,10 +33,16 @@ static void stream(float *to, const float *from, int64_t count) {
   memcpy(to, from, count * sizeof(float));
 #endif
 }
+
+int row_factored(const row_t *row, int64_t tensor) { return row->factored && row->factored[tensor]; }
+
 void row_take(const row_t *row, float *to, int64_t place, int64_t count) {
   for (int64_t done = 0, length, tensor, offset; done < count; done += length) {
     length = row_find(row, place + done, count - done, &tensor, &offset);
-    memcpy(to + done, row->from[tensor] + offset, length * sizeof(float));
+    if (row_factored(row, tensor))
+      factored_make(row->from[tensor], offset, length, to + done);
+    else
+      memcpy(to + done, row->from[tensor] + offset, length * sizeof(float));
   }
 }
 

@@ -11,12 +11,14 @@
 
 #include "clock.h"
 #include "export.h"
+#include "factored_gradient.h"
 #include "operations.h"
 #include "shared_allreduce.h"
 #include "thread_pool.h"
 #include "target_clones.h"
 
 #define PIECE (32 * 1024) /* numbers that a thread takes at a time */
+#define AT_ONCE 4096      /* numbers made of factors, on the stack */
 
 static int64_t numbers_of(int ndims, const int64_t *shape) {
   int64_t numbers = 1;
@@ -119,10 +121,16 @@ static void move_part(void *argument, int64_t begin, int64_t count, float *slot)
   const update_t *u = argument;
   for (int64_t done = 0, k, offset, place; done < count;) {
     int64_t length = row_find(u->row, begin + done, count - done, &k, &offset);
+    float made[AT_ONCE];
     place = begin + done - u->begin;
     stretch_t at = {k, length, u->parameters[k] + offset, u->moments[0] + place, 0, u->gradients[k] + offset};
     if (u->squares) at.s = u->squares[0] + place;
     if (u->of_sums && slot) at.g = slot + done;
+    if (!slot && row_factored(u->row, k)) {
+      at.length = length = length < AT_ONCE ? length : AT_ONCE;
+      row_take(u->row, made, begin + done, length);
+      at.g = made;
+    }
     u->move(u, &at);
     if (slot) memcpy(slot + done, at.p, length * sizeof(float));
     done += length;
@@ -147,7 +155,7 @@ static int holds(const node_t *node, int64_t tensor, int64_t numbers) {
 
 /* The node's tensors: (group), settings, decays (count), rates (count), scalars, parameters, `rows` moments of each, gradients, and the
  * result, one number. With a group the moments are `rows` tensors, with room for this rank's part of the row that the parameters make;
- * group: its number, and whether the gradients are to be summed over its ranks. */
+ * group: its number, whether the gradients are to be summed over its ranks, and then for each of them whether it holds factors. */
 static int run(update_t *update, const node_t *node, int shared, int64_t scalars, int64_t rows) {
   int64_t first = shared + 3 + scalars, given = node->nparam - 1 - first;
   int64_t count = shared ? (given - rows) / 2 : given / (2 + rows), kept = shared ? 1 : count, code = 0;
@@ -163,15 +171,19 @@ static int run(update_t *update, const node_t *node, int shared, int64_t scalars
     numbers[k] = numbers_of(node->ndims[first + k], node->shapes[first + k]), starts[k + 1] = starts[k] + numbers[k];
     if (!holds(node, first + k, numbers[k]) || !holds(node, first + count + rows * kept + k, numbers[k])) code = ERROR_WRONG_TENSORS;
   }
-  if (shared && (strcmp(node->dtypes[0], "int64") || numbers_of(node->ndims[0], node->shapes[0]) != 2)) code = ERROR_WRONG_TENSORS;
+  int64_t said = shared ? numbers_of(node->ndims[0], node->shapes[0]) : 0;
+  if (shared && (strcmp(node->dtypes[0], "int64") || (said != 2 && said != 2 + count))) code = ERROR_WRONG_TENSORS;
   int64_t end = starts[count], none[2] = {0, 0}, *group = shared && !code ? node->params[0] : none;
+  const int64_t *factored = said > 2 ? group + 2 : 0;
   update->of_sums = (int)group[1];
+  for (int64_t k = 0; k < count && factored && !code; k++)
+    if (factored[k] && !factored_holds(update->gradients[k], numbers[k])) code = ERROR_NO_FACTORS;
   if (shared && !code) code = shared_part(*group, end, &update->begin, &end);
   for (int64_t k = 0; k < rows * kept && !code; k++)
     if (!(shared ? has_room(node, first + count + k, end - update->begin) : holds(node, first + count + k, numbers[k % count])))
       code = ERROR_WRONG_TENSORS;
   if (!holds(node, shared + 1, count) || !holds(node, shared + 2, count)) code = ERROR_WRONG_TENSORS;
-  row_t row = {update->gradients, tensors, starts, count};
+  row_t row = {update->gradients, tensors, starts, count, factored};
   update->row = &row;
   int64_t begin = clock_begin();
   if (!code && shared)

@@ -4,7 +4,17 @@ programs.
 
 from cellwright.kernels.nodes.allreduce import MpiAllreduce, silence
 from cellwright.kernels.nodes.allreduce_base import Allreduce
+from cellwright.kernels.nodes.factored_gradient import FactoredGradients
 from cellwright.kernels.nodes.graph_kernel import GraphKernel
 from cellwright.kernels.nodes.optimizer import AdamWStep, AllFinite, MomentumStep
 
-__all__ = ["AdamWStep", "AllFinite", "Allreduce", "GraphKernel", "MomentumStep", "MpiAllreduce", "silence"]
+__all__ = [
+    "AdamWStep",
+    "AllFinite",
+    "Allreduce",
+    "FactoredGradients",
+    "GraphKernel",
+    "MomentumStep",
+    "MpiAllreduce",
+    "silence",
+]

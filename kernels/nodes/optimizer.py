@@ -38,7 +38,13 @@ class AllFinite(nn.Cell):
         return ops.reshape(self.node(*tensors), ()) > 0.5
 
 
-class MomentumStep(nn.Cell):
+class _Step(nn.Cell):
+    def take_factors(self, factored):
+        """factored: for each gradient whether it comes as factors, from the next time that a graph is compiled."""
+        self.group.take_factors(factored)
+
+
+class MomentumStep(_Step):
     """Moves parameters and moments in place: g' = factor g + decay p; v = momentum v + g'; p = p - lr rate v.
 
     With nesterov: p = p - lr rate (g' + momentum v). decays, rates: for each parameter its weight decay and the factor
@@ -48,7 +54,8 @@ class MomentumStep(nn.Cell):
     group: a SharedGroup, where each rank of a host moves its part of the row that the parameters make and gets the
     others' from them: moments is then one flat tensor that begins with `group.part(numbers)` of the row. The same bits
     on all ranks as each would make alone. own: with a group of one host, the gradients are this rank's own and are
-    summed over the ranks on the way: each rank gets the sums of its part alone, and weights for the others.
+    summed over the ranks on the way: each rank gets the sums of its part alone, and weights for the others; those of
+    which `take_factors` was told are then made of factors, see FactoredGradients.
     """
 
     def __init__(self, momentum, decays, rates, nesterov=False, group=None):
@@ -62,13 +69,13 @@ class MomentumStep(nn.Cell):
         return ops.reshape(done, ())
 
 
-class AdamWStep(nn.Cell):
+class AdamWStep(_Step):
     """Moves parameters and both moments in place, as engine.AdamW writes it; eps inside the root or beside it.
 
     decays, rates: for each parameter its weight decay and the factor of its learning rate. `construct(parameters,
     moments, squares, gradients, lr, factor, updates)`, updates: float32 scalar, the number of this update from 1;
     returns a scalar that is there when the step is done. Each number is read and written once, by all threads of the
-    pool. group, own: see MomentumStep; moments and squares are then one flat tensor each.
+    pool. group, own, take_factors: see MomentumStep; moments and squares are then one flat tensor each.
     """
 
     def __init__(self, beta1, beta2, eps, inside, decays, rates, group=None):
@@ -94,6 +101,9 @@ class _Group(nn.Cell):
         self.shared, self.own = (), ()
         if group is not None:
             self.shared, self.own = ((mindspore.Tensor([group.number, own], mindspore.int64),) for own in (0, 1))
+
+    def take_factors(self, factored):
+        self.own = (mindspore.Tensor([*self.own[0].asnumpy()[:2], *factored], mindspore.int64),)
 
     def construct(self, own):
         return self.own if own else self.shared

@@ -114,7 +114,7 @@ def worker(net, steps, shard_update=False):
 
     from cellwright.engine import Momentum, SoftmaxCrossEntropy, TrainOneStep
     from cellwright.kernels.compiler import accelerate
-    from cellwright.kernels.nodes import AllFinite, MomentumStep
+    from cellwright.kernels.nodes import AllFinite, FactoredGradients, MomentumStep
     from cellwright.nets import create_network
 
     name, network_settings, batch = NETS[net]
@@ -123,7 +123,12 @@ def worker(net, steps, shard_update=False):
     shard = {"shard": allreduce.group} if shard_update else {}
     optimizer = Momentum(network.trainable_params(), 0.9, 1e-4, kernel=MomentumStep, **shard)
     step = TrainOneStep(
-        network, SoftmaxCrossEntropy(CLASSES), optimizer, allreduce=allreduce, finite_kernel=AllFinite()
+        network,
+        SoftmaxCrossEntropy(CLASSES),
+        optimizer,
+        allreduce=allreduce,
+        finite_kernel=AllFinite(),
+        factored=FactoredGradients(network, batch // world.size) if shard_update else None,
     )
     draw = np.random.default_rng(world.rank)
     images = draw.normal(size=(batch // world.size, 3, SIZE, SIZE)).astype(np.float32)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
+from factored_scenario import factored  # noqa: F401, a scenario by its name
 from mindspore import ops
 from mpi4py import MPI
 from safetensors.numpy import load_file

@@ -37,7 +37,8 @@ def one(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("two"), 2, "share:flat:forward", "resume")
+    scenarios = ("share:flat:forward", "resume", *(["factored"] if shim_available() else []))
+    return run(tmp_path_factory.mktemp("two"), 2, *scenarios)
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +131,11 @@ def test_ranks_that_share_the_update_make_the_same_steps_to_the_bit(tmp_path, ra
             assert mine - whole / (1 if rank == 2 else 2) in (16, 16.5), "all ranks have room for the largest part"
             assert case["dump"] and case["overlaps"] == [ranks == 3, False]
         assert "False" in result["momentum"]["begun"][0][0], "no step was dropped"
+
+
+@pytest.mark.skipif(not shim_available(), reason="the shim was not built")
+def test_gradients_that_come_as_factors_make_the_same_steps_to_the_bit(two):
+    for result in two["factored"]:
+        for kind in ("momentum", "adamw", "silent"):
+            assert result[kind][0] == result[kind][1], kind
+        assert "cellwright_shared_momentum) is 82" in result["twice"], "a sum of factors is none"
