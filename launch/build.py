@@ -66,7 +66,7 @@ def build_training(job, resolved, program, **loader_options):
         resolved.amp_level,
         allreduce=allreduce,
         shard=shard,
-        factored=job.factored_gradients(network, recipe.batch_size) if shard is not None else None,
+        factored=factored_gradients(network, recipe.batch_size) if shard is not None else None,
         seed=settings.seed * world.size + world.rank,  # of dropout: each rank its own masks
         kernels=kernels,
         groups=groups,
@@ -184,7 +184,7 @@ def build_step(
     groups=(),
 ):
     """Returns the TrainOneStep of a network for a Recipe and StepSettings. shard: the group of ranks that share the
-    update; factored, kernels: see Job.factored_gradients and step_kernels; groups: see `fine_tuning`.
+    update; factored: see `factored_gradients`; kernels: see Job.step_kernels; groups: see `fine_tuning`.
     """
     from cellwright.engine import TrainOneStep, synchronise_batch_norm
     from cellwright.engine.step.sync_norm import SyncBatchNorm
@@ -212,6 +212,14 @@ def build_step(
         reduce_after_backward=synchronised,
         factored=factored,
     )
+
+
+def factored_gradients(network, images):
+    """Returns the FactoredGradients of a network for a rank's batches of so many images, or None if it has none."""
+    from cellwright.kernels.nodes import FactoredGradients
+
+    found = FactoredGradients(network, images)
+    return found if found.weights else None
 
 
 def _optimizer(network, recipe, settings, kernels, groups, shard):

@@ -153,13 +153,6 @@ class Job:
             return {}
         return {"momentum": MomentumStep, "adamw": AdamWStep, "finite": AllFinite()}
 
-    def factored_gradients(self, network, images):
-        """Returns the FactoredGradients of a network for batches of so many images, or None where it has none."""
-        from cellwright.kernels.nodes import FactoredGradients
-
-        found = FactoredGradients(network, images)
-        return found if found.weights else None
-
     @property
     def loader_options(self):
         """The loader's share of this rank: as many workers as it has cores, each bound to one."""

@@ -8,6 +8,8 @@ from safetensors.numpy import load_file
 
 from cellwright.engine import Checkpoints
 from cellwright.kernels.csrc import shim_available
+from cellwright.launch.build import factored_gradients
+from cellwright.nets import create_network
 
 
 def saved(run):
@@ -43,3 +45,24 @@ def test_a_run_and_its_resumes_with_and_without_are_the_same_to_the_bit(tmp_path
             ]
             assert saved(tmp_path / one) == saved(tmp_path / other)
     assert saved(tmp_path / "alone-1") == saved(tmp_path / "shared-1")
+
+
+@pytest.mark.skipif(not shim_available(), reason="the shim was not built")
+def test_gradients_of_vgg16_s_second_dense_layer_come_as_factors():
+    network = create_network("vgg16", 10, 32)
+    assert [weight.name for weight in factored_gradients(network, 4).weights] == ["classifier.3.weight"]
+    assert factored_gradients(network, 64) is None
+    assert factored_gradients(create_network("tinydarknet", 10, 32), 4) is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shim_available(), reason="the shim was not built")
+@pytest.mark.parametrize("level", ["O0", "O2"])
+def test_a_run_with_gradients_that_come_as_factors_is_the_same_to_the_bit(tmp_path, level):
+    flags = ("--net", "vgg16", "--batch_size", 4, "--image_size", 32, "--eval_interval", 0, "--amp_level", level)
+    for share in ("True", "False"):
+        about = ("--shard_update", share, "--run_dir", tmp_path / share)
+        command("launch.train", "--max_steps", 3, *flags, *about, ranks=2)
+    losses = [[row["loss"] for row in metrics(tmp_path / share)] for share in ("True", "False")]
+    assert losses[0] == losses[1] and len(losses[0]) == 3
+    assert saved(tmp_path / "True") == saved(tmp_path / "False")
