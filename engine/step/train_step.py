@@ -56,7 +56,8 @@ class TrainOneStep:
     decay of a moving average of the weights. seed: of dropout, another one on each rank. finite_kernel: a cell,
     tuple of tensors -> bool scalar, in place of the stock operators of the overflow check. reduce_after_backward:
     start the allreduce when all gradients are there, see step/sync_norm.py. factored: a
-    `kernels.nodes.FactoredGradients` of the network; they are, where the optimizer's update sums over ranks.
+    `kernels.nodes.FactoredGradients` of the network; they are, where the optimizer's update sums over ranks and layers
+    compute in float32.
 
     Everything that changes from step to step enters as a tensor, so that nothing recompiles; if a call has to compile
     after the first one, `compilations` tells why, and so does the log. The network is changed in place: its cells are
@@ -125,7 +126,8 @@ class TrainOneStep:
             finite_kernel=finite_kernel,
             after_backward=reduce_after_backward,
         )
-        self._factored = factored if factored is not None and self.update.sums_in_update and accumulate == 1 else None
+        taken = self.update.sums_in_update and accumulate == 1 and self.network.precision[1] != "float16"
+        self._factored = factored if taken else None
         if self._factored is not None:
             self.optimizer.take_factors(self._factored.weights)
         self._build_graphs()

@@ -31,25 +31,23 @@ class FactoredGradients:
     """
 
     def __init__(self, network, rows, least=LEAST):
-        holders = [id(weight) for _, cell in network.cells_and_names() for weight in cell._params.values()]
-        self.weights, self._products = [], []
-        for _, cell in network.cells_and_names():
-            if type(cell) is nn.Dense and holders.count(id(cell.weight)) == 1 and _pays(cell.weight, rows, least):
-                if not isinstance(cell.matmul, _Product):
-                    cell.__dict__["matmul"] = _Product(cell.matmul)
-                self.weights.append(cell.weight)
-                self._products.append(cell.matmul)
+        cells = [cell for _, cell in network.cells_and_names()]
+        holders = [id(weight) for cell in cells for weight in cell._params.values()]
+        self.layers = [cell for cell in cells if type(cell) is nn.Dense and _pays(cell.weight, rows, least)]
+        self.layers = [layer for layer in self.layers if holders.count(id(layer.weight)) == 1]
+        self.weights = [layer.weight for layer in self.layers]
 
     @contextlib.contextmanager
     def kept(self):
         """Context manager: graphs compiled inside keep factors."""
-        for product in self._products:
-            product.keeps_factors = True
+        stock = [layer.matmul for layer in self.layers]
+        for layer, product in zip(self.layers, stock):
+            layer.__dict__["matmul"] = _Product(product)
         try:
             yield
         finally:
-            for product in self._products:
-                product.keeps_factors = False
+            for layer, product in zip(self.layers, stock):
+                layer.__dict__["matmul"] = product
 
 
 def _pays(weight, rows, least):
@@ -58,18 +56,16 @@ def _pays(weight, rows, least):
 
 
 class _Product(nn.Cell):
-    """Returns x weight^T by the layer's own operator. Where factors are kept that one knows no gradient of the weight,
-    and a cell behind it gives it.
+    """Returns x weight^T by a layer's own operator, which then knows no gradient of the weight; a cell behind it gives
+    that.
     """
 
     def __init__(self, stock):
         super().__init__(auto_prefix=False)
-        self.stock, self.keep, self.keeps_factors = stock, _KeepFactors(), False
+        self.stock, self.keep = stock, _KeepFactors()
 
     def construct(self, x, weight):
-        if self.keeps_factors:
-            return self.keep(ops.stop_gradient(x), self.stock(x, ops.stop_gradient(weight)), weight)
-        return self.stock(x, weight)
+        return self.keep(ops.stop_gradient(x), self.stock(x, ops.stop_gradient(weight)), weight)
 
 
 class _KeepFactors(nn.Cell):

@@ -11,6 +11,7 @@ import datetime
 import importlib
 import json
 import pkgutil
+import signal
 import sys
 from pathlib import Path
 
@@ -85,5 +86,10 @@ def main(arguments=None):
     return 0
 
 
+def _end(number, frame):
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)  # so that what was started for a measurement ends too
     sys.exit(main())

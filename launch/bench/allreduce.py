@@ -10,12 +10,12 @@ cost at the bandwidths of this machine where every rank has a core, modelled.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellwright.launch.bench import own_process
 from cellwright.launch.settings.flag_parser import setting
 
 BARE, IN_PLACE, MPI_NODE, SHARED_NODE, MCCL = "bare MPI", "bare MPI in place", "MPI node", "shared memory node", "mccl"
@@ -110,9 +110,7 @@ def under_mpirun(ranks, command, timeout=1800, **environment):
     ]
     if os.geteuid() == 0:
         environment.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-    return subprocess.run(
-        line, env={**os.environ, **environment}, capture_output=True, text=True, timeout=timeout, check=False
-    )
+    return own_process.finished(line, timeout, {**os.environ, **environment})
 
 
 def slowest_rank(comm, candidates, repeats):

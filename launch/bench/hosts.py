@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ def measure(settings):
         namespaces(folder, settings.ranks, settings.gbit, settings.delay_us) as hosts,
     ):
         line = hosts.mpirun(Path(sys.executable).with_name("mpirun"), 2 * settings.ranks)
-        done = subprocess.run([*line, *worker], env=environment, capture_output=True, text=True)
+        done = own_process.finished([*line, *worker], environment=environment)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["failed"]
         # The launcher's words follow those of the ranks.

@@ -12,7 +12,27 @@ def run(line, timeout=3600, environment=None):
     The last line that the process prints is JSON.
     """
     line = [str(part) for part in line]
-    return read(subprocess.run(line, capture_output=True, text=True, timeout=timeout, env=environment, check=False))
+    return read(finished(line, timeout, environment))
+
+
+def finished(line, timeout=None, environment=None):
+    """Returns the finished process of a command line, with its text output.
+
+    What ends this process first, or the timeout, ends that one too: it is asked to, so that mpirun can end its ranks,
+    and killed if it has not ten seconds later.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except BaseException:
+            process.terminate()
+            try:
+                process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(line, process.returncode, output, errors)
 
 
 def read(done):

@@ -31,13 +31,13 @@ class DenseNet(nn.Cell):
         return self.third(ops.relu(self.second(x)) if self.twice else x)
 
 
-def make(world, kind, factored, twice=False):
+def make(world, kind, factored, twice=False, **settings):
     network, allreduce = DenseNet(twice), MpiAllreduce(world.comm)
     optimizer, kernel = OPTIMIZERS[kind]
     optimizer = optimizer(network.trainable_params(), kernel=kernel, shard=allreduce.group)
     kept = FactoredGradients(network, 4, least=10_000) if factored else None
     assert kept is None or kept.weights == [network.first.weight, network.second.weight]
-    about = dict(normalise=NORMALISE, allreduce=allreduce, factored=kept)
+    about = dict(normalise=NORMALISE, allreduce=allreduce, factored=kept, **settings)
     return TrainOneStep(network, SoftmaxCrossEntropy(10), optimizer, **about)
 
 
@@ -60,6 +60,8 @@ def factored(world, folder):
     that runs twice ends in.
     """
     found = {kind: [train(world, make(world, kind, each)) for each in (True, False)] for kind in OPTIMIZERS}
+    half = make(world, "momentum", True, amp_level="O2", amp_dtype="float16")  # its gradients are whole
+    found["half"] = [half(*batch(world, number), lr=0.05).loss for number in range(2)]
     with silence():
         found["silent"] = [train(world, make(world, "momentum", each)) for each in (True, False)]
     try:

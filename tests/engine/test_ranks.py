@@ -138,4 +138,5 @@ def test_gradients_that_come_as_factors_make_the_same_steps_to_the_bit(two):
     for result in two["factored"]:
         for kind in ("momentum", "adamw", "silent"):
             assert result[kind][0] == result[kind][1], kind
+        assert result["half"] == pytest.approx(result["momentum"][0][0][:2], rel=0.01), "in float16"
         assert "cellwright_shared_momentum) is 82" in result["twice"], "a sum of factors is none"

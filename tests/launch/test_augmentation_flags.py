@@ -18,7 +18,7 @@ from cellwright.launch.settings.transforms import train_transform
 
 # Flag -> its value, and what it needs beside it.
 ACTING = {
-    "crop": ("none", ""),
+    "crop": ("pad", ""),
     "crop_scale": ("0.1,0.2", "--crop random_resized"),
     "crop_ratio": ("0.2,0.3", "--crop random_resized"),
     "crop_padding": ("9", "--crop pad"),

@@ -1,6 +1,14 @@
 """The allreduce member of the bench: what it counts and what it models."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
+from job_process import ends, processes_of
+from runs import ROOT
 
 from cellwright.launch.bench import allreduce, hosts
 
@@ -31,3 +39,14 @@ def test_an_interpreter_without_torch_is_told_before_anything_is_measured(tmp_pa
     for torch in (tmp_path / "python", "false"):
         with pytest.raises(ValueError, match=f"--torch {torch}: no Python interpreter that has PyTorch"):
             hosts.Settings(torch=str(torch))
+
+
+def test_a_measurement_that_is_told_to_end_takes_its_ranks_with_it(tmp_path):
+    line = [sys.executable, "-m", "launch.bench", "allreduce", "--ranks", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RUN_MARK": str(tmp_path)}
+    process = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while len(processes_of(tmp_path)) < 4:  # the bench, mpirun and two ranks
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert ends(process, tmp_path, limit=15)[0] == 128 + signal.SIGTERM
