@@ -17,7 +17,6 @@
 
 #define SPINS 4000
 #define YIELDS 200
-#define AT_ONCE 4096 /* numbers made of factors, on the stack */
 #define STREAMED (4 << 20) /* from so many numbers on the results would not stay in the cache */
 
 void wait_for(_Atomic int64_t *counter, int64_t value) {

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#define AT_ONCE 4096 /* numbers that are made of factors on the stack */
+
 typedef struct {
   float *const *from, **to; /* tensors and their sums */
   const int64_t *starts;    /* of each tensor in the row that they make, and the length of the row */

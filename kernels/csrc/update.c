@@ -18,7 +18,6 @@
 #include "target_clones.h"
 
 #define PIECE (32 * 1024) /* numbers that a thread takes at a time */
-#define AT_ONCE 4096      /* numbers made of factors, on the stack */
 
 static int64_t numbers_of(int ndims, const int64_t *shape) {
   int64_t numbers = 1;

@@ -7,10 +7,12 @@ from mindspore import nn, ops
 
 from cellwright.kernels.csrc.shim import shim
 
-# Weights from which on programs leave a dense layer to the framework; and images up to which making its gradient of
-# factors takes no longer than multiplying and reading it: 4096 x 25088, one core of Zen 5, 23 ms of 4 images against
-# 61, 39 of 8 against 57, 85 of 16 against 85.
-LEAST, MOST_ROWS = 8 << 20, 16
+# A program copies weights into oneDNN's layout each step: above this size (numbers) a dense layer is left to the
+# framework's matrix product, which reads them as they are and is faster.
+MOST_WEIGHTS = 8 << 20
+# Images up to which making a gradient of factors takes no longer than multiplying and reading it: 4096 x 25088, one
+# core of Zen 5, 23 ms of 4 images against 61, 39 of 8 against 57, 85 of 16 against 85.
+MOST_ROWS = 16
 # Where the weights' sides are multiples of a vector, and not narrow, oneDNN sums over images in their order, as we do;
 # else not everywhere, and the bits would differ.
 _VECTOR, _NARROW = 16, 64
@@ -30,7 +32,7 @@ class FactoredGradients:
     step with an error.
     """
 
-    def __init__(self, network, rows, least=LEAST):
+    def __init__(self, network, rows, least=MOST_WEIGHTS):
         cells = [cell for _, cell in network.cells_and_names()]
         holders = [id(weight) for cell in cells for weight in cell._params.values()]
         self.layers = [cell for cell in cells if type(cell) is nn.Dense and _pays(cell.weight, rows, least)]

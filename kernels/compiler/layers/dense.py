@@ -4,10 +4,7 @@ from mindspore import nn
 
 from cellwright.kernels.compiler.layers.convolution import CONVOLUTION, Convolution, of_one_pixel
 from cellwright.kernels.compiler.symbols import Untraceable
-
-# The weights are copied into oneDNN's layout each step; above this size (numbers) the framework's matrix product,
-# which reads them as they are, is faster.
-_LARGEST = 8 << 20
+from cellwright.kernels.nodes.factored_gradient import MOST_WEIGHTS
 
 
 class Dense(Convolution):
@@ -30,7 +27,7 @@ DENSE = Dense()
 
 def _read_as(kind):
     def read(trace, cell, x):
-        if cell.activation_flag or cell.weight.size > _LARGEST:
+        if cell.activation_flag or cell.weight.size > MOST_WEIGHTS:
             raise Untraceable("a dense layer that is large or has an activation")
         parameters = {"weight": cell.weight, **({"bias": cell.bias} if cell.has_bias else {})}
         return trace.add(kind, x, numbers=of_one_pixel(cell.out_channels), parameters=parameters)
